@@ -1,0 +1,118 @@
+/// What a tensor is for; decides weight decay, initial values and who reads it.
+public enum ParameterRole: Equatable, Sendable {
+  /// `model.embed_tokens.weight`, `[V, D]`; with a tied head also the head matrix.
+  case embedding
+  /// `lm_head.weight`, `[V, D]`; only when the head is not tied.
+  case head
+  case finalNorm
+  case attentionNorm(layer: Int)
+  /// Query, key and value projections lie one after the other: `[(N + 2 G) H, D]` as one block.
+  case query(layer: Int)
+  case key(layer: Int)
+  case value(layer: Int)
+  case attentionOutput(layer: Int)
+  case feedForwardNorm(layer: Int)
+  /// Gate and up projections lie one after the other: `[2 F, D]` as one block.
+  case gate(layer: Int)
+  case up(layer: Int)
+  case down(layer: Int)
+
+  /// Norm gains: one-dimensional, start at 1, no weight decay.
+  public var isGain: Bool {
+    switch self {
+    case .finalNorm, .attentionNorm, .feedForwardNorm: true
+    default: false
+    }
+  }
+}
+
+/// One tensor of the model and where it lies in the flat parameter space.
+public struct Parameter: Equatable, Sendable {
+  /// Its Hugging Face name.
+  public let name: String
+  public let role: ParameterRole
+  /// `[rows, columns]`, or `[D]` for a gain. Row-major.
+  public let shape: [Int]
+  /// Its first element in the flat space.
+  public let offset: Int
+  public var count: Int { shape.reduce(1, *) }
+  public var range: Range<Int> { offset..<offset + count }
+}
+
+/// The flat space in which master weights, moments and gradients lie, tensor after tensor.
+///
+/// Tensors stand in the order in which the backward pass finishes their gradients: head (a tied
+/// embedding stands here), final norm, layers from last to first, and last an untied embedding.
+/// So a gradient bucket is one range, and buckets are ready in ascending order. Names and shapes
+/// are those of Hugging Face, rows in its order; kernels that want another order of rows permute
+/// while packing. Tensors start at multiples of 16 elements; the padding between them is zero.
+public struct ParameterLayout: Equatable, Sendable {
+  public let shape: ModelShape
+  /// In flat order.
+  public let parameters: [Parameter]
+  /// Elements of the flat space, padding included.
+  public let count: Int
+
+  public init(_ shape: ModelShape) {
+    var offset = 0
+    var found: [Parameter] = []
+    func add(_ name: String, _ role: ParameterRole, _ dimensions: [Int]) {
+      let parameter = Parameter(name: name, role: role, shape: dimensions, offset: offset)
+      found.append(parameter)
+      offset = (offset + parameter.count + 15) / 16 * 16
+    }
+    let width = shape.modelWidth
+    let embedding = [shape.vocabularySize, width]
+    if shape.isHeadTied {
+      add("model.embed_tokens.weight", .embedding, embedding)
+    } else {
+      add("lm_head.weight", .head, embedding)
+    }
+    add("model.norm.weight", .finalNorm, [width])
+    for layer in (0..<shape.layerCount).reversed() {
+      let prefix = "model.layers.\(layer)"
+      let forward = shape.feedForwardWidth
+      let keyValueWidth = shape.keyValueHeadCount * shape.headWidth
+      add("\(prefix).mlp.down_proj.weight", .down(layer: layer), [width, forward])
+      add("\(prefix).mlp.gate_proj.weight", .gate(layer: layer), [forward, width])
+      add("\(prefix).mlp.up_proj.weight", .up(layer: layer), [forward, width])
+      add("\(prefix).post_attention_layernorm.weight", .feedForwardNorm(layer: layer), [width])
+      add(
+        "\(prefix).self_attn.o_proj.weight", .attentionOutput(layer: layer),
+        [width, shape.attentionWidth])
+      add("\(prefix).self_attn.q_proj.weight", .query(layer: layer), [shape.attentionWidth, width])
+      add("\(prefix).self_attn.k_proj.weight", .key(layer: layer), [keyValueWidth, width])
+      add("\(prefix).self_attn.v_proj.weight", .value(layer: layer), [keyValueWidth, width])
+      add("\(prefix).input_layernorm.weight", .attentionNorm(layer: layer), [width])
+    }
+    if !shape.isHeadTied { add("model.embed_tokens.weight", .embedding, embedding) }
+    self.shape = shape
+    self.parameters = found
+    self.count = offset
+  }
+
+  /// Parameters of the model, padding not counted.
+  public var parameterCount: Int { parameters.reduce(0) { $0 + $1.count } }
+
+  /// The tensor with this role.
+  /// - Precondition: The model has one.
+  public subscript(_ role: ParameterRole) -> Parameter {
+    guard let found = parameters.first(where: { $0.role == role }) else {
+      preconditionFailure("the model has no tensor \(role)")
+    }
+    return found
+  }
+
+  /// The flat range of gradients that the backward pass finishes together with `layer`.
+  public func range(ofLayer layer: Int) -> Range<Int> {
+    let first = self[.down(layer: layer)].offset
+    let last = self[.attentionNorm(layer: layer)].range.upperBound
+    return first..<(last + 15) / 16 * 16
+  }
+
+  /// Whether gate and up (and query, key, value) really lie as one block without padding between,
+  /// which holds when their element counts are multiples of 16.
+  public func isContiguous(_ roles: [ParameterRole]) -> Bool {
+    zip(roles, roles.dropFirst()).allSatisfy { self[$0].range.upperBound == self[$1].offset }
+  }
+}

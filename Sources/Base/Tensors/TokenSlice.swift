@@ -1,0 +1,52 @@
+/// The sequences of one slice of a step (or of a validation), as the coordinator serves them.
+public struct TokenSlice: Equatable, Sendable {
+  /// One window of text.
+  public struct Sequence: Equatable, Sendable {
+    /// `[T + 1]` ids at most: position `i` reads token `i` and predicts token `i + 1`.
+    public var tokens: [UInt32]
+    /// `[T]`: whether position `i`'s prediction counts. Its count is the sequence's length.
+    public var isTarget: [Bool]
+    /// Ascending, starts with 0: where attention may not look back past. One element (0) for
+    /// `attention: window`; the document starts inside the window for `attention: document`.
+    public var segmentStarts: [UInt32]
+
+    public init(tokens: [UInt32], isTarget: [Bool], segmentStarts: [UInt32] = [0]) {
+      precondition(
+        tokens.count == isTarget.count + 1,
+        "\(tokens.count) tokens do not predict \(isTarget.count) targets")
+      self.tokens = tokens
+      self.isTarget = isTarget
+      self.segmentStarts = segmentStarts
+    }
+
+    /// Positions, that is tokens read.
+    public var count: Int { isTarget.count }
+  }
+
+  public var sequences: [Sequence]
+
+  public init(sequences: [Sequence]) { self.sequences = sequences }
+
+  /// Predictions that count.
+  public var targetCount: Int {
+    sequences.reduce(0) { $0 + $1.isTarget.count(where: { $0 }) }
+  }
+}
+
+/// What a slice adds to a step's statistics: summed over slices along the slice tree.
+public struct SliceStatistics: Equatable, Sendable {
+  /// Valid targets.
+  public var tokenCount: Int64
+  /// Sum of the token losses, nats.
+  public var lossSum: Double
+
+  public init(tokenCount: Int64, lossSum: Double) {
+    self.tokenCount = tokenCount
+    self.lossSum = lossSum
+  }
+
+  public static func + (left: SliceStatistics, right: SliceStatistics) -> SliceStatistics {
+    SliceStatistics(
+      tokenCount: left.tokenCount + right.tokenCount, lossSum: left.lossSum + right.lossSum)
+  }
+}
