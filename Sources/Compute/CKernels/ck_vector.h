@@ -1,0 +1,129 @@
+// Sixteen f32 lanes on every instruction set, and the functions of one variable that kernels need.
+//
+// A kernel body is written once with these types and compiled once per instruction set, from a
+// small file that sets CK_TARGET and includes the body. Clang maps the 64-byte vectors to one zmm,
+// two ymm or four NEON registers, or to scalars. The lanes and the order of every addition are in
+// the source, so all builds of a body give the same bits. FMA is written out; contraction is off.
+//
+// Not a public header: it is included after
+//   #pragma clang attribute push(__attribute__((target(CK_TARGET))), apply_to = function)
+#ifndef CK_VECTOR_H
+#define CK_VECTOR_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+enum { CK_LANES = 16 };
+
+typedef float ck_f32x16 __attribute__((vector_size(64)));
+typedef int32_t ck_i32x16 __attribute__((vector_size(64)));
+typedef uint32_t ck_u32x16 __attribute__((vector_size(64)));
+typedef uint16_t ck_u16x16 __attribute__((vector_size(32)));
+
+#define CK_INLINE static inline __attribute__((always_inline))
+
+CK_INLINE ck_f32x16 ck_splat(float x) {
+    return (ck_f32x16){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x};
+}
+
+CK_INLINE ck_f32x16 ck_load(const float *p) {
+    ck_f32x16 v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+CK_INLINE void ck_store(float *p, ck_f32x16 v) { memcpy(p, &v, sizeof v); }
+
+// The first count lanes from memory, the others zero.
+CK_INLINE ck_f32x16 ck_load_first(const float *p, size_t count) {
+    ck_f32x16 v = ck_splat(0.0f);
+    memcpy(&v, p, count * sizeof(float));
+    return v;
+}
+
+CK_INLINE void ck_store_first(float *p, ck_f32x16 v, size_t count) {
+    memcpy(p, &v, count * sizeof(float));
+}
+
+CK_INLINE ck_f32x16 ck_fma(ck_f32x16 a, ck_f32x16 b, ck_f32x16 c) {
+    return __builtin_elementwise_fma(a, b, c);
+}
+
+CK_INLINE ck_f32x16 ck_select(ck_i32x16 mask, ck_f32x16 yes, ck_f32x16 no) {
+    return (ck_f32x16)((mask & (ck_i32x16)yes) | (~mask & (ck_i32x16)no));
+}
+
+// Lane by lane, as the > operator decides: a NaN in a gives b.
+CK_INLINE ck_f32x16 ck_max(ck_f32x16 a, ck_f32x16 b) { return ck_select(a > b, a, b); }
+
+// bf16 bits to f32, exact.
+CK_INLINE ck_f32x16 ck_load_bf16(const uint16_t *p) {
+    ck_u16x16 bits;
+    memcpy(&bits, p, sizeof bits);
+    return (ck_f32x16)(__builtin_convertvector(bits, ck_u32x16) << 16);
+}
+
+// f32 to bf16 bits: to nearest, ties to even; a NaN stays quiet.
+CK_INLINE ck_u16x16 ck_round_bf16(ck_f32x16 v) {
+    ck_u32x16 bits = (ck_u32x16)v;
+    ck_u32x16 rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
+    ck_u32x16 quiet = (bits >> 16) | 0x40;
+    ck_u32x16 is_nan = (ck_u32x16)(v != v);
+    return __builtin_convertvector((is_nan & quiet) | (~is_nan & rounded), ck_u16x16);
+}
+
+CK_INLINE void ck_store_bf16(uint16_t *p, ck_f32x16 v) {
+    ck_u16x16 bits = ck_round_bf16(v);
+    memcpy(p, &bits, sizeof bits);
+}
+
+// The one order in which sixteen lanes become one number: halves added pairwise.
+CK_INLINE float ck_sum_lanes(ck_f32x16 v) {
+    float a[16];
+    memcpy(a, &v, sizeof a);
+    for (int width = 8; width >= 1; width /= 2)
+        for (int i = 0; i < width; i++) a[i] += a[i + width];
+    return a[0];
+}
+
+CK_INLINE float ck_max_lanes(ck_f32x16 v) {
+    float a[16];
+    memcpy(a, &v, sizeof a);
+    for (int width = 8; width >= 1; width /= 2)
+        for (int i = 0; i < width; i++) a[i] = a[i] > a[i + width] ? a[i] : a[i + width];
+    return a[0];
+}
+
+// e^x. Range reduction x = n ln 2 + r, |r| <= ln 2 / 2, then the degree-6 Taylor-minimax
+// polynomial; relative error below 2 ulp on [-87.3, 88.7]. exp(0) is exactly 1 (the online
+// softmax relies on it); below -87.3, -infinity included, the result is exactly 0; NaN stays.
+CK_INLINE ck_f32x16 ck_exp(ck_f32x16 x) {
+    const ck_f32x16 log2_e = ck_splat(0x1.715476p+0f);
+    const ck_f32x16 ln2_high = ck_splat(0x1.62e400p-1f), ln2_low = ck_splat(0x1.7f7d1cp-20f);
+    const ck_f32x16 shift = ck_splat(0x1.8p23f);  // adding it rounds to an integer
+    ck_i32x16 is_low = x < ck_splat(-87.3f);
+    ck_f32x16 y = ck_select(x > ck_splat(88.7f), ck_splat(88.7f), x);
+    y = ck_select(is_low, ck_splat(0.0f), y);
+    ck_f32x16 n = ck_fma(y, log2_e, shift) - shift;
+    ck_f32x16 r = ck_fma(-n, ln2_high, y);
+    r = ck_fma(-n, ln2_low, r);
+    ck_f32x16 p = ck_splat(0x1.6c16c2p-10f);
+    p = ck_fma(p, r, ck_splat(0x1.111112p-7f));
+    p = ck_fma(p, r, ck_splat(0x1.555556p-5f));
+    p = ck_fma(p, r, ck_splat(0x1.555556p-3f));
+    p = ck_fma(p, r, ck_splat(0x1.0p-1f));
+    p = ck_fma(p, r, ck_splat(1.0f));
+    p = ck_fma(p, r, ck_splat(1.0f));
+    ck_i32x16 is_nan = x != x;
+    ck_i32x16 exponent = __builtin_convertvector(ck_select(is_nan, ck_splat(0.0f), n), ck_i32x16);
+    // 2^n in two factors, because n reaches 128 where one exponent field would overflow.
+    ck_i32x16 half = exponent >> 1;
+    ck_f32x16 scale_a = (ck_f32x16)((half + 127) << 23);
+    ck_f32x16 scale_b = (ck_f32x16)((exponent - half + 127) << 23);
+    ck_f32x16 result = p * scale_a * scale_b;
+    result = ck_select(is_low, ck_splat(0.0f), result);
+    return ck_select(is_nan, x, result);
+}
+
+#endif
