@@ -138,8 +138,8 @@ private func message(_ words: String...) -> String {
         --data <path>           Train on this file or folder instead.
         --matmul <backend>      Products.
         --rate <x>              A number.
-        --set <key=value>       Replaces one key of the plan; may be repeated, and what
-                                it replaces is printed.
+        --set <key=value>       Replaces one key of the plan; may be repeated, and
+                                what it replaces is printed.
         --json                  Prints JSON.
         --version               Show the version.
         -h, --help              Show help information.
