@@ -62,7 +62,7 @@ private func message(_ words: String...) -> String {
     #expect(found.assignments("set").map(\.value) == ["2", "x=y"])
   }
 
-  @Test func `letters, nested commands, the terminator and negative numbers are understood`() throws {
+  @Test func `letters, nested commands, -- and negative numbers are understood`() throws {
     #expect(try invocation("up", "-w", "5").integer("workers") == 5)
     #expect(try invocation("up", "--", "--odd-name").text("plan") == "--odd-name")
     let train = try invocation("tokenizer", "train", "a.txt", "b.txt", "-1")
