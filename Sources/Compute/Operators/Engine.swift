@@ -39,7 +39,8 @@ public final class Engine: @unchecked Sendable {
   /// The tile of this precision.
   var tile: ck_tile { unsafe precision == .f32 ? tiles.f32 : tiles.bf16 }
 
-  func run<Arguments, Kernel>(_ arguments: Arguments, _ kernel: Kernel) {
-    team.run(KernelJob(arguments, kernel))
+  /// Runs `kernel`, which takes a pointer to `Arguments`, on every member.
+  func run<Arguments>(_ kernel: ck_job, _ arguments: Arguments) {
+    unsafe team.run(KernelJob(arguments: arguments, function: kernel))
   }
 }

@@ -52,7 +52,7 @@ public struct OperandRows: @unchecked Sendable {
   }
 
   /// Sets one element, rounded to the operand type. Checked, hence for tests and set-up.
-  public func set(_ value: Float, row: Int, column: Int) {
+  public func set(row: Int, column: Int, _ value: Float) {
     let address = unsafe address(row: row, column: column)
     switch precision {
     case .bf16: unsafe address.storeBytes(of: BFloat16(value), as: BFloat16.self)

@@ -24,18 +24,17 @@ typedef struct {
     const float *_Nullable input;           // residual: [M, N]; may be output
     const ptrdiff_t *_Nullable row_offsets;  // scatter: [M]
     int32_t accumulates;                    // scatter: output += Y instead of output = Y
-    int32_t has_dropout;                    // residual
-    ck_dropout dropout;                     // residual
+    ck_dropout dropout;                     // residual; threshold 0: none
 
     // operand: Y rounded. rotary: the first rotary_column_count columns are heads of head_width
     // columns whose rotary pairs are adjacent (2i, 2i + 1); they are turned by the angle of the
     // row's position (y_even = x_even cos - x_odd sin, y_odd = x_odd cos + x_even sin), then
     // rounded; the other columns are rounded as they are.
     void *_Nullable operand;            // [M, N], operand type
-    const float *_Nullable cosine;      // rotary: [positions, head_width / 2]
-    const float *_Nullable sine;        // rotary: [positions, head_width / 2]
+    const float *_Nullable cosines;      // rotary: [positions, rotary_row_stride]
+    const float *_Nullable sines;        // rotary: [positions, rotary_row_stride]
     const int32_t *_Nullable positions;  // rotary: [M]
-    size_t rotary_column_count, head_width;
+    size_t rotary_row_stride, rotary_column_count, head_width;
 
     // swiglu: Y is [M, 2F], columns 2f and 2f + 1 are gate and up of feature f. gate_up receives Y
     // rounded, hidden [M, F] receives silu(gate) * up computed from the unrounded Y.

@@ -50,7 +50,7 @@ typedef struct {
     int32_t is_f32;
 } ck_matmul_args;
 
-// Does the member's tiles. Members split the grid of tiles, never k.
-void ck_matmul(const ck_matmul_args *_Nonnull args, int32_t member, int32_t member_count);
+// A ck_job over ck_matmul_args: the member's tiles. Members split the grid of tiles, never k.
+void ck_matmul(const void *_Nonnull args, int32_t member, int32_t member_count);
 
 #endif

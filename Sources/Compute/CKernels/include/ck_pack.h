@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ck_job.h"
+
 // One weight matrix W [row_count, column_count], f32, in both orientations.
 typedef struct {
     const float *_Nonnull source;           // flat; row n starts at row_offsets[n]
@@ -29,12 +31,10 @@ typedef struct {
 } ck_pack_pairs_args;
 
 typedef struct {
-    // Members take blocks of 64 rows; both orientations in one visit.
-    void (*_Nonnull weights)(const ck_pack_weights_args *_Nonnull, int32_t member,
-                             int32_t member_count);
-    // Members take panels of 64 columns.
-    void (*_Nonnull pairs)(const ck_pack_pairs_args *_Nonnull, int32_t member,
-                           int32_t member_count);
+    // Over ck_pack_weights_args. Members take blocks of 64 rows; both orientations in one visit.
+    ck_job _Nonnull weights;
+    // Over ck_pack_pairs_args. Members take panels of 64 columns.
+    ck_job _Nonnull pairs;
     // The calling thread packs block block (64 rows) of the weights.
     void (*_Nonnull weight_block)(const ck_pack_weights_args *_Nonnull, size_t block);
 } ck_pack_kernels;

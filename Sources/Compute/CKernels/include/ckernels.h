@@ -2,6 +2,7 @@
 #ifndef CKERNELS_H
 #define CKERNELS_H
 
+#include "ck_job.h"
 #include "ck_variant.h"
 #include "ck_epilogue.h"
 #include "ck_matmul.h"
