@@ -1,57 +1,58 @@
-/// How a model's state (master weights and both moments) is cut into chunks for files and wires.
-///
-/// Each part is a flat space of `elementCount` elements in the order of ``ParameterLayout``, cut
-/// into chunks of 4 MiB; the last chunk of a part may be shorter. Chunks are numbered through:
-/// first those of the master weights, then the first moment's, then the second's.
+/// The state of a replica cut into equal chunks: master, first and second moment, one after the
+/// other, `count` elements each, in chunks of 4 MiB. The cut depends on the model alone, so a
+/// checkpoint does not know how many workers wrote it.
 public struct StateChunks: Equatable, Sendable {
-  public enum Part: Int, CaseIterable, Sendable { case master, firstMoment, secondMoment }
+  /// Elements of one chunk: 4 MiB of `f32`.
+  public static let chunkElementCount = 1 << 20
 
-  /// One chunk: elements `range` of `part`.
-  public struct Chunk: Equatable, Sendable {
-    public let part: Part
+  /// Elements of each of the three parts (`ParameterLayout.count`).
+  public let count: Int
+
+  public init(count: Int) { self.count = count }
+
+  public var chunkCount: Int { (3 * count + Self.chunkElementCount - 1) / Self.chunkElementCount }
+
+  /// One piece of a chunk: part 0, 1 or 2 (master, first, second moment) and a range within it.
+  public struct Piece: Equatable, Sendable {
+    public let part: Int
     public let range: Range<Int>
-    /// 4 per element.
-    public var byteCount: Int { 4 * range.count }
+  }
 
-    public init(part: Part, range: Range<Int>) {
-      self.part = part
-      self.range = range
+  /// The chunk's pieces, in order.
+  public func pieces(of chunk: Int) -> [Piece] {
+    precondition(chunk >= 0 && chunk < chunkCount, "chunk \(chunk) is outside 0..<\(chunkCount)")
+    let first = chunk * Self.chunkElementCount
+    let last = min(first + Self.chunkElementCount, 3 * count)
+    return (0..<3).compactMap { part in
+      let lower = max(first, part * count)
+      let upper = min(last, (part + 1) * count)
+      guard lower < upper else { return nil }
+      return Piece(part: part, range: lower - part * count..<upper - part * count)
     }
   }
 
-  /// Elements of a full chunk: 4 MiB of `f32`.
-  public static let chunkElementCount = 1 << 20
-
-  /// Elements of one part.
-  public let elementCount: Int
-
-  /// - Precondition: `elementCount` is positive.
-  public init(elementCount: Int) {
-    precondition(elementCount > 0, "a state has elements, got \(elementCount)")
-    self.elementCount = elementCount
+  /// The chunk's bytes, out of three windows of `count` elements each.
+  public func bytes(of chunk: Int, in parts: [SharedRows<Float>]) -> [UInt8] {
+    var bytes: [UInt8] = []
+    for piece in pieces(of: chunk) { parts[piece.part][piece.range].appendBytes(to: &bytes) }
+    return bytes
   }
 
-  public init(_ layout: ParameterLayout) { self.init(elementCount: layout.count) }
-
-  public var countPerPart: Int {
-    (elementCount + Self.chunkElementCount - 1) / Self.chunkElementCount
+  /// Bytes of the chunk; all but the last hold 4 MiB.
+  public func byteCount(of chunk: Int) -> Int {
+    pieces(of: chunk).reduce(0) { $0 + $1.range.count * MemoryLayout<Float>.stride }
   }
 
-  /// Chunks in all.
-  public var count: Int { 3 * countPerPart }
-
-  public subscript(_ index: Int) -> Chunk {
-    precondition(index >= 0 && index < count, "chunk \(index) is outside 0..<\(count)")
-    let (part, number) = index.quotientAndRemainder(dividingBy: countPerPart)
-    let start = number * Self.chunkElementCount
-    return Chunk(
-      part: Part.allCases[part],
-      range: start..<min(start + Self.chunkElementCount, elementCount))
-  }
-
-  /// The chunks that `rank` of `worldSize` sends when all share the work: every `worldSize`-th.
-  public func share(ofRank rank: Int, worldSize: Int) -> [Int] {
-    precondition(rank >= 0 && rank < worldSize, "rank \(rank) is outside 0..<\(worldSize)")
-    return Array(stride(from: rank, to: count, by: worldSize))
+  /// Sets the chunk's elements in three windows of `count` elements each.
+  ///
+  /// - Precondition: `bytes` holds exactly the chunk.
+  public func setBytes(_ bytes: [UInt8], of chunk: Int, in parts: [SharedRows<Float>]) {
+    var rest = bytes[...]
+    for piece in pieces(of: chunk) {
+      let byteCount = piece.range.count * MemoryLayout<Float>.stride
+      parts[piece.part][piece.range].copyBytes(from: rest.prefix(byteCount))
+      rest = rest.dropFirst(byteCount)
+    }
+    precondition(rest.isEmpty, "chunk \(chunk) has \(rest.count) bytes too many")
   }
 }
