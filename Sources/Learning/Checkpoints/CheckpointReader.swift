@@ -36,8 +36,8 @@ public final class CheckpointReader: Sendable {
     guard layout.count == manifest.elementCount else {
       throw .layoutDiffers(elementCount: manifest.elementCount, expected: layout.count)
     }
-    let chunks = StateChunks(layout)
-    guard manifest.chunkChecksums.count == chunks.count else {
+    let chunks = StateChunks(count: layout.count)
+    guard manifest.chunkChecksums.count == chunks.chunkCount else {
       throw .malformed(file: Manifest.fileName)
     }
     let header = try Self.header(path)
@@ -197,10 +197,10 @@ public final class CheckpointReader: Sendable {
   /// - Throws: ``CheckpointError/noSuchChunk(index:count:)``,
   ///   ``CheckpointError/chunkDamaged(index:)``, ``CheckpointError/system(_:)``.
   public func readChunk(_ index: Int) throws(CheckpointError) -> [UInt8] {
-    guard index >= 0, index < chunks.count else {
-      throw .noSuchChunk(index: index, count: chunks.count)
+    guard index >= 0, index < chunks.chunkCount else {
+      throw .noSuchChunk(index: index, count: chunks.chunkCount)
     }
-    let bytes = try wrapping { () throws(SystemError) in try files.read(chunks[index]) }
+    let bytes = try wrapping { () throws(SystemError) in try files.read(chunks, index) }
     guard CRC32C.checksum(bytes) == manifest.chunkChecksums[index] else {
       throw .chunkDamaged(index: index)
     }
@@ -209,45 +209,50 @@ public final class CheckpointReader: Sendable {
 
   /// Reads the master weights into their flat space, `[layout.count]`.
   public func loadWeights(into flat: SharedRows<Float>) throws(CheckpointError) {
-    try load(.master, into: flat)
+    try load([.master], into: [flat])
   }
 
   /// Reads the whole state into its three flat spaces, each `[layout.count]`.
   public func loadAll(
     master: SharedRows<Float>, firstMoment: SharedRows<Float>, secondMoment: SharedRows<Float>
   ) throws(CheckpointError) {
-    try load(.master, into: master)
-    try load(.firstMoment, into: firstMoment)
-    try load(.secondMoment, into: secondMoment)
+    try load(StatePart.allCases, into: [master, firstMoment, secondMoment])
   }
 
+  /// Reads whole parts. Every chunk that lies inside them is checked against the manifest.
   private func load(
-    _ part: StateChunks.Part, into window: SharedRows<Float>
+    _ parts: [StatePart], into windows: [SharedRows<Float>]
   ) throws(CheckpointError) {
-    guard window.count == layout.count else {
-      throw .layoutDiffers(elementCount: layout.count, expected: window.count)
+    for (part, window) in zip(parts, windows) {
+      guard window.count == layout.count else {
+        throw .layoutDiffers(elementCount: layout.count, expected: window.count)
+      }
+      try wrapping { () throws(SystemError) in
+        try files.read(part, 0..<layout.count, into: window)
+      }
     }
-    for index in 0..<chunks.count where chunks[index].part == part {
-      let chunk = chunks[index]
-      try wrapping { () throws(SystemError) in try files.read(chunk, into: window) }
-      let checksum = window[chunk.range].withBytes { CRC32C.checksum($0) }
+    for index in 0..<chunks.chunkCount {
+      let pieces = chunks.pieces(of: index)
+      guard pieces.allSatisfy({ $0.part < parts.count }) else { continue }
+      var checksum: UInt32 = 0
+      for piece in pieces {
+        checksum = windows[piece.part][piece.range].withBytes {
+          CRC32C.checksum($0, seed: checksum)
+        }
+      }
       guard checksum == manifest.chunkChecksums[index] else { throw .chunkDamaged(index: index) }
     }
   }
 
-  /// One tensor of one part of the state: `shape` elements as `f32` little-endian bytes.
-  func bytes(
-    of parameter: Parameter, _ part: StateChunks.Part, _ body: ([UInt8]) -> Void
+  /// Hands out one tensor of one part of the state, piece by piece, as `f32` little-endian bytes.
+  private func bytes(
+    of parameter: Parameter, _ part: StatePart, _ body: ([UInt8]) -> Void
   ) throws(CheckpointError) {
     var start = parameter.offset
     while start < parameter.range.upperBound {
-      let end = min(start + StateChunks.chunkElementCount, parameter.range.upperBound)
-      let range = start..<end
-      body(
-        try wrapping { () throws(SystemError) in
-          try files.read(StateChunks.Chunk(part: part, range: range))
-        })
-      start = end
+      let range = start..<min(start + StateChunks.chunkElementCount, parameter.range.upperBound)
+      body(try wrapping { () throws(SystemError) in try files.read(part, range) })
+      start = range.upperBound
     }
   }
 

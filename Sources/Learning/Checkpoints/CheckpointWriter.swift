@@ -48,8 +48,8 @@ public final class CheckpointWriter: Sendable {
     self.state = state
     self.aside = aside
     path = "\(folder)/\(name)"
-    chunks = StateChunks(layout)
-    progress = Mutex(Progress(checksums: [UInt32?](repeating: nil, count: 3 * chunks.countPerPart)))
+    chunks = StateChunks(count: layout.count)
+    progress = Mutex(Progress(checksums: [UInt32?](repeating: nil, count: chunks.chunkCount)))
     var small = [
       (CheckpointFile.state, try encoded(state, file: CheckpointFile.state)),
       (CheckpointFile.plan, plan),
@@ -94,21 +94,37 @@ public final class CheckpointWriter: Sendable {
   ///   ``CheckpointError/chunkDiffers(index:)``, ``CheckpointError/closed``,
   ///   ``CheckpointError/system(_:)``.
   public func writeChunk(index: Int, bytes: [UInt8]) throws(CheckpointError) {
-    guard index >= 0, index < chunks.count else {
-      throw .noSuchChunk(index: index, count: chunks.count)
+    guard index >= 0, index < chunks.chunkCount else {
+      throw .noSuchChunk(index: index, count: chunks.chunkCount)
     }
-    let chunk = chunks[index]
-    guard bytes.count == chunk.byteCount else {
-      throw .chunkSize(index: index, byteCount: bytes.count, expected: chunk.byteCount)
+    guard bytes.count == chunks.byteCount(of: index) else {
+      throw .chunkSize(
+        index: index, byteCount: bytes.count, expected: chunks.byteCount(of: index))
     }
-    let clean = files.withoutPadding(chunk, bytes)
+    var clean = bytes
+    var start = 0
+    for piece in chunks.pieces(of: index) {
+      files.clearPadding(piece.range, in: &clean, from: start)
+      start += 4 * piece.range.count
+    }
     let checksum = CRC32C.checksum(clean)
     if let known = try known(index) {
       guard known == checksum else { throw .chunkDiffers(index: index) }
       return
     }
-    try wrapping { () throws(SystemError) in try files.write(chunk, clean) }
+    try wrapping { () throws(SystemError) in try write(index, clean) }
     try record(index, checksum)
+  }
+
+  private func write(_ index: Int, _ bytes: [UInt8]) throws(SystemError) {
+    var start = 0
+    for piece in chunks.pieces(of: index) {
+      let end = start + 4 * piece.range.count
+      // SAFETY: bytes have no padding; the span lives as long as the array is borrowed.
+      let part = unsafe bytes.span.bytes.extracting(start..<end)
+      try files.write(StatePart.allCases[piece.part], piece.range, part)
+      start = end
+    }
   }
 
   private func known(_ index: Int) throws(CheckpointError) -> UInt32? {
@@ -169,8 +185,8 @@ public final class CheckpointWriter: Sendable {
 
   /// Whether the files hold what was written to them.
   private func verify(_ checksums: [UInt32]) throws(CheckpointError) {
-    for index in 0..<chunks.count {
-      let bytes = try wrapping { () throws(SystemError) in try files.read(chunks[index]) }
+    for index in 0..<chunks.chunkCount {
+      let bytes = try wrapping { () throws(SystemError) in try files.read(chunks, index) }
       guard CRC32C.checksum(bytes) == checksums[index] else { throw .chunkDamaged(index: index) }
     }
   }

@@ -34,12 +34,12 @@ public enum Digest {
   /// The digest of a state whose tensors are read piece by piece.
   static func hex(
     layout: ParameterLayout, phaseIndex: Int, step: Int, tokensTotal: UInt64,
-    read: (Parameter, StateChunks.Part, ([UInt8]) -> Void) throws(CheckpointError) -> Void
+    read: (Parameter, StatePart, ([UInt8]) -> Void) throws(CheckpointError) -> Void
   ) throws(CheckpointError) -> String {
     var hash = SHA256()
     for parameter in ordered(layout) {
       hash.updatePrologue(of: parameter)
-      for part in StateChunks.Part.allCases {
+      for part in StatePart.allCases {
         try read(parameter, part) { hash.update($0) }
       }
     }

@@ -1,6 +1,9 @@
 internal import System
 internal import Tensors
 
+/// The three parts of a state, numbered as ``StateChunks`` numbers them.
+enum StatePart: Int, CaseIterable, Sendable { case master, firstMoment, secondMoment }
+
 /// The three files that hold a checkpoint's state, and where each flat range lies in them.
 ///
 /// The moments lie flat, in the order and with the padding of the layout. The master weights lie
@@ -72,79 +75,75 @@ struct StateFiles: Sendable {
     return found
   }
 
-  /// The file of a moment; nil for the master weights.
-  private func momentFile(_ part: StateChunks.Part) -> File? {
+  /// Where the bytes of a range of a part lie.
+  private func places(
+    of part: StatePart, _ range: Range<Int>
+  ) -> [(flat: Range<Int>, fileOffset: Int, file: File)] {
     switch part {
-    case .master: nil
-    case .firstMoment: firstMoment
-    case .secondMoment: secondMoment
+    case .master: pieces(of: range).map { ($0.flat, $0.fileOffset, weights) }
+    case .firstMoment: [(range, 4 * range.lowerBound, firstMoment)]
+    case .secondMoment: [(range, 4 * range.lowerBound, secondMoment)]
     }
   }
 
-  /// Writes a chunk whose padding is zero.
-  func write(_ chunk: StateChunks.Chunk, _ bytes: [UInt8]) throws(SystemError) {
-    if let file = momentFile(chunk.part) {
-      return try file.write(bytes, at: 4 * chunk.range.lowerBound)
-    }
-    for piece in pieces(of: chunk.range) {
-      let start = 4 * (piece.flat.lowerBound - chunk.range.lowerBound)
-      // SAFETY: bytes have no padding; the span lives as long as the array is borrowed.
-      let part = unsafe bytes.span.bytes.extracting(start..<start + 4 * piece.flat.count)
-      try weights.write(part, at: piece.fileOffset)
+  /// Writes a range of a part whose padding is zero.
+  func write(_ part: StatePart, _ range: Range<Int>, _ bytes: RawSpan) throws(SystemError) {
+    for place in places(of: part, range) {
+      let start = 4 * (place.flat.lowerBound - range.lowerBound)
+      try place.file.write(
+        bytes.extracting(start..<start + 4 * place.flat.count), at: place.fileOffset)
     }
   }
 
-  /// Reads a chunk; padding reads as zero.
-  func read(_ chunk: StateChunks.Chunk) throws(SystemError) -> [UInt8] {
-    var bytes = [UInt8](repeating: 0, count: chunk.byteCount)
-    for piece in places(of: chunk) {
-      let start = 4 * (piece.flat.lowerBound - chunk.range.lowerBound)
-      let part = try piece.file.read(at: piece.fileOffset, byteCount: 4 * piece.flat.count)
-      guard part.count == 4 * piece.flat.count else {
-        throw .endOfFile(path: piece.file.path, missing: 4 * piece.flat.count - part.count)
+  /// Reads a range of a part; padding reads as zero.
+  func read(_ part: StatePart, _ range: Range<Int>) throws(SystemError) -> [UInt8] {
+    var bytes = [UInt8](repeating: 0, count: 4 * range.count)
+    for place in places(of: part, range) {
+      let start = 4 * (place.flat.lowerBound - range.lowerBound)
+      let found = try place.file.read(at: place.fileOffset, byteCount: 4 * place.flat.count)
+      guard found.count == 4 * place.flat.count else {
+        throw .endOfFile(path: place.file.path, missing: 4 * place.flat.count - found.count)
       }
-      bytes.replaceSubrange(start..<start + part.count, with: part)
+      bytes.replaceSubrange(start..<start + found.count, with: found)
     }
     return bytes
   }
 
-  /// Reads a chunk into the flat window of its part; padding becomes zero.
-  func read(_ chunk: StateChunks.Chunk, into window: SharedRows<Float>) throws(SystemError) {
-    window[chunk.range].fill(with: 0)
-    for piece in places(of: chunk) {
-      try window[piece.flat].withMutableSpan { (span: inout MutableSpan<Float>) throws(SystemError) in
+  /// Reads a chunk; padding reads as zero.
+  func read(_ chunks: StateChunks, _ index: Int) throws(SystemError) -> [UInt8] {
+    var bytes: [UInt8] = []
+    for piece in chunks.pieces(of: index) {
+      bytes += try read(StatePart.allCases[piece.part], piece.range)
+    }
+    return bytes
+  }
+
+  /// Reads a range of a part into the flat window of that part; padding becomes zero.
+  func read(
+    _ part: StatePart, _ range: Range<Int>, into window: SharedRows<Float>
+  ) throws(SystemError) {
+    window[range].fill(with: 0)
+    for place in places(of: part, range) {
+      try window[place.flat].withMutableSpan { (span: inout MutableSpan<Float>) throws(SystemError) in
         // SAFETY: every bit pattern is a Float, and the file is little-endian as the host is.
         var bytes = unsafe span.mutableBytes
-        try piece.file.read(at: piece.fileOffset, into: &bytes)
+        try place.file.read(at: place.fileOffset, into: &bytes)
       }
     }
   }
 
-  private func places(
-    of chunk: StateChunks.Chunk
-  ) -> [(flat: Range<Int>, fileOffset: Int, file: File)] {
-    if let file = momentFile(chunk.part) {
-      return [(chunk.range, 4 * chunk.range.lowerBound, file)]
+  /// Sets to zero what the layout has as padding in a range of a part, whose bytes start at
+  /// `bytes[start]`.
+  func clearPadding(_ range: Range<Int>, in bytes: inout [UInt8], from start: Int) {
+    func clear(_ gap: Range<Int>) {
+      let first = start + 4 * (gap.lowerBound - range.lowerBound)
+      for index in first..<first + 4 * gap.count { bytes[index] = 0 }
     }
-    return pieces(of: chunk.range).map { ($0.flat, $0.fileOffset, weights) }
-  }
-
-  /// `bytes` with zeros where the layout has padding.
-  func withoutPadding(_ chunk: StateChunks.Chunk, _ bytes: [UInt8]) -> [UInt8] {
-    var result = bytes
-    var end = chunk.range.lowerBound
-    let clear = { (gap: Range<Int>) in
-      for index in 4 * (gap.lowerBound - chunk.range.lowerBound)
-        ..< 4 * (gap.upperBound - chunk.range.lowerBound)
-      {
-        result[index] = 0
-      }
-    }
-    for piece in pieces(of: chunk.range) {
+    var end = range.lowerBound
+    for piece in pieces(of: range) {
       clear(end..<piece.flat.lowerBound)
       end = piece.flat.upperBound
     }
-    clear(end..<chunk.range.upperBound)
-    return result
+    clear(end..<range.upperBound)
   }
 }

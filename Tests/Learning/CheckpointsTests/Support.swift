@@ -18,7 +18,7 @@ struct SampleState {
   let secondMoment: SharedRows<Float>
   var state: CheckpointState
 
-  /// - Parameter vocabularySize: 4600 and more make the state larger than one chunk per part.
+  /// - Parameter vocabularySize: 4600 and more make every part larger than one chunk.
   init(vocabularySize: Int = 37, step: Int = 40, phaseIndex: Int = 1, salt: Int = 0) {
     let shape = ModelShape(
       layerCount: 2, modelWidth: 234, headCount: 6, keyValueHeadCount: 2, headWidth: 10,
@@ -46,18 +46,10 @@ struct SampleState {
       profile: "portable", model: shape)
   }
 
-  func window(_ part: StateChunks.Part) -> SharedRows<Float> {
-    switch part {
-    case .master: master
-    case .firstMoment: firstMoment
-    case .secondMoment: secondMoment
-    }
-  }
+  var windows: [SharedRows<Float>] { [master, firstMoment, secondMoment] }
 
-  func bytes(_ chunk: StateChunks.Chunk) -> [UInt8] {
-    window(chunk.part)[chunk.range].withBytes { bytes in
-      unsafe bytes.withUnsafeBytes { unsafe Array($0) }
-    }
+  func bytes(_ writer: CheckpointWriter, _ index: Int) -> [UInt8] {
+    writer.chunks.bytes(of: index, in: windows)
   }
 
   var digest: String {
@@ -76,8 +68,8 @@ struct SampleState {
   @discardableResult
   func save(in run: String) throws(CheckpointError) -> String {
     let writer = try writer(in: run)
-    for index in (0..<writer.chunks.count).reversed() {
-      try writer.writeChunk(index: index, bytes: bytes(writer.chunks[index]))
+    for index in (0..<writer.chunks.chunkCount).reversed() {
+      try writer.writeChunk(index: index, bytes: bytes(writer, index))
     }
     try writer.commit()
     return writer.path
