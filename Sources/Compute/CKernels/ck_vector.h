@@ -101,6 +101,27 @@ typedef float ck_f32x2 __attribute__((vector_size(8)));
 typedef int32_t ck_i32x8 __attribute__((vector_size(32)));
 typedef int32_t ck_i32x4 __attribute__((vector_size(16)));
 
+// The first count bf16 values from memory, the other lanes zero.
+CK_INLINE ck_f32x16 ck_load_bf16_first(const uint16_t *p, size_t count) {
+#ifdef CK_AVX512
+    ck_u16x16 bits =
+        (ck_u16x16)_mm256_maskz_loadu_epi16((__mmask16)((1u << count) - 1), p);
+#else
+    ck_u16x16 bits = {0};
+    memcpy(&bits, p, count * sizeof(uint16_t));
+#endif
+    return (ck_f32x16)(__builtin_convertvector(bits, ck_u32x16) << 16);
+}
+
+CK_INLINE void ck_store_bf16_first(uint16_t *p, ck_f32x16 v, size_t count) {
+    ck_u16x16 bits = ck_round_bf16(v);
+#ifdef CK_AVX512
+    _mm256_mask_storeu_epi16(p, (__mmask16)((1u << count) - 1), (__m256i)bits);
+#else
+    memcpy(p, &bits, count * sizeof(uint16_t));
+#endif
+}
+
 // The one order in which sixteen lanes become one number: lane i with lane i + 8, then i + 4,
 // i + 2, i + 1.
 CK_INLINE float ck_sum_lanes(ck_f32x16 v) {

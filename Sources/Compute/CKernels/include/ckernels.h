@@ -2,4 +2,6 @@
 #ifndef CKERNELS_H
 #define CKERNELS_H
 
+#include "ck_rows.h"
+
 #endif
