@@ -1,0 +1,206 @@
+public import Tensors
+
+/// Everything a run depends on, with nothing left out and nothing left to derive.
+///
+/// The plan file is resolved into this value once; the coordinator saves it as
+/// `plan.resolved.json`, sends it to every worker, and no module reads the plan file again.
+/// Keys are snake_case in JSON.
+public struct ResolvedPlan: Codable, Equatable, Sendable {
+  public var name: String
+  /// Every random draw of the run derives from it.
+  public var seed: UInt64
+  /// What operands of products are rounded to.
+  public var precision: Precision
+  /// Probability that dropout zeroes an element of the embedding or of a residual branch.
+  public var dropout: Double
+  public var model: ModelShape
+  public var initialization: Initialization
+  public var batch: Batch
+  public var optimizer: Optimizer
+  public var tokenizer: TokenizerChoice
+  /// Run in order.
+  public var phases: [Phase]
+  public var checkpoints: Checkpoints
+
+  public init(
+    name: String, seed: UInt64, precision: Precision, dropout: Double, model: ModelShape,
+    initialization: Initialization, batch: Batch, optimizer: Optimizer,
+    tokenizer: TokenizerChoice, phases: [Phase], checkpoints: Checkpoints
+  ) {
+    self.name = name
+    self.seed = seed
+    self.precision = precision
+    self.dropout = dropout
+    self.model = model
+    self.initialization = initialization
+    self.batch = batch
+    self.optimizer = optimizer
+    self.tokenizer = tokenizer
+    self.phases = phases
+    self.checkpoints = checkpoints
+  }
+
+  /// How weights start: matrices normal with mean 0, gains 1.
+  public struct Initialization: Codable, Equatable, Sendable {
+    public var standardDeviation: Double
+    /// Whether the two matrices that write to the residual stream start smaller by
+    /// `1 / sqrt(2 layers)`, as in GPT-2.
+    public var scalesResidual: Bool
+    public init(standardDeviation: Double = 0.02, scalesResidual: Bool = true) {
+      self.standardDeviation = standardDeviation
+      self.scalesResidual = scalesResidual
+    }
+  }
+
+  /// How much text one step reads and how it is cut.
+  public struct Batch: Codable, Equatable, Sendable {
+    /// Sequences per step, all workers together.
+    public var sequences: Int
+    /// A power of two that divides ``sequences``.
+    public var slices: Int
+    /// Sequences computed at once; divides the sequences of a slice.
+    public var microbatch: Int
+    public init(sequences: Int, slices: Int, microbatch: Int) {
+      self.sequences = sequences
+      self.slices = slices
+      self.microbatch = microbatch
+    }
+    public var sequencesPerSlice: Int { sequences / slices }
+    public var microbatchesPerSlice: Int { sequencesPerSlice / microbatch }
+  }
+
+  /// AdamW; decay on matrices only.
+  public struct Optimizer: Codable, Equatable, Sendable {
+    public var beta1: Double
+    public var beta2: Double
+    public var epsilon: Double
+    public var weightDecay: Double
+    /// Limit of the global gradient norm.
+    public var gradientClip: Double
+    public init(
+      beta1: Double = 0.9, beta2: Double = 0.95, epsilon: Double = 1e-8,
+      weightDecay: Double = 0.1, gradientClip: Double = 1.0
+    ) {
+      self.beta1 = beta1
+      self.beta2 = beta2
+      self.epsilon = epsilon
+      self.weightDecay = weightDecay
+      self.gradientClip = gradientClip
+    }
+  }
+
+  public struct TokenizerChoice: Codable, Equatable, Sendable {
+    public enum Kind: String, Codable, CaseIterable, Sendable { case bpe, bytes, characters }
+    public var kind: Kind
+    /// Ids in all, special tokens included. For `bytes` and `characters` it follows from the kind
+    /// and the text.
+    public var vocabularySize: Int
+    public var splitter: String
+    public init(kind: Kind, vocabularySize: Int, splitter: String = "cl100k") {
+      self.kind = kind
+      self.vocabularySize = vocabularySize
+      self.splitter = splitter
+    }
+  }
+
+  /// Where a phase's text comes from and how windows are cut from it.
+  public struct DataChoice: Codable, Equatable, Sendable {
+    public enum Source: Codable, Equatable, Sendable {
+      /// The generated world: this many documents from this seed.
+      case world(seed: UInt64, documents: Int)
+      /// A file or folder.
+      case path(String)
+    }
+    public enum Split: Codable, Equatable, Sendable {
+      /// The last fraction of the corpus's bytes is held back.
+      case tail(Double)
+      /// This fraction of the documents, chosen by hash, is held back.
+      case documents(Double)
+    }
+    public enum Order: String, Codable, CaseIterable, Sendable { case shuffled, random }
+    public enum Attention: String, Codable, CaseIterable, Sendable { case window, document }
+    public var source: Source
+    public var split: Split
+    public var order: Order
+    public var attention: Attention
+    public init(
+      source: Source, split: Split = .tail(0.1), order: Order = .shuffled,
+      attention: Attention = .window
+    ) {
+      self.source = source
+      self.split = split
+      self.order = order
+      self.attention = attention
+    }
+  }
+
+  /// Learning rate over the steps of a phase.
+  public struct Schedule: Codable, Equatable, Sendable {
+    public enum Kind: String, Codable, CaseIterable, Sendable { case cosine, wsd, linear, constant }
+    public var kind: Kind
+    public var peak: Double
+    public var final: Double
+    /// Steps in which the rate rises linearly from 0 to the peak.
+    public var warmupSteps: Int
+    /// Last steps, in which `wsd` falls linearly to ``final``. Unused by the other kinds.
+    public var decaySteps: Int
+    public init(kind: Kind, peak: Double, final: Double, warmupSteps: Int, decaySteps: Int = 0) {
+      self.kind = kind
+      self.peak = peak
+      self.final = final
+      self.warmupSteps = warmupSteps
+      self.decaySteps = decaySteps
+    }
+  }
+
+  public struct Validation: Codable, Equatable, Sendable {
+    /// Steps between validations; 0: only at the end of the phase.
+    public var every: Int
+    /// Most tokens a validation reads inside the phase; nil: all of them.
+    public var tokenLimit: Int?
+    /// Whether the validation at the end of the phase reads everything.
+    public var isFullAtEnd: Bool
+    public init(every: Int, tokenLimit: Int? = 65_536, isFullAtEnd: Bool = true) {
+      self.every = every
+      self.tokenLimit = tokenLimit
+      self.isFullAtEnd = isFullAtEnd
+    }
+  }
+
+  public struct Phase: Codable, Equatable, Sendable {
+    public enum Kind: String, Codable, CaseIterable, Sendable {
+      case tokenizer, pretrain, anneal, sft, reward, ppo, dpo, grpo, evaluate
+    }
+    public var kind: Kind
+    public var name: String
+    public var steps: Int
+    public var data: DataChoice
+    public var schedule: Schedule
+    public var validation: Validation
+    public init(
+      kind: Kind, name: String, steps: Int, data: DataChoice, schedule: Schedule,
+      validation: Validation
+    ) {
+      self.kind = kind
+      self.name = name
+      self.steps = steps
+      self.data = data
+      self.schedule = schedule
+      self.validation = validation
+    }
+  }
+
+  public struct Checkpoints: Codable, Equatable, Sendable {
+    /// Steps between checkpoints; 0: only at the end.
+    public var every: Int
+    /// How many to keep.
+    public var keep: Int
+    public init(every: Int, keep: Int = 3) {
+      self.every = every
+      self.keep = keep
+    }
+  }
+
+  /// Tokens one step reads, all workers together.
+  public var tokensPerStep: Int { batch.sequences * model.sequenceLength }
+}
