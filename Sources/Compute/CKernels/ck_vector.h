@@ -149,8 +149,9 @@ CK_INLINE float ck_max_lanes(ck_f32x16 v) {
 
 // e^x. Range reduction x = n ln 2 + r, |r| <= ln 2 / 2, then 1 + r + r^2 q(r) with the q of degree
 // 4 whose relative error is least (3.1e-9, coefficients rounded one by one). Over all floats in
-// [-87.3, 88.7] the result is within 0.9 ulp; beyond, it stays at its value at 88.7. exp(0) is exactly 1 (the online
-// softmax relies on it); below -87.3, -infinity included, the result is exactly 0; NaN stays.
+// [-87.3, 88.7] the result is within 0.9 ulp; above, it stays at its value at 88.7. exp(0) is
+// exactly 1 (the online softmax relies on it); below -87.3, -infinity included, the result is
+// exactly 0; NaN stays.
 CK_INLINE ck_f32x16 ck_exp(ck_f32x16 x) {
     const ck_f32x16 log2_e = ck_splat(0x1.715476p+0f);
     const ck_f32x16 ln2_high = ck_splat(0x1.62e400p-1f), ln2_low = ck_splat(0x1.7f7d1cp-20f);

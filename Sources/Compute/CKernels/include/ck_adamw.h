@@ -2,6 +2,8 @@
 #ifndef CK_ADAMW_H
 #define CK_ADAMW_H
 
+#include "ck_job.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,7 +24,7 @@ typedef struct {
 
 typedef struct {
     // Members take ranges.
-    void (*_Nonnull update)(const ck_adamw_args *_Nonnull, int32_t member, int32_t member_count);
+    ck_job _Nonnull update;  // ck_adamw_args
     // The calling thread updates elements begin..<end, so that it can pack them while they are
     // in its cache. Same bits as update, whatever the ranges.
     void (*_Nonnull update_range)(const ck_adamw_args *_Nonnull, size_t begin, size_t end);

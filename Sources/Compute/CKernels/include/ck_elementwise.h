@@ -3,6 +3,7 @@
 #define CK_ELEMENTWISE_H
 
 #include "ck_dropout.h"
+#include "ck_job.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -19,7 +20,7 @@ typedef struct {
 typedef struct {
     const float *_Nonnull x;            // [count]
     void *_Nonnull output;              // [count], bf16 or f32; overwritten
-    const ck_dropout *_Nullable dropout;  // of element 0 of x
+    ck_dropout dropout;  // of element 0 of x
     size_t count;
     int32_t output_is_f32;
 } ck_round_args;
@@ -31,11 +32,10 @@ typedef struct {
 } ck_squares_args;
 
 typedef struct {
-    void (*_Nonnull add)(const ck_add_args *_Nonnull, int32_t member, int32_t member_count);
-    void (*_Nonnull round)(const ck_round_args *_Nonnull, int32_t member, int32_t member_count);
+    ck_job _Nonnull add;  // ck_add_args
+    ck_job _Nonnull round;  // ck_round_args
     // Members take whole blocks.
-    void (*_Nonnull squares)(const ck_squares_args *_Nonnull, int32_t member,
-                             int32_t member_count);
+    ck_job _Nonnull squares;  // ck_squares_args
 } ck_elementwise_kernels;
 
 #endif

@@ -2,6 +2,8 @@
 #ifndef CK_NORM_H
 #define CK_NORM_H
 
+#include "ck_job.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,14 +33,11 @@ typedef struct {
 
 typedef struct {
     // Members take rows.
-    void (*_Nonnull forward)(const ck_norm_forward_args *_Nonnull, int32_t member,
-                             int32_t member_count);
+    ck_job _Nonnull forward;  // ck_norm_forward_args
     // Members take whole blocks; fills block_gains.
-    void (*_Nonnull backward)(const ck_norm_backward_args *_Nonnull, int32_t member,
-                              int32_t member_count);
+    ck_job _Nonnull backward;  // ck_norm_backward_args
     // Members take columns; runs after every member has finished backward.
-    void (*_Nonnull reduce_gain)(const ck_norm_backward_args *_Nonnull, int32_t member,
-                                 int32_t member_count);
+    ck_job _Nonnull reduce_gain;  // ck_norm_backward_args
 } ck_norm_kernels;
 
 #endif

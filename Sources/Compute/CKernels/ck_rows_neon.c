@@ -5,6 +5,6 @@
 #include <string.h>
 #pragma clang attribute push(__attribute__((target("neon"))), apply_to = function)
 #define CK_NAME(operator) ck_##operator##_neon
-#include "rows.inc"
+#include "ck_rows.inc"
 #pragma clang attribute pop
 #endif

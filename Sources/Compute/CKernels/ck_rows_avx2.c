@@ -5,6 +5,6 @@
 #include <string.h>
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
 #define CK_NAME(operator) ck_##operator##_avx2
-#include "rows.inc"
+#include "ck_rows.inc"
 #pragma clang attribute pop
 #endif

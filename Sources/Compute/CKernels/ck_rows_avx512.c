@@ -7,6 +7,6 @@
 #define CK_AVX512
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma"))), apply_to = function)
 #define CK_NAME(operator) ck_##operator##_avx512
-#include "rows.inc"
+#include "ck_rows.inc"
 #pragma clang attribute pop
 #endif
