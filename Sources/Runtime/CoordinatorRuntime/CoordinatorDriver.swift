@@ -147,6 +147,7 @@ final class CoordinatorDriver {
     let connection = WorkerConnection(
       worker: worker, name: name, hello: hello, control: control, source: source)
     connections[worker] = connection
+    journal(.joined(worker: worker, name: name))
     connection.send(
       .welcome(run: folder.runNumber, worker: worker, name: name, plan: folder.planText))
     Reception.listen(
