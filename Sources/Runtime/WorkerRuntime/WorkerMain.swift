@@ -2,6 +2,7 @@ internal import ControlProtocol
 internal import Operators
 internal import Settings
 internal import System
+internal import Telemetry
 internal import Transport
 
 /// Runs a worker until its coordinator lets it go; returns the exit code.
@@ -48,12 +49,12 @@ private final class WorkerHost {
     let threadCount = options.threadCount
     let advertised = options.advertised
     let port = listener.address.port
-    let peakNominal = Host.nominalGigaflops(threadCount: threadCount)
+    let peakNominal = nominalPeak(variant, threadCount: threadCount)
     link.start { localHost in
       WorkerHello(
-        name: name, host: Host.bootIdentifier, threadCount: threadCount,
+        name: name, host: Processor.bootIdentifier() ?? "unknown", threadCount: threadCount,
         profile: variant.profile, selfTest: selfTest,
-        kernels: "\(variant.name) on \(Host.processorName)",
+        kernels: "\(variant.name) on \(Processor.name() ?? "unknown processor")",
         dataAddress: (advertised ?? Address(host: localHost, port: port)).description,
         peakNominalGigaflops: peakNominal)
     }
@@ -72,6 +73,14 @@ private final class WorkerHost {
       plan: plan, engine: engine, link: link, log: log, tokens: tokens,
       interruption: interruption, listener: listener)
     try session.serve()
+  }
+
+  /// Of the cores this worker's threads occupy; nil for a processor that hides its name.
+  private func nominalPeak(_ variant: KernelVariant, threadCount: Int) -> Double? {
+    NominalPeak.gigaflops(
+      processorName: Processor.name(),
+      instruction: variant.name == "avx512bf16" ? .bf16DotProduct : .fma,
+      coreCount: min(Double(threadCount), Processor.usableCoreCount()))
   }
 
   private func firstMessage(_ link: CoordinatorLink) throws(WorkerEnd) -> CoordinatorMessage? {
