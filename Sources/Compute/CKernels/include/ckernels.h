@@ -8,5 +8,6 @@
 #include "ck_matmul.h"
 #include "ck_pack.h"
 #include "ck_probe.h"
+#include "ck_rows.h"
 
 #endif
