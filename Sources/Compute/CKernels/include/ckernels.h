@@ -7,6 +7,7 @@
 #include "ck_epilogue.h"
 #include "ck_matmul.h"
 #include "ck_pack.h"
+#include "ck_probe.h"
 #include "ck_rows.h"
 
 #endif
