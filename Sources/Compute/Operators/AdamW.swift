@@ -76,7 +76,7 @@ public struct AdamWStep: @unchecked Sendable {
       keep: Float(1 - numbers.learningRate * numbers.weightDecay))
   }
 
-  /// Updates elements `range` on the calling thread, which must flush subnormals as team members do.
+  /// Updates elements `range` on the calling thread, which flushes subnormals as team members do.
   public func update(_ range: Range<Int>) {
     precondition(
       range.lowerBound >= 0 && range.upperBound <= count, "\(range) is outside 0..<\(count)")
