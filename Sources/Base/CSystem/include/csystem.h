@@ -2,6 +2,7 @@
 #ifndef CSYSTEM_H
 #define CSYSTEM_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 // Tells the core that the thread is spinning.
@@ -27,5 +28,31 @@ int cs_allowed_processors(int *out, int capacity);
 
 // Subnormal results and operands become zero on the calling thread, as every kernel expects.
 void cs_flush_subnormals(void);
+
+// A SHA-256 in progress.
+typedef struct {
+    uint32_t state[8];
+    uint64_t byte_count;
+    uint8_t buffer[64];
+    int is_portable;
+} cs_sha256;
+
+// Starts a hash. is_portable keeps it off the SHA instructions (for the test that compares both).
+void cs_sha256_start(cs_sha256 *hash, int is_portable);
+
+// Appends bytes.
+void cs_sha256_update(cs_sha256 *hash, const void *start, size_t byte_count);
+
+// The digest of everything appended so far; the hash may go on.
+void cs_sha256_finish(const cs_sha256 *hash, uint8_t digest[32]);
+
+// Whether this CPU has instructions for SHA-256.
+int cs_sha256_has_hardware(void);
+
+// CRC-32C of the bytes, continuing from seed (0 to start): crc(a + b) == crc(crc(a), b).
+uint32_t cs_crc32c(uint32_t seed, const void *start, size_t byte_count);
+
+// The same without CRC instructions.
+uint32_t cs_crc32c_portable(uint32_t seed, const void *start, size_t byte_count);
 
 #endif

@@ -1,0 +1,374 @@
+internal import ControlProtocol
+public import Planning
+
+/// What the core must know of a run before it starts.
+public struct RunOutline: Equatable, Sendable {
+  public var tree: SliceTree
+  /// Operations of all phases, one after the other.
+  public var operationCount: Int
+  /// Positions at which a checkpoint is due, ascending; the last is ``operationCount``.
+  public var checkpointPositions: [Int]
+  /// 4 MiB chunks of the state.
+  public var chunkCount: Int
+  /// Workers to wait for before the first view.
+  public var workerCountMin: Int
+
+  public init(
+    tree: SliceTree, operationCount: Int, checkpointPositions: [Int], chunkCount: Int,
+    workerCountMin: Int
+  ) {
+    self.tree = tree
+    self.operationCount = operationCount
+    self.checkpointPositions = checkpointPositions
+    self.chunkCount = chunkCount
+    self.workerCountMin = workerCountMin
+  }
+}
+
+/// The coordinator's decisions as a value: `(state, event) -> (state, [command])`.
+///
+/// No socket, no clock, no file: production, simulation and tests drive the same machine. There
+/// is one mechanism for every change of membership (join, death, leave, restart of the
+/// coordinator): suspend all, hear where each stands, form the next view, resume. Because a
+/// step's result does not depend on who computed it, any survivor's state is as good as another.
+public struct ClusterSchedule: Sendable {
+  enum Stage: Equatable, Sendable {
+    /// Too few workers.
+    case gathering
+    case suspending(awaiting: Set<Int>)
+    case measuring(awaiting: Set<Int>)
+    case running
+    case finished
+  }
+
+  struct Worker: Equatable, Sendable {
+    var member: Member
+    /// Operations whose effect its state holds; nil without state.
+    var position: Int?
+    var nodes: [SliceNode] = []
+    var isMeasured = false
+    var isLeaving = false
+  }
+
+  /// Operations a worker may run ahead of the slowest: it goes on this long without coordinator.
+  static let windowCount = 64
+
+  let outline: RunOutline
+  public private(set) var view: Int
+  /// Operations done by every member; what the run has reached.
+  public private(set) var committedPosition: Int
+  var stage = Stage.gathering
+  var workers: [Int: Worker] = [:]
+  /// Workers of the view in force, by rank.
+  var members: [Int] = []
+  var workerCountNeeded: Int
+  var grantedPosition: Int
+  var checkpointPosition: Int?
+  var savingPosition: Int?
+  var isStopping = false
+  var last: Resumption?
+  /// Accusations in a row against a worker, with no operation completed between.
+  var suspicion: [Int: Int] = [:]
+
+  /// - Parameters:
+  ///   - view: The last view of the ledger; 0 for a new run.
+  ///   - checkpointPosition: Where the newest checkpoint stands, if there is one.
+  ///   - expectedWorkerCount: Members of the last view, which may come back after a restart.
+  public init(
+    outline: RunOutline, view: Int = 0, committedPosition: Int = 0, checkpointPosition: Int? = nil,
+    expectedWorkerCount: Int = 0
+  ) {
+    self.outline = outline
+    self.view = view
+    self.committedPosition = committedPosition
+    self.checkpointPosition = checkpointPosition
+    grantedPosition = committedPosition
+    workerCountNeeded = max(outline.workerCountMin, expectedWorkerCount)
+  }
+
+  public var isRunning: Bool { stage == .running }
+  public var memberWorkers: [Int] { members }
+
+  public mutating func apply(_ event: ClusterEvent) -> [Command] {
+    if stage == .finished { return [] }
+    switch event {
+    case .joined(let member): return join(member)
+    case .lost(let worker, _): return lose(worker)
+    case .suspended(let worker, let view, let position, let nodes):
+      return noteSuspended(worker, view, position, nodes)
+    case .measuredPeak(let worker): return noteMeasured(worker)
+    case .completed(let worker, let view, let position):
+      return noteCompleted(worker, view, position)
+    case .peerLost(let reporter, let view, let rank, _):
+      return accuse(reporter: reporter, view: view, rank: rank)
+    case .leaving(let worker): return release(worker)
+    case .gatherDeadline:
+      workerCountNeeded = outline.workerCountMin
+      return gather()
+    case .checkpointed(let position): return noteCheckpoint(position)
+    case .checkpointFailed(let position):
+      if savingPosition == position { savingPosition = nil }
+      return []
+    case .stopRequested: return stop()
+    }
+  }
+
+  // MARK: Membership
+
+  private mutating func join(_ member: Member) -> [Command] {
+    workers[member.worker] = Worker(member: member)
+    switch stage {
+    case .gathering: return gather()
+    case .suspending(let awaiting):
+      stage = .suspending(awaiting: awaiting.union([member.worker]))
+      return [.suspend(workers: [member.worker], view: view + 1)]
+    case .measuring, .running: return suspendAll()
+    case .finished: return []
+    }
+  }
+
+  private mutating func lose(_ worker: Int) -> [Command] {
+    guard workers.removeValue(forKey: worker) != nil else { return [] }
+    suspicion[worker] = nil
+    var commands: [Command] = []
+    if let saving = savingPosition, members.contains(worker) {
+      savingPosition = nil
+      commands.append(.abandonSave(position: saving))
+    }
+    switch stage {
+    case .suspending(var awaiting):
+      awaiting.remove(worker)
+      return commands + proceed(awaiting)
+    case .measuring(var awaiting):
+      awaiting.remove(worker)
+      return commands + measure(awaiting)
+    case .running where members.contains(worker): return commands + suspendAll()
+    default: return commands
+    }
+  }
+
+  private mutating func release(_ worker: Int) -> [Command] {
+    guard workers[worker] != nil else { return [] }
+    workers[worker]?.isLeaving = true
+    if workers.values.allSatisfy(\.isLeaving) { return stop() }
+    return stage == .running ? suspendAll() : []
+  }
+
+  /// One accusation suspends, which breaks every connection of the old view and shows who still
+  /// answers. Whoever is accused twice with no progress between cannot be reached by a peer
+  /// although the coordinator can: it leaves.
+  private mutating func accuse(reporter: Int, view: Int, rank: Int) -> [Command] {
+    guard stage == .running, view == self.view, members.indices.contains(rank) else { return [] }
+    let accused = members[rank]
+    suspicion[accused, default: 0] += 1
+    guard suspicion[accused, default: 0] >= 3, workers.count > 1 else { return suspendAll() }
+    let reason = "worker \(reporter) cannot reach it, \(suspicion[accused, default: 0]) times in a row"
+    return [.dismiss(worker: accused, reason: reason)] + lose(accused)
+  }
+
+  private mutating func gather() -> [Command] {
+    guard stage == .gathering, !workers.isEmpty, workers.count >= workerCountNeeded else {
+      return []
+    }
+    return suspendAll()
+  }
+
+  // MARK: Changing the view
+
+  private mutating func suspendAll() -> [Command] {
+    for worker in workers.keys { workers[worker]?.nodes = [] }
+    stage = .suspending(awaiting: Set(workers.keys))
+    return [.suspend(workers: workers.keys.sorted(), view: view + 1)]
+  }
+
+  private mutating func noteSuspended(
+    _ worker: Int, _ view: Int, _ position: Int?, _ nodes: [SliceNode]
+  ) -> [Command] {
+    guard case .suspending(var awaiting) = stage, view == self.view + 1,
+      awaiting.remove(worker) != nil
+    else { return [] }
+    workers[worker]?.position = position
+    workers[worker]?.nodes = nodes
+    return proceed(awaiting)
+  }
+
+  private mutating func proceed(_ awaiting: Set<Int>) -> [Command] {
+    stage = .suspending(awaiting: awaiting)
+    guard awaiting.isEmpty else { return [] }
+    guard !workers.isEmpty else { return loseAll() }
+    guard workers.values.allSatisfy(\.isMeasured) else {
+      // Everybody probes at the same moment: workers of one host share its cores.
+      stage = .measuring(awaiting: Set(workers.keys))
+      return [.measurePeak(workers: workers.keys.sorted())]
+    }
+    return formView()
+  }
+
+  private mutating func noteMeasured(_ worker: Int) -> [Command] {
+    guard case .measuring(var awaiting) = stage, awaiting.remove(worker) != nil else { return [] }
+    workers[worker]?.isMeasured = true
+    return measure(awaiting)
+  }
+
+  private mutating func measure(_ awaiting: Set<Int>) -> [Command] {
+    stage = .measuring(awaiting: awaiting)
+    guard awaiting.isEmpty else { return [] }
+    return workers.isEmpty ? loseAll() : formView()
+  }
+
+  private mutating func loseAll() -> [Command] {
+    stage = .gathering
+    members = []
+    workerCountNeeded = outline.workerCountMin
+    return isStopping ? finish(.stopped) : []
+  }
+
+  private mutating func formView() -> [Command] {
+    var commands = dismissLeavers()
+    let candidates = workers.keys.sorted { rankOrder($0) < rankOrder($1) }
+    let held = candidates.compactMap { workers[$0]?.position }.max()
+    let position = held ?? checkpointPosition ?? 0
+    if position < committedPosition {
+      commands.append(.rewound(from: committedPosition, to: position))
+    }
+    committedPosition = position
+    let resumption = Resumption(
+      view: view + 1,
+      members: candidates.compactMap { workers[$0]?.member },
+      position: position,
+      slices: deal(candidates, at: position),
+      sources: sources(candidates, at: position, isHeld: held != nil),
+      grantedPosition: isStopping ? position : limit(after: position))
+    view = resumption.view
+    members = candidates
+    for worker in candidates {
+      workers[worker]?.position = position
+      workers[worker]?.nodes = []
+    }
+    grantedPosition = resumption.grantedPosition
+    last = resumption
+    stage = .running
+    return commands + [.resume(resumption)] + saveIfDue()
+  }
+
+  /// Old members keep their order, newcomers follow by number.
+  private func rankOrder(_ worker: Int) -> (Int, Int) {
+    (members.firstIndex(of: worker) ?? members.count, worker)
+  }
+
+  private mutating func dismissLeavers() -> [Command] {
+    let leavers = workers.filter(\.value.isLeaving).keys.sorted()
+    guard leavers.count < workers.count else { return [] }
+    let stayers = workers.filter { !$0.value.isLeaving }
+    // Whoever holds the newest state stays until another holds it too.
+    let newest = workers.values.compactMap(\.position).max()
+    guard newest == nil || stayers.values.contains(where: { $0.position == newest }) else {
+      return []
+    }
+    for worker in leavers { workers[worker] = nil }
+    return leavers.map { .dismiss(worker: $0, reason: "it asked to leave") }
+  }
+
+  private func deal(_ candidates: [Int], at position: Int) -> [[Int]] {
+    let regular = outline.tree.deal(workerCount: max(members.count, 1))
+    return SliceDealing(tree: outline.tree).deal(
+      candidates.map { number in
+        let isCurrent = workers[number]?.position == position
+        var dealt: Set<Int> = []
+        if let rank = members.firstIndex(of: number) {
+          dealt = last?.position == position ? Set(last?.slices[rank] ?? []) : Set(regular[rank])
+        }
+        return SliceDealing.Candidate(
+          nodes: isCurrent ? workers[number]?.nodes ?? [] : [], dealt: dealt,
+          holdsState: isCurrent)
+      })
+  }
+
+  private func sources(_ candidates: [Int], at position: Int, isHeld: Bool) -> [StateSource] {
+    let holders = candidates.indices.filter { workers[candidates[$0]]?.position == position }
+    var served = 0
+    return candidates.indices.map { rank in
+      if holders.contains(rank) && isHeld { return .own }
+      if isHeld {
+        served += 1
+        return .member(rank: holders[(served - 1) % holders.count])
+      }
+      return checkpointPosition == nil ? .seed : .checkpoint
+    }
+  }
+
+  // MARK: Progress
+
+  private func limit(after position: Int) -> Int {
+    let due = outline.checkpointPositions.first { $0 > position } ?? outline.operationCount
+    return min(due, position + Self.windowCount, outline.operationCount)
+  }
+
+  private mutating func noteCompleted(_ worker: Int, _ view: Int, _ position: Int) -> [Command] {
+    guard let known = workers[worker]?.position, position + 1 > known, members.contains(worker)
+    else { return [] }
+    workers[worker]?.position = position + 1
+    suspicion = [:]
+    guard stage == .running, view == self.view else { return [] }
+    let slowest = members.compactMap { workers[$0]?.position }.min() ?? committedPosition
+    guard slowest > committedPosition else { return [] }
+    committedPosition = slowest
+    let next = isStopping ? grantedPosition : limit(after: slowest)
+    var commands = saveIfDue()
+    if next > grantedPosition {
+      grantedPosition = next
+      commands.append(.grant(workers: members, view: view, position: next))
+    }
+    return commands
+  }
+
+  private mutating func saveIfDue() -> [Command] {
+    let isEnd = committedPosition == outline.operationCount
+    let isDue = outline.checkpointPositions.contains(committedPosition) || isStopping || isEnd
+    guard isDue, committedPosition > 0 || isEnd, savingPosition == nil else {
+      return isStopping && committedPosition == 0 ? finish(.stopped) : []
+    }
+    if checkpointPosition == committedPosition { return noteCheckpoint(committedPosition) }
+    let holders = members.indices.filter { !isFetching(rank: $0) }
+    savingPosition = committedPosition
+    let shares = holders.enumerated().map { index, rank in
+      SaveShare(
+        worker: members[rank],
+        chunks: outline.chunkCount * index / holders.count
+          ..< outline.chunkCount * (index + 1) / holders.count)
+    }
+    return [.save(position: committedPosition, shares: shares.filter { !$0.chunks.isEmpty })]
+  }
+
+  /// Whether the member may still be copying its state from another.
+  private func isFetching(rank: Int) -> Bool {
+    guard let last, last.position == committedPosition else { return false }
+    if case .member = last.sources[rank] { return true }
+    return false
+  }
+
+  private mutating func noteCheckpoint(_ position: Int) -> [Command] {
+    if savingPosition == position { savingPosition = nil }
+    checkpointPosition = max(position, checkpointPosition ?? 0)
+    if position == outline.operationCount { return finish(.completed) }
+    if isStopping && position == committedPosition && stage == .running {
+      return finish(.stopped)
+    }
+    return []
+  }
+
+  private mutating func stop() -> [Command] {
+    guard !isStopping else { return [] }
+    isStopping = true
+    switch stage {
+    case .gathering: return finish(.stopped)
+    case .running: return suspendAll()
+    default: return []
+    }
+  }
+
+  private mutating func finish(_ end: RunEnd) -> [Command] {
+    stage = .finished
+    return [.finish(end)]
+  }
+}

@@ -1,0 +1,240 @@
+import ControlProtocol
+import Planning
+import Scheduling
+import Tensors
+
+/// Workers without arithmetic around the real scheduling core: one thread, a seeded order of
+/// events, deaths and arrivals at any moment. A state is the list of operations it contains.
+struct SimulatedCluster {
+  struct SimulatedWorker {
+    var position: Int?
+    var view = 0
+    var resumption: Resumption?
+    var isFetching = false
+    var granted = 0
+    /// Slices of the operation at `position` it has complete.
+    var computed: Set<Int> = []
+    var isSuspended = true
+    /// From the coordinator, oldest first.
+    var inbox: [CoordinatorMessage] = []
+    var number: Int
+  }
+
+  let outline: RunOutline
+  var schedule: ClusterSchedule
+  var workers: [Int: SimulatedWorker] = [:]
+  /// To the coordinator; one queue per worker, because a connection keeps its order.
+  var outbox: [Int: [ClusterEvent]] = [:]
+  var saved: [Int: Set<Int>] = [:]
+  var savingPosition: Int?
+  var newestCheckpoint: Int?
+  var end: RunEnd?
+  var rewinds = 0
+  var violations: [String] = []
+  private var nextWorker = 0
+  private var draws: UInt64 = 0
+  private let random: RandomStream
+
+  init(outline: RunOutline, seed: UInt64) {
+    self.outline = outline
+    schedule = ClusterSchedule(outline: outline)
+    random = RandomStream(seed: seed, purpose: 1)
+  }
+
+  mutating func draw(below bound: Int) -> Int {
+    draws += 1
+    return random.integer(below: bound, at: draws)
+  }
+
+  mutating func addWorker() {
+    let number = nextWorker
+    nextWorker += 1
+    workers[number] = SimulatedWorker(number: number)
+    outbox[number] = [.joined(Member(worker: number, name: "w\(number)", dataAddress: "h:1"))]
+  }
+
+  mutating func kill(_ number: Int) {
+    guard workers.removeValue(forKey: number) != nil else { return }
+    // What it had sent still arrives, then the connection ends.
+    outbox[number, default: []].append(.lost(worker: number, cause: "killed"))
+  }
+
+  /// Takes one random step. Returns false when nothing can happen.
+  mutating func advance() -> Bool {
+    var moves: [(inout SimulatedCluster) -> Void] = []
+    for number in outbox.keys.sorted() where !(outbox[number]?.isEmpty ?? true) {
+      moves.append { cluster in
+        if let event = cluster.outbox[number]?.removeFirst() { cluster.deliver(event) }
+      }
+    }
+    for number in workers.keys.sorted() {
+      guard let worker = workers[number] else { continue }
+      if !worker.inbox.isEmpty { moves.append { $0.receive(number) } }
+      if canFetch(worker) { moves.append { $0.workers[number]?.isFetching = false } }
+      if canCompute(worker) { moves.append { $0.computeSlice(number) } }
+      if canFinish(worker) { moves.append { $0.finishOperation(number) } }
+    }
+    if let position = savingPosition, let received = saved[position],
+      received.count == outline.chunkCount
+    {
+      moves.append { cluster in
+        cluster.savingPosition = nil
+        cluster.newestCheckpoint = position
+        cluster.deliver(.checkpointed(position: position))
+      }
+    }
+    guard !moves.isEmpty else { return false }
+    moves[draw(below: moves.count)](&self)
+    return true
+  }
+
+  // MARK: A worker
+
+  private func slices(_ worker: SimulatedWorker) -> [Int] {
+    guard let resumption = worker.resumption, let position = worker.position,
+      let rank = resumption.members.firstIndex(where: { $0.worker == worker.number })
+    else { return [] }
+    if position == resumption.position { return resumption.slices[rank] }
+    return Array(outline.tree.deal(workerCount: resumption.members.count)[rank])
+  }
+
+  private func isActive(_ worker: SimulatedWorker) -> Bool {
+    !worker.isSuspended && (worker.position ?? .max) < worker.granted
+  }
+
+  private func canFetch(_ worker: SimulatedWorker) -> Bool {
+    guard worker.isFetching, !worker.isSuspended, let resumption = worker.resumption,
+      let rank = resumption.members.firstIndex(where: { $0.worker == worker.number }),
+      case .member(let donor) = resumption.sources[rank]
+    else { return false }
+    let number = resumption.members[donor].worker
+    return workers[number]?.position == resumption.position && workers[number]?.view == worker.view
+  }
+
+  private func canCompute(_ worker: SimulatedWorker) -> Bool {
+    isActive(worker) && !worker.isFetching && !Set(slices(worker)).isSubset(of: worker.computed)
+  }
+
+  /// The exchange needs every member of the view at the same operation with its slices complete,
+  /// except that a member that is through already has sent its sums.
+  private func canFinish(_ worker: SimulatedWorker) -> Bool {
+    guard isActive(worker), !worker.isFetching, let resumption = worker.resumption,
+      let position = worker.position
+    else { return false }
+    return resumption.members.allSatisfy { member in
+      guard let peer = workers[member.worker], peer.view == worker.view, !peer.isSuspended,
+        let theirs = peer.position
+      else { return false }
+      if theirs > position { return true }
+      return theirs == position && Set(slices(peer)).isSubset(of: peer.computed)
+    }
+  }
+
+  private mutating func computeSlice(_ number: Int) {
+    guard let worker = workers[number] else { return }
+    if let next = slices(worker).first(where: { !worker.computed.contains($0) }) {
+      workers[number]?.computed.insert(next)
+    }
+  }
+
+  private mutating func finishOperation(_ number: Int) {
+    guard let worker = workers[number], let position = worker.position,
+      let resumption = worker.resumption
+    else { return }
+    checkPartition(resumption, position)
+    workers[number]?.position = position + 1
+    workers[number]?.computed = []
+    outbox[number, default: []].append(
+      .completed(worker: number, view: worker.view, position: position))
+  }
+
+  /// Each slice is summed exactly once.
+  private mutating func checkPartition(_ resumption: Resumption, _ position: Int) {
+    let shares =
+      position == resumption.position
+      ? resumption.slices
+      : outline.tree.deal(workerCount: resumption.members.count).map(Array.init)
+    if shares.flatMap({ $0 }).sorted() != Array(0..<outline.tree.sliceCount) {
+      violations.append("position \(position) sums slices \(shares)")
+    }
+  }
+
+  private mutating func receive(_ number: Int) {
+    guard let message = workers[number]?.inbox.removeFirst() else { return }
+    switch message {
+    case .suspend(let view):
+      workers[number]?.isSuspended = true
+      let nodes = outline.tree.nodes(covering: workers[number]?.computed ?? [])
+      outbox[number, default: []].append(
+        .suspended(
+          worker: number, view: view,
+          position: workers[number]?.isFetching == true ? nil : workers[number]?.position,
+          nodes: nodes))
+    case .measurePeak:
+      outbox[number, default: []].append(.measuredPeak(worker: number))
+    case .resume(let resumption): resume(number, resumption)
+    case .grant(let view, let position):
+      if workers[number]?.view == view { workers[number]?.granted = position }
+    case .save(let position, let chunks):
+      if workers[number]?.position == position { saved[position, default: []].formUnion(chunks) }
+    case .welcome, .refused, .leave: break
+    }
+  }
+
+  private mutating func resume(_ number: Int, _ resumption: Resumption) {
+    guard let rank = resumption.members.firstIndex(where: { $0.worker == number }) else { return }
+    workers[number]?.resumption = resumption
+    workers[number]?.view = resumption.view
+    workers[number]?.granted = resumption.grantedPosition
+    workers[number]?.isSuspended = false
+    switch resumption.sources[rank] {
+    case .own:
+      if workers[number]?.position != resumption.position {
+        violations.append("worker \(number) does not own \(resumption.position)")
+      }
+    case .seed:
+      if resumption.position != 0 { violations.append("seed gives no \(resumption.position)") }
+      workers[number]?.computed = []
+    case .checkpoint:
+      if newestCheckpoint != resumption.position {
+        violations.append("no checkpoint \(resumption.position)")
+      }
+      workers[number]?.computed = []
+    case .member:
+      workers[number]?.isFetching = true
+      workers[number]?.computed = []
+    }
+    workers[number]?.position = resumption.position
+  }
+
+  // MARK: The coordinator
+
+  mutating func deliver(_ event: ClusterEvent) {
+    for command in schedule.apply(event) { perform(command) }
+  }
+
+  private mutating func perform(_ command: Command) {
+    switch command {
+    case .suspend(let numbers, let view): send(.suspend(view: view), to: numbers)
+    case .measurePeak(let numbers): send(.measurePeak, to: numbers)
+    case .resume(let resumption):
+      send(.resume(resumption), to: resumption.members.map(\.worker))
+    case .grant(let numbers, let view, let position):
+      send(.grant(view: view, position: position), to: numbers)
+    case .save(let position, let shares):
+      savingPosition = position
+      saved[position] = []
+      for share in shares {
+        send(.save(position: position, chunks: share.chunks), to: [share.worker])
+      }
+    case .abandonSave: savingPosition = nil
+    case .dismiss(let number, _): workers[number] = nil
+    case .rewound: rewinds += 1
+    case .finish(let how): end = how
+    }
+  }
+
+  private mutating func send(_ message: CoordinatorMessage, to numbers: [Int]) {
+    for number in numbers { workers[number]?.inbox.append(message) }
+  }
+}
