@@ -101,6 +101,27 @@ typedef float ck_f32x2 __attribute__((vector_size(8)));
 typedef int32_t ck_i32x8 __attribute__((vector_size(32)));
 typedef int32_t ck_i32x4 __attribute__((vector_size(16)));
 
+// The first count bf16 values from memory, the other lanes zero.
+CK_INLINE ck_f32x16 ck_load_bf16_first(const uint16_t *p, size_t count) {
+#ifdef CK_AVX512
+    ck_u16x16 bits =
+        (ck_u16x16)_mm256_maskz_loadu_epi16((__mmask16)((1u << count) - 1), p);
+#else
+    ck_u16x16 bits = {0};
+    memcpy(&bits, p, count * sizeof(uint16_t));
+#endif
+    return (ck_f32x16)(__builtin_convertvector(bits, ck_u32x16) << 16);
+}
+
+CK_INLINE void ck_store_bf16_first(uint16_t *p, ck_f32x16 v, size_t count) {
+    ck_u16x16 bits = ck_round_bf16(v);
+#ifdef CK_AVX512
+    _mm256_mask_storeu_epi16(p, (__mmask16)((1u << count) - 1), (__m256i)bits);
+#else
+    memcpy(p, &bits, count * sizeof(uint16_t));
+#endif
+}
+
 // The one order in which sixteen lanes become one number: lane i with lane i + 8, then i + 4,
 // i + 2, i + 1.
 CK_INLINE float ck_sum_lanes(ck_f32x16 v) {
@@ -128,8 +149,9 @@ CK_INLINE float ck_max_lanes(ck_f32x16 v) {
 
 // e^x. Range reduction x = n ln 2 + r, |r| <= ln 2 / 2, then 1 + r + r^2 q(r) with the q of degree
 // 4 whose relative error is least (3.1e-9, coefficients rounded one by one). Over all floats in
-// [-87.3, 88.7] the result is within 0.9 ulp; beyond, it stays at its value at 88.7. exp(0) is exactly 1 (the online
-// softmax relies on it); below -87.3, -infinity included, the result is exactly 0; NaN stays.
+// [-87.3, 88.7] the result is within 0.9 ulp; above, it stays at its value at 88.7. exp(0) is
+// exactly 1 (the online softmax relies on it); below -87.3, -infinity included, the result is
+// exactly 0; NaN stays.
 CK_INLINE ck_f32x16 ck_exp(ck_f32x16 x) {
     const ck_f32x16 log2_e = ck_splat(0x1.715476p+0f);
     const ck_f32x16 ln2_high = ck_splat(0x1.62e400p-1f), ln2_low = ck_splat(0x1.7f7d1cp-20f);

@@ -2,4 +2,10 @@
 #ifndef CKERNELS_H
 #define CKERNELS_H
 
+#include "ck_job.h"
+#include "ck_variant.h"
+#include "ck_epilogue.h"
+#include "ck_matmul.h"
+#include "ck_pack.h"
+
 #endif
