@@ -1,4 +1,4 @@
-public import Operators
+internal import Operators
 public import Tensors
 
 /// The gradient of a slice as the backward pass writes it.

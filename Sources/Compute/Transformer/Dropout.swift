@@ -1,5 +1,5 @@
-public import Operators
-public import Tensors
+internal import Operators
+internal import Tensors
 
 /// Dropout of one slice of a step: which stream decides where.
 ///

@@ -118,11 +118,10 @@ public final class Transformer {
     _ batch: Microbatch, gradient: SharedRows<Float>?, accumulate: Bool
   ) -> SliceStatistics {
     let tokenCount = batch.tokenCount
-    let dNormed = activations.backward.normed.rows[0..<tokenCount * shape.modelWidth]
     return engine.headLoss(
       normed: activations.final.normed.rows.rows(0..<tokenCount), head: weights.head.packed,
       targets: batch.targets, isTarget: batch.isTarget, lossScale: 1,
-      dNormed: gradient == nil ? nil : dNormed, headGradient: gradient ?? weights.master,
+      dNormed: gradient == nil ? nil : activations.backward(tokenCount).normed, headGradient: gradient ?? weights.master,
       accumulate: accumulate, workspace: workspaces.head)
   }
 }

@@ -1,5 +1,7 @@
 public import Planning
 public import Tensors
+internal import Operators
+internal import Settings
 internal import Transformer
 
 /// The gradients of a step that a worker holds: one buffer for each node of the slice tree.
@@ -76,9 +78,10 @@ public final class GradientStore {
     _ slice: Int, _ tokens: TokenSlice, isCancelled: () -> Bool, ready: (Range<Int>) -> Void
   ) -> Bool {
     var node = SliceNode.leaf(slice)
-    let sibling = node == tree.root || node.isLeft ? nil : nodes[node.sibling]
-    let joins = sibling != nil && tokens.sequences.count <= replica.plan.batch.microbatch
-    let buffer = joins ? sibling ?? takeBuffer() : takeBuffer()
+    let isJoinable = !node.isLeft && tokens.sequences.count <= replica.plan.batch.microbatch
+    let sibling = isJoinable ? nodes[node.sibling] : nil
+    let joins = sibling != nil
+    let buffer = sibling ?? takeBuffer()
 
     // The nodes that this slice completes: each merge adds `right` into `left`.
     var merges: [(left: NodeGradient, right: NodeGradient)] = []

@@ -1,4 +1,5 @@
 internal import Operators
+internal import Settings
 internal import System
 internal import Tensors
 

@@ -1,5 +1,5 @@
 internal import Operators
-public import Tensors
+package import Tensors
 
 extension RandomStream {
   /// A draw from the normal distribution with mean 0 and deviation 1: the quantile function at

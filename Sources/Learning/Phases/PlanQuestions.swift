@@ -1,5 +1,6 @@
 internal import Optimization
 public import Settings
+internal import Tensors
 
 extension ResolvedPlan.Phase {
   var learningRates: LearningRateSchedule { LearningRateSchedule(schedule, stepCount: steps) }

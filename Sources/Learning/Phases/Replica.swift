@@ -1,5 +1,5 @@
 public import Operators
-public import Optimization
+internal import Optimization
 public import Settings
 public import Tensors
 public import Transformer
