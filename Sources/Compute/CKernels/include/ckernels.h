@@ -7,5 +7,6 @@
 #include "ck_epilogue.h"
 #include "ck_matmul.h"
 #include "ck_pack.h"
+#include "ck_rows.h"
 
 #endif
