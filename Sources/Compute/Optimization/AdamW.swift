@@ -77,7 +77,7 @@ public struct AdamW: Sendable {
     for (index, group) in groups.enumerated() {
       if index > 0 { betweenGroups(index) }
       let arguments = AdamWArguments(
-        scale: scale.mean * scale.clip, learningRate: learningRate, beta1: settings.beta1,
+        scale: Float(scale.mean * scale.clip), learningRate: learningRate, beta1: settings.beta1,
         beta2: settings.beta2, epsilon: settings.epsilon,
         weightDecay: group.isDecayed ? settings.weightDecay : 0,
         correction1: 1 - power(settings.beta1, count),

@@ -47,7 +47,7 @@ final class Activations {
   private let streams: [AlignedStorage<Float>]
   private let layers: [LayerStorage]
   let final: FinalStorage
-  private let backward: BackwardStorage
+  private let backward: BackwardStorage?
 
   /// Storage of one layer at full capacity.
   private struct LayerStorage {
@@ -71,7 +71,9 @@ final class Activations {
     let inputSide: [Int: PackedPairs]
   }
 
-  init(shape: ModelShape, tokenCapacity: Int, precision: Precision) {
+  /// - Parameter isForwardOnly: Makes one layer and one stream, for whoever keeps nothing for a
+  ///   backward pass.
+  init(shape: ModelShape, tokenCapacity: Int, precision: Precision, isForwardOnly: Bool = false) {
     let (width, forward) = (shape.modelWidth, shape.feedForwardWidth)
     func floats(_ perToken: Int) -> AlignedStorage<Float> {
       AlignedStorage(count: perToken * tokenCapacity, filledWith: 0)
@@ -89,8 +91,8 @@ final class Activations {
     }
     self.shape = shape
     self.tokenCapacity = tokenCapacity
-    streams = (0...shape.layerCount).map { _ in floats(width) }
-    layers = (0..<shape.layerCount).map { _ in
+    streams = (0...(isForwardOnly ? 0 : shape.layerCount)).map { _ in floats(width) }
+    layers = (0..<(isForwardOnly ? 1 : shape.layerCount)).map { _ in
       LayerStorage(
         middle: floats(width), attentionInverseRMS: floats(1), feedForwardInverseRMS: floats(1),
         logSumExp: floats(shape.headCount), attentionNormed: operands(width),
@@ -99,6 +101,10 @@ final class Activations {
         hidden: operands(forward))
     }
     final = FinalStorage(normed: operands(width), inverseRMS: floats(1))
+    guard !isForwardOnly else {
+      backward = nil
+      return
+    }
     backward = BackwardStorage(
       stream: floats(width), normed: floats(width), branch: operands(width),
       attention: operands(shape.attentionWidth), queryKeyValue: operands(shape.queryKeyValueWidth),
@@ -131,6 +137,7 @@ final class Activations {
 
   /// The windows that every layer of the backward pass uses anew.
   func backward(_ tokenCount: Int) -> BackwardActivations {
+    guard let backward else { preconditionFailure("this memory is for forward passes only") }
     let rows = 0..<tokenCount
     return BackwardActivations(
       stream: backward.stream.rows[0..<tokenCount * shape.modelWidth],
@@ -142,7 +149,8 @@ final class Activations {
 
   /// Room for both operands of a dW of these widths.
   func pairs(_ outputWidth: Int, _ inputWidth: Int) -> (PackedPairs, PackedPairs) {
-    guard let output = backward.outputSide[outputWidth], let input = backward.inputSide[inputWidth]
+    guard let output = backward?.outputSide[outputWidth],
+      let input = backward?.inputSide[inputWidth]
     else { preconditionFailure("no product of the model is \(outputWidth) by \(inputWidth)") }
     return (output, input)
   }

@@ -139,7 +139,7 @@ extension Transformer {
     let gainGradient = gradient.flat[gainRange]
     if mode == .overwrite { gainGradient.fill(with: 0) }
     engine.rmsNormBackward(
-      input, gain: gain(gainRange), inverseRMS: inverseRMS, dOutput: scratch.normed,
+      input, gain: weights.gain(gainRange), inverseRMS: inverseRMS, dOutput: scratch.normed,
       residualGradient: scratch.stream, gainGradient: gainGradient, scratch: workspaces.norm)
   }
 
@@ -156,7 +156,7 @@ extension Transformer {
     let target = isApart ? workspaces.lookup(gradient.lookup.count) : gradient.lookup
     if mode != .accumulate { target.fill(with: 0) }
     engine.embeddingBackward(
-      ids: workspaces.rows,
+      rows: workspaces.rows,
       dOutput: activations.backward(batch.tokenCount).stream, lookupGradient: target,
       dropout: dropout?.mask(
         .embedding, layer: 0, firstRow: batch.firstToken, width: shape.modelWidth))

@@ -13,7 +13,8 @@ public struct Microbatch {
   /// Whether a row's prediction counts.
   public private(set) var isTarget: [Bool] = []
   /// Index of each row in its sequence; rotary positions count from the start of the window.
-  public private(set) var positions: [Int] = []
+  public var positions: SharedRows<Int32> { positionStorage[0..<tokenCount] }
+  private let positionStorage: SharedRows<Int32>
   /// Runs of rows that attend only among themselves.
   public private(set) var segments: [Range<Int>] = []
   /// Rows of the slice before this micro-batch: dropout counts elements from the slice's start.
@@ -24,7 +25,7 @@ public struct Microbatch {
     ids.reserveCapacity(tokenCapacity)
     targets.reserveCapacity(tokenCapacity)
     isTarget.reserveCapacity(tokenCapacity)
-    positions.reserveCapacity(tokenCapacity)
+    positionStorage = AlignedStorage(count: tokenCapacity, filledWith: 0).rows
     segments.reserveCapacity(tokenCapacity)
   }
 
@@ -33,7 +34,6 @@ public struct Microbatch {
     ids.removeAll(keepingCapacity: true)
     targets.removeAll(keepingCapacity: true)
     isTarget.removeAll(keepingCapacity: true)
-    positions.removeAll(keepingCapacity: true)
     segments.removeAll(keepingCapacity: true)
     self.firstToken = firstToken
     for index in range { append(slice.sequences[index]) }
@@ -45,7 +45,7 @@ public struct Microbatch {
       ids.append(sequence.tokens[position])
       targets.append(sequence.tokens[position + 1])
       isTarget.append(sequence.isTarget[position])
-      positions.append(position)
+      positionStorage[first + position] = Int32(position)
     }
     let starts = sequence.segmentStarts
     for index in starts.indices {

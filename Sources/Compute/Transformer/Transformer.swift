@@ -36,9 +36,7 @@ public final class Transformer {
     self.shape = shape
     activations = Activations(
       shape: shape, tokenCapacity: tokenCapacity, precision: engine.precision)
-    attentionShape = AttentionShape(
-      headCount: shape.headCount, keyValueHeadCount: shape.keyValueHeadCount,
-      headWidth: shape.headWidth)
+    attentionShape = AttentionShape(shape)
     workspaces = Workspaces(
       layout: weights.layout, engine: engine, tokenCapacity: tokenCapacity,
       lookupRowCapacity: lookupRowCapacity)
@@ -49,10 +47,6 @@ public final class Transformer {
     _ = forward(batch, dropout: nil, isCancelled: { false })
     return headLoss(batch, gradient: nil, accumulate: false)
   }
-
-  func gain(_ range: Range<Int>) -> SharedRows<Float> { weights.master[range] }
-
-  var epsilon: Float { Float(shape.normEpsilon) }
 
   /// Fills the activations of `batch`, up to the final norm. Returns false when cancelled, which
   /// it asks before each layer.
@@ -70,47 +64,25 @@ public final class Transformer {
       forward(layer, batch, dropout)
     }
     engine.rmsNormForward(
-      activations.stream(shape.layerCount, tokenCount), gain: gain(weights.finalNorm),
-      epsilon: epsilon, output: activations.final.normed.rows.rows(0..<tokenCount),
+      activations.stream(shape.layerCount, tokenCount), gain: weights.gain(weights.finalNorm),
+      epsilon: weights.epsilon, output: activations.final.normed.rows.rows(0..<tokenCount),
       inverseRMS: activations.final.inverseRMS.rows[0..<tokenCount])
     return true
   }
 
   private func forward(_ layer: Int, _ batch: Microbatch, _ dropout: Dropout?) {
-    let (own, kept) = (weights.layers[layer], activations.layer(layer, batch.tokenCount))
+    let kept = activations.layer(layer, batch.tokenCount)
     func mask(_ site: Dropout.Site) -> DropoutMask? {
       dropout?.mask(site, layer: layer, firstRow: batch.firstToken, width: shape.modelWidth)
     }
-    engine.rmsNormForward(
-      kept.input, gain: gain(own.attentionNorm), epsilon: epsilon, output: kept.attentionNormed,
-      inverseRMS: kept.attentionInverseRMS)
-    engine.matmul(
-      kept.attentionNormed, own.queryKeyValue.packed,
-      .rotary(
-        kept.queryKeyValue, weights.rotary, positions: batch.positions,
-        rotaryColumnCount: rotaryColumnCount))
-    engine.attentionForward(
-      qkv: kept.queryKeyValue, shape: attentionShape, segments: batch.segments,
-      output: kept.attention, logSumExp: kept.logSumExp, workspace: workspaces.attention)
-    engine.matmul(
-      kept.attention, own.attentionOutput.packed,
-      .residual(input: kept.input, output: kept.middle, mask(.attention)))
-    engine.rmsNormForward(
-      kept.middle, gain: gain(own.feedForwardNorm), epsilon: epsilon,
-      output: kept.feedForwardNormed, inverseRMS: kept.feedForwardInverseRMS)
-    engine.matmul(
-      kept.feedForwardNormed, own.gateUp.packed,
-      .swiglu(gateUp: kept.gateUp, hidden: kept.hidden))
-    engine.matmul(
-      kept.hidden, own.down.packed,
-      .residual(
-        input: kept.middle, output: activations.stream(layer + 1, batch.tokenCount),
-        mask(.feedForward)))
-  }
-
-  /// Query and key columns turn with the position, value columns do not.
-  var rotaryColumnCount: Int {
-    (shape.headCount + shape.keyValueHeadCount) * shape.headWidth
+    weights.forward(
+      layer, kept, output: activations.stream(layer + 1, batch.tokenCount),
+      positions: batch.positions, masks: (mask(.attention), mask(.feedForward)), engine: engine
+    ) {
+      engine.attentionForward(
+        qkv: kept.queryKeyValue, shape: attentionShape, segments: batch.segments,
+        output: kept.attention, logSumExp: kept.logSumExp, workspace: workspaces.attention)
+    }
   }
 
   /// The head's losses; with `gradient` also d loss / d normed and the head's gradient.

@@ -1,4 +1,5 @@
 internal import Operators
+internal import System
 internal import Tensors
 
 /// Memory that operators need while they run, and gradients that are made apart.
@@ -18,7 +19,8 @@ final class Workspaces {
     head = HeadWorkspace(
       width: shape.modelWidth, vocabularySize: shape.vocabularySize, engine: engine)
     attention = AttentionWorkspace(
-      headWidth: shape.headWidth, segmentLength: shape.sequenceLength, engine: engine)
+      shape: AttentionShape(shape), segmentLength: shape.sequenceLength,
+      precision: engine.precision, memberCount: engine.team.memberCount)
     norm = AlignedStorage(
       count: Engine.rmsNormScratchCount(rowCount: tokenCapacity, width: shape.modelWidth),
       filledWith: 0

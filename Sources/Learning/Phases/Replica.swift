@@ -37,6 +37,8 @@ public final class Replica {
   private var rowOfToken: [Int32]
   private var compactRows: [Int] = []
   private var batch: Microbatch
+  /// Of the blocks of the flat space.
+  private let squareSums: SharedRows<Double>
 
   /// Allocates everything; weights and moments are zero until ``initialize()`` or until state is
   /// loaded into them and ``repack()`` is called.
@@ -59,6 +61,9 @@ public final class Replica {
     schedule = plan.phases[phaseIndex].learningRates
     rowOfToken = Array(repeating: -1, count: plan.model.vocabularySize)
     batch = Microbatch(tokenCapacity: tokenCapacity)
+    squareSums = AlignedStorage(
+      count: Engine.squaresBlockCount(layout.count), filledWith: 0
+    ).rows
     let lookupRows = plan.lookupRowCapacity
     touchedRows.reserveCapacity(lookupRows)
     compactRows.reserveCapacity(lookupRows)
@@ -172,10 +177,10 @@ public final class Replica {
     let embedding = gradient.flat[transformer.weights.embedding]
     if !plan.model.isHeadTied { embedding.fill(with: 0) }
     engine.embeddingBackward(
-      ids: compactRows, dOutput: gradient.lookup[0..<lookupCount], lookupGradient: embedding,
+      rows: compactRows, dOutput: gradient.lookup[0..<lookupCount], lookupGradient: embedding,
       dropout: nil)
     let scale = AdamW.Scale(
-      squareSum: engine.sumOfSquares(gradient.flat), tokenCount: statistics.tokenCount,
+      squareSum: engine.sumOfSquares(gradient.flat, blockSums: squareSums), tokenCount: statistics.tokenCount,
       limit: plan.optimizer.gradientClip)
     let rate = schedule.rate(at: step)
     if !scale.isSkipped {
