@@ -8,5 +8,6 @@
 #include "ck_matmul.h"
 #include "ck_pack.h"
 #include "ck_rows.h"
+#include "ck_probe.h"
 
 #endif
