@@ -1,5 +1,4 @@
 internal import CKernels
-internal import System
 public import Tensors
 
 /// The numbers of one AdamW step, for all elements of a range alike.
@@ -100,7 +99,7 @@ extension Engine {
     let step = adamWStep(
       master: master, firstMoment: firstMoment, secondMoment: secondMoment, gradient: gradient,
       numbers)
-    unsafe team.run(KernelJob(arguments: step.arguments, function: step.kernels.update))
+    unsafe run(step.kernels.update, step.arguments)
   }
 
   /// The same step as a value, for a job that updates and packs rows in one go.

@@ -1,5 +1,4 @@
 internal import CKernels
-internal import System
 public import Tensors
 
 extension Engine {
@@ -28,7 +27,7 @@ extension Engine {
       let arguments = unsafe ck_embedding_forward_args(
         ids: start, table: table.baseAddress, output: output.baseAddress,
         dropout: dropout.kernelMask, token_count: ids.count, width: width)
-      unsafe team.run(KernelJob(arguments: arguments, function: rowKernels.embedding.forward))
+      unsafe run(rowKernels.embedding.forward, arguments)
     }
   }
 
@@ -57,7 +56,7 @@ extension Engine {
       let arguments = unsafe ck_embedding_backward_args(
         rows: start, d_output: dOutput.baseAddress, d_table: lookupGradient.baseAddress,
         dropout: dropout.kernelMask, token_count: rows.count, width: width)
-      unsafe team.run(KernelJob(arguments: arguments, function: rowKernels.embedding.backward))
+      unsafe run(rowKernels.embedding.backward, arguments)
     }
   }
 }

@@ -1,5 +1,4 @@
 internal import CKernels
-internal import System
 public import Tensors
 
 extension Engine {
@@ -28,7 +27,7 @@ extension Engine {
       x: x.baseAddress, gain: gain.baseAddress, epsilon: epsilon, output: output.baseAddress,
       inverse_rms: inverseRMS.baseAddress, row_count: rowCount, width: width,
       output_is_f32: output.precision == .f32 ? 1 : 0)
-    unsafe team.run(KernelJob(arguments: arguments, function: rowKernels.norm.forward))
+    unsafe run(rowKernels.norm.forward, arguments)
   }
 
   /// Adds the gradient of ``rmsNormForward(_:gain:epsilon:output:inverseRMS:)``.
@@ -63,8 +62,8 @@ extension Engine {
       block_gains: scratch.baseAddress, d_gain: gainGradient.baseAddress, row_count: rowCount,
       width: width)
     let kernels = rowKernels.norm
-    unsafe team.run(KernelJob(arguments: arguments, function: kernels.backward))
-    unsafe team.run(KernelJob(arguments: arguments, function: kernels.reduce_gain))
+    unsafe run(kernels.backward, arguments)
+    unsafe run(kernels.reduce_gain, arguments)
   }
 
   /// Elements of scratch that the backward pass needs: one row of gains for 64 tokens.

@@ -4,8 +4,8 @@ import Tensors
 
 /// Half a unit in the last place of 1: the relative error of one rounding to `f32`.
 let roundoff = 0x1p-24
-/// The same for `bf16`, which keeps 8 bits of significand.
-let bf16Roundoff = 0x1p-9
+/// The same for `bf16`, whose significand has 8 bits.
+let bf16Roundoff = 0x1p-8
 
 /// The names of the variants this processor runs; a variant that it lacks is not an argument.
 let variantNames = KernelVariant.available.map(\.name)

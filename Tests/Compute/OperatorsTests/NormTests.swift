@@ -25,10 +25,16 @@ private struct Reference {
 
 private struct Inputs {
   let rowCount, width: Int
-  var x: [Float] { draws(rowCount * width, 1) }
-  var gain: [Float] { draws(width, 2).map { 1 + $0 / 2 } }
-  var dOutput: [Float] { draws(rowCount * width, 3) }
-  var residual: [Float] { draws(rowCount * width, 4) }
+  let x, gain, dOutput, residual: [Float]
+
+  init(rowCount: Int, width: Int) {
+    self.rowCount = rowCount
+    self.width = width
+    x = draws(rowCount * width, 1)
+    gain = draws(width, 2).map { 1 + $0 / 2 }
+    dOutput = draws(rowCount * width, 3)
+    residual = draws(rowCount * width, 4)
+  }
 
   func row(_ values: [Float], _ row: Int) -> [Double] {
     values[row * width..<(row + 1) * width].map(Double.init)

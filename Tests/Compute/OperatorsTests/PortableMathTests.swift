@@ -1,5 +1,6 @@
 import Glibc
 import Operators
+import Tensors
 import Testing
 
 @Suite struct `Portable mathematics` {
