@@ -1,5 +1,4 @@
 public import Tensors
-internal import Transformer
 
 /// The gradient of one node of the slice tree: its own memory, reused step after step.
 public final class NodeGradient: Sendable {
@@ -15,11 +14,5 @@ public final class NodeGradient: Sendable {
   public init(flatCount: Int, lookupCount: Int) {
     flat = AlignedStorage(count: flatCount, filledWith: Float(0)).rows
     lookup = AlignedStorage(count: lookupCount, filledWith: Float(0)).rows
-  }
-
-  /// What takes part in the exchange of a step that touches `rowCount` rows of `width` elements:
-  /// the flat part, then the look-up part.
-  public func windows(rowCount: Int, width: Int) -> [SharedRows<Float>] {
-    [flat, lookup[0..<rowCount * width]]
   }
 }

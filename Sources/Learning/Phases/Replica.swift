@@ -72,11 +72,14 @@ public final class Replica {
   /// Packs the master anew, after state was loaded into it.
   public func repack() { transformer.weights.pack(engine) }
 
-  /// Enters another phase of the plan. Moments stay as they are: whoever starts a phase that does
-  /// not carry them (``ResolvedPlan/carriesMoments(intoPhase:)``) clears them.
+  /// Enters another phase of the plan: its schedule, its random draws, and zero moments unless it
+  /// carries them on (``ResolvedPlan/carriesMoments(intoPhase:)``).
   public func enterPhase(_ index: Int) {
     phaseIndex = index
     schedule = plan.phases[index].learningRates
+    guard !plan.carriesMoments(intoPhase: index) else { return }
+    firstMoment.fill(with: 0)
+    secondMoment.fill(with: 0)
   }
 
   /// Memory for the gradient of one node, or for the sum of all.
