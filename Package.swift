@@ -68,8 +68,8 @@ let package = Package(
     room("Checkpoints", in: "Learning", ["Settings", "Tensors", "System"]),
     room(
       "Evaluation", in: "Learning",
-      ["Transformer", "Operators", "Checkpoints", "Corpus", "Tokenization", "Settings", "Tensors",
-        "System"]),
+      ["Transformer", "Operators", "Checkpoints", "Corpus", "Tokenization", "Planning", "Settings",
+        "Tensors", "System"]),
     room(
       "Phases", in: "Learning",
       ["Transformer", "Optimization", "Operators", "Planning", "Settings", "Tensors", "System"]),

@@ -1,4 +1,4 @@
-public import System
+internal import System
 
 /// The version that `--version` prints.
 public let coxswainVersion = "0.1.0"
