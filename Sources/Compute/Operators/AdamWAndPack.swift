@@ -1,6 +1,6 @@
 internal import CKernels
 internal import System
-public import Tensors
+internal import Tensors
 
 /// Members update the rows of their blocks of a matrix and pack each block at once.
 @safe
