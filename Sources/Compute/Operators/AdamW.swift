@@ -48,7 +48,7 @@ public struct AdamWStep: @unchecked Sendable {
   // SAFETY (@unchecked Sendable): the windows are shared as `SharedRows` documents.
   public let count: Int
   private let windows: (SharedRows<Float>, SharedRows<Float>, SharedRows<Float>, SharedRows<Float>)
-  fileprivate let arguments: ck_adamw_args
+  let arguments: ck_adamw_args
   fileprivate let kernels: ck_adamw_kernels
 
   fileprivate init(

@@ -91,8 +91,10 @@ private func unrounded(_ body: (Engine) -> [Float]) throws -> [String] {
   /// `[rowCount, 2 features]`, gate and up interleaved; the first gates are extreme.
   private func gateUp(_ features: Int) -> [Float] {
     var values = shortDraws(Self.rowCount * 2 * features, 1, scale: 8)
-    for (i, gate) in [0, 88.5, -88.5, 100, -100, 10_000, -10_000].enumerated() as [(Int, Float)]
-    where 2 * i < values.count { values[2 * i] = BFloat16(gate).float }
+    let extremes: [Float] = [0, 88.5, -88.5, 100, -100, 10_000, -10_000]
+    for (i, gate) in extremes.enumerated() where 2 * i < values.count {
+      values[2 * i] = BFloat16(gate).float
+    }
     return values
   }
 
