@@ -38,7 +38,7 @@ import Testing
       ]
       for (step, value) in values.enumerated() {
         var record = sampleRecord(step: step, loss: value)
-        record.gradNorm = value.nextUp
+        record.gradNorm = value.nextDown
         record.validationLoss = value
         record.extra = ["kl": value]
         written.append(record)
@@ -49,7 +49,7 @@ import Testing
       #expect(records == written)
       for (read, value) in zip(records, values) {
         #expect(read.loss.bitPattern == value.bitPattern)
-        #expect(read.gradNorm.bitPattern == value.nextUp.bitPattern)
+        #expect(read.gradNorm.bitPattern == value.nextDown.bitPattern)
       }
     }
   }

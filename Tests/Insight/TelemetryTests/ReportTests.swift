@@ -23,7 +23,7 @@ import Testing
           "time     phase    step/of     loss    val   tok/s   MFU% (causal)  peak GF  wk "
             + "| fwd bwd exch wait opt other % |  ETA",
           "12:00:00 pretrain 1/300       9.1000  -     2,731   53.2 (51.2)    460 m    2  "
-            + "| 30  50  10   0    0   10      |  9 m 58 s",
+            + "| 30  50  10   0    0   10      |  9 m 59 s",
           "12:00:01 pretrain 2/300       4.6000  3.250 2,731   53.2 (51.2)    460 m    2  "
             + "| 30  50  10   0    0   10      |  9 m 57 s",
           "12:00:03 pretrain 3/300       3.1000  -     2,731   53.2 (51.2)    460 m    2  "
