@@ -11,6 +11,8 @@ public struct CheckpointState: Codable, Equatable, Sendable {
   public var phaseName: String
   /// Steps of the phase that were taken; also the index of the next one.
   public var step: Int
+  /// Operations of the plan's program (steps and validations, all phases) that were done.
+  public var position: Int
   /// Steps of the learning-rate schedule that were taken.
   public var schedulePosition: Int
   /// Real tokens trained on since the run began, all phases.
@@ -22,13 +24,14 @@ public struct CheckpointState: Codable, Equatable, Sendable {
   public var model: ModelShape
 
   public init(
-    run: String, phaseIndex: Int, phaseName: String, step: Int, schedulePosition: Int,
-    tokensTotal: UInt64, dataCursor: UInt64, profile: String, model: ModelShape
+    run: String, phaseIndex: Int, phaseName: String, step: Int, position: Int,
+    schedulePosition: Int, tokensTotal: UInt64, dataCursor: UInt64, profile: String, model: ModelShape
   ) {
     self.run = run
     self.phaseIndex = phaseIndex
     self.phaseName = phaseName
     self.step = step
+    self.position = position
     self.schedulePosition = schedulePosition
     self.tokensTotal = tokensTotal
     self.dataCursor = dataCursor
@@ -49,7 +52,7 @@ public struct CheckpointState: Codable, Equatable, Sendable {
     guard sizes.allSatisfy({ $0 > 0 && $0 < 1 << 31 }), model.layerCount < 1 << 16 else {
       return false
     }
-    guard phaseIndex >= 0, step >= 0, schedulePosition >= 0 else { return false }
+    guard phaseIndex >= 0, step >= 0, position >= 0, schedulePosition >= 0 else { return false }
     let width = Double(model.modelWidth)
     let heads = Double(model.headCount) + 2 * Double(model.keyValueHeadCount)
     let attention = 2 * heads * Double(model.headWidth) * width

@@ -6,6 +6,8 @@ enum LedgerRecord: Codable, Equatable, Sendable {
   /// A coordinator took charge of the run; incarnations count from 1.
   case opened(run: UInt64, incarnation: Int, planDigest: String)
   case view(number: Int, workers: [String], position: Int)
+  /// A worker was given a number, which no other gets.
+  case joined(worker: Int, name: String)
   /// Operations before `position` are done on every member.
   case committed(position: Int)
   case phaseBegan(index: Int, name: String)
@@ -48,6 +50,13 @@ final class Ledger {
       throw .system(error)
     } catch {
       preconditionFailure("unexpected error \(error)")
+    }
+  }
+
+  /// Numbers that were given to workers are all below this.
+  var workerCountEver: Int {
+    history.reduce(0) { count, record in
+      if case .joined(let worker, _) = record { max(count, worker + 1) } else { count }
     }
   }
 
@@ -111,7 +120,7 @@ struct LedgerSummary: Equatable {
       case .committed(let position): committedPosition = position
       case .rewound(_, let to): committedPosition = to
       case .ended: isEnded = true
-      case .phaseBegan, .checkpointed, .amended: break
+      case .phaseBegan, .checkpointed, .amended, .joined: break
       }
     }
   }

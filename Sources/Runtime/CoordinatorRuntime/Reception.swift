@@ -9,7 +9,6 @@ enum RuntimeEvent: Sendable {
   case bulkArrived(worker: Int, BulkChannel)
   case message(worker: Int, WorkerMessage)
   case gone(worker: Int, cause: String, control: ObjectIdentifier)
-  case chunk(worker: Int, position: Int, chunk: Int, bytes: [UInt8])
   case log(worker: Int, text: String)
   case checkpointed(position: Int, name: String)
   case checkpointFailed(position: Int, reason: String)
@@ -29,14 +28,17 @@ final class Reception: Sendable {
 
   private let listener: Listener
   private let run: UInt64
+  private let intake: CheckpointIntake
   private let state = Monitor(State())
   private let post: @Sendable (RuntimeEvent) -> Void
 
   init(
-    _ listener: Listener, run: UInt64, post: @escaping @Sendable (RuntimeEvent) -> Void
+    _ listener: Listener, run: UInt64, intake: CheckpointIntake,
+    post: @escaping @Sendable (RuntimeEvent) -> Void
   ) {
     self.listener = listener
     self.run = run
+    self.intake = intake
     self.post = post
   }
 
@@ -79,10 +81,8 @@ final class Reception: Sendable {
     while let frame = try? bulk.receive(deadline: .never) {
       switch BulkKind(rawValue: UInt64(frame.kind)) {
       case .state:
-        post(
-          .chunk(
-            worker: worker, position: Int(clamping: frame.a), chunk: Int(clamping: frame.b),
-            bytes: frame.payload))
+        intake.receive(
+          position: Int(clamping: frame.a), chunk: Int(clamping: frame.b), bytes: frame.payload)
       case .log:
         post(.log(worker: worker, text: String(decoding: frame.payload, as: UTF8.self)))
       case .tokens, nil: break

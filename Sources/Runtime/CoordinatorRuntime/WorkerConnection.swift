@@ -51,11 +51,7 @@ final class WorkerConnection: Sendable {
   /// Takes the worker's second connection into use.
   func attach(_ bulk: BulkChannel) {
     let old = feed.update { feed -> BulkChannel? in
-      defer {
-        feed.bulk = bulk
-        // What the old connection had in flight is lost: the view's operations go out again.
-        feed.position = min(feed.position, feed.limit)
-      }
+      defer { feed.bulk = bulk }
       return feed.bulk
     }
     old?.close()
