@@ -35,7 +35,21 @@ uint32_t cs_crc32c_portable(uint32_t seed, const void *start, size_t byte_count)
     return ~crc;
 }
 
-#if defined(__x86_64__)
+#if defined(__aarch64__)
+#include <sys/auxv.h>
+#define WITH_CRC __attribute__((target("crc")))
+#define CRC_64(crc, word) __builtin_arm_crc32cd((uint32_t)(crc), word)
+#define CRC_8(crc, byte) __builtin_arm_crc32cb(crc, byte)
+// Bit 7 of the first word of hardware capabilities is HWCAP_CRC32.
+static int has_crc(void) { return (getauxval(AT_HWCAP) >> 7 & 1) != 0; }
+#elif defined(__x86_64__)
+#define WITH_CRC __attribute__((target("sse4.2")))
+#define CRC_64(crc, word) __builtin_ia32_crc32di(crc, word)
+#define CRC_8(crc, byte) __builtin_ia32_crc32qi(crc, byte)
+static int has_crc(void) { return __builtin_cpu_supports("sse4.2") != 0; }
+#endif
+
+#if defined(CRC_64)
 
 // The crc32 instruction has a latency of 3 cycles, so three strips run side by side; a strip's CRC
 // is moved past the next strip by a table of the linear map "append STRIP zero bytes".
@@ -73,29 +87,28 @@ static uint64_t word_at(const uint8_t *bytes) {
     return word;
 }
 
-__attribute__((target("sse4.2"))) static uint32_t hardware(uint32_t seed, const uint8_t *bytes,
-                                                           size_t byte_count) {
+WITH_CRC static uint32_t hardware(uint32_t seed, const uint8_t *bytes, size_t byte_count) {
     uint64_t crc = (uint32_t)~seed;
     for (; byte_count >= 3 * STRIP; byte_count -= 3 * STRIP, bytes += 3 * STRIP) {
         uint64_t second = 0, third = 0;
         for (size_t i = 0; i < STRIP; i += 8) {
-            crc = __builtin_ia32_crc32di(crc, word_at(bytes + i));
-            second = __builtin_ia32_crc32di(second, word_at(bytes + STRIP + i));
-            third = __builtin_ia32_crc32di(third, word_at(bytes + 2 * STRIP + i));
+            crc = CRC_64(crc, word_at(bytes + i));
+            second = CRC_64(second, word_at(bytes + STRIP + i));
+            third = CRC_64(third, word_at(bytes + 2 * STRIP + i));
         }
         crc = past_strip(past_strip((uint32_t)crc) ^ (uint32_t)second) ^ (uint32_t)third;
     }
     for (; byte_count >= 8; byte_count -= 8, bytes += 8) {
-        crc = __builtin_ia32_crc32di(crc, word_at(bytes));
+        crc = CRC_64(crc, word_at(bytes));
     }
     uint32_t rest = (uint32_t)crc;
-    for (; byte_count > 0; byte_count--) rest = __builtin_ia32_crc32qi(rest, *bytes++);
+    for (; byte_count > 0; byte_count--) rest = CRC_8(rest, *bytes++);
     return ~rest;
 }
 
 uint32_t cs_crc32c(uint32_t seed, const void *start, size_t byte_count) {
-    return __builtin_cpu_supports("sse4.2") ? hardware(seed, start, byte_count)
-                                            : cs_crc32c_portable(seed, start, byte_count);
+    return has_crc() ? hardware(seed, start, byte_count)
+                     : cs_crc32c_portable(seed, start, byte_count);
 }
 
 #else

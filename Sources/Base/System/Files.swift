@@ -1,3 +1,4 @@
+internal import CSystem
 internal import Glibc
 
 /// Files and folders by path.
@@ -72,6 +73,13 @@ public enum Files {
   /// Moves `path` to `target` in one step, replacing a file (or an empty folder) of that name.
   public static func rename(_ path: String, to target: String) throws(SystemError) {
     _ = try check("rename", "\(path) -> \(target)") { unsafe Int(Glibc.rename(path, target)) }
+  }
+
+  /// Swaps two existing paths of one file system in one step.
+  public static func exchange(_ path: String, _ other: String) throws(SystemError) {
+    _ = try check("renameat2", "\(path) <-> \(other)") {
+      unsafe Int(cs_exchange(path, other))
+    }
   }
 
   /// Creates a folder, and its parents where they are missing. An existing folder is fine.

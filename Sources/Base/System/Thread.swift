@@ -20,3 +20,8 @@ public func startThread(_ body: @escaping @Sendable () -> Void) -> pthread_t {
   precondition(code == 0, "the system refused a thread (pthread_create: \(code))")
   return thread
 }
+
+/// Starts a thread that nobody joins. Whoever must know that it has ended is told by `body`.
+public func startDetachedThread(_ body: @escaping @Sendable () -> Void) {
+  pthread_detach(startThread(body))
+}
