@@ -85,8 +85,8 @@ let package = Package(
         "Transport", "Telemetry", "Planning", "Settings", "Tensors", "System"]),
 
     // Programs: parse arguments, call one function, exit.
-    program("coordinator", ["CoordinatorRuntime", "Settings", "System"]),
-    program("worker", ["WorkerRuntime", "Settings", "System"]),
+    program("coordinator", ["CoordinatorRuntime", "Transport", "Settings", "System"]),
+    program("worker", ["WorkerRuntime", "Transport", "Settings", "System"]),
     program(
       "cox",
       ["CoordinatorRuntime", "WorkerRuntime", "Phases", "Evaluation", "Corpus", "Tokenization",

@@ -1,4 +1,5 @@
 public import Operators
+internal import System
 public import Tensors
 
 /// A decoder's forward and backward pass over one micro-batch.
@@ -19,6 +20,7 @@ public final class Transformer {
   let activations: Activations
   let attentionShape: AttentionShape
   let workspaces: Workspaces
+  private var forwardSeconds = 0.0
 
   /// - Parameters:
   ///   - tokenCapacity: Most rows of a micro-batch.
@@ -48,12 +50,20 @@ public final class Transformer {
     return headLoss(batch, gradient: nil, accumulate: false)
   }
 
+  /// Seconds spent in forward passes (output head apart) since the last call.
+  public func takeForwardSeconds() -> Double {
+    defer { forwardSeconds = 0 }
+    return forwardSeconds
+  }
+
   /// Fills the activations of `batch`, up to the final norm. Returns false when cancelled, which
   /// it asks before each layer.
   func forward(_ batch: Microbatch, dropout: Dropout?, isCancelled: () -> Bool) -> Bool {
     let tokenCount = batch.tokenCount
     precondition(
       tokenCount <= tokenCapacity, "\(tokenCount) tokens, room for \(tokenCapacity)")
+    let start = Clock.monotonicSeconds
+    defer { forwardSeconds += Clock.monotonicSeconds - start }
     let width = shape.modelWidth
     engine.embeddingForward(
       ids: batch.ids, table: weights.master[weights.embedding],

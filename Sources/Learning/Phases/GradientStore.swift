@@ -17,6 +17,9 @@ public final class GradientStore {
   public private(set) var nodes: [SliceNode: NodeGradient] = [:]
   /// Tokens and losses of the nodes held.
   public private(set) var statistics: [SliceNode: SliceStatistics] = [:]
+  /// The nodes held once the slice under way is complete; an exchange that starts while it is
+  /// computed sends these. Equals ``nodes`` between slices.
+  public private(set) var upcomingNodes: [SliceNode: NodeGradient] = [:]
   /// Buffers allocated so far, in use or free.
   public private(set) var bufferCount = 0
   private var free: [NodeGradient] = []
@@ -38,6 +41,7 @@ public final class GradientStore {
   public func release() {
     free.append(contentsOf: nodes.values)
     nodes.removeAll(keepingCapacity: true)
+    upcomingNodes = nodes
     statistics.removeAll(keepingCapacity: true)
   }
 
@@ -100,6 +104,10 @@ public final class GradientStore {
       path.append(node)
     }
 
+    upcomingNodes = nodes
+    for child in path.dropLast() { upcomingNodes[child.sibling] = nil }
+    upcomingNodes[node] = top
+
     // A merge changes a node that was complete, hence no cancelling once one has begun.
     var hasMerged = false
     let result = replica.computeSlice(
@@ -114,6 +122,7 @@ public final class GradientStore {
       })
     guard var sum = result else {
       if !joins { free.append(buffer) }
+      upcomingNodes = nodes
       return false
     }
 

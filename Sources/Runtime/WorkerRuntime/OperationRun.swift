@@ -142,7 +142,7 @@ private final class Reduction {
     exchange = operation.inForce.exchange
     self.step = operation.position
     self.shares = shares
-    buckets = session.program.buckets(
+    buckets = BucketPlan.buckets(
       layout: session.replica.layout, lookupCount: session.replica.lookupCount)
   }
 
@@ -161,7 +161,7 @@ private final class Reduction {
     let sum = session.sumBuffer()
     exchange.begin(
       step: step, holdings: shares.map { session.tree.nodes(covering: $0) },
-      nodes: session.gradients.exchangeNodes(for: shares).mapValues {
+      nodes: session.gradients.upcomingNodes.mapValues {
         ExchangeBuffer(session.replica.windows(of: $0))
       },
       sum: ExchangeBuffer(session.replica.windows(of: sum)), buckets: buckets)
@@ -206,7 +206,7 @@ struct Stopwatch {
   mutating func lapCompute(_ replica: Replica) {
     let now = Clock.monotonicSeconds
     let elapsed = now - last
-    let forward = min(replica.takeForwardSeconds(), elapsed)
+    let forward = min(replica.transformer.takeForwardSeconds(), elapsed)
     time.forward += forward
     time.backward += elapsed - forward
     last = now

@@ -18,7 +18,8 @@ func draws(_ count: Int, _ purpose: UInt64) -> [Float] {
 
 /// A window onto a fresh copy of `values`.
 func window(_ values: [Float]) -> SharedRows<Float> {
-  let rows = AlignedStorage<Float>(count: max(values.count, 1), filledWith: 0).rows[0..<values.count]
+  let storage = AlignedStorage<Float>(count: max(values.count, 1), filledWith: 0)
+  let rows = storage.rows[0..<values.count]
   rows.copy(from: values)
   return rows
 }

@@ -42,7 +42,7 @@ struct SampleState {
     secondMoment = part(3)
     state = CheckpointState(
       run: "sample", phaseIndex: phaseIndex, phaseName: "pretrain", step: step,
-      schedulePosition: step, tokensTotal: 12_345 + UInt64(step), dataCursor: UInt64(8 * step),
+      position: step, schedulePosition: step, tokensTotal: 12_345 + UInt64(step), dataCursor: UInt64(8 * step),
       profile: "portable", model: shape)
   }
 

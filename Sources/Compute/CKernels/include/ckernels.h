@@ -8,8 +8,8 @@
 #include "ck_head.h"
 #include "ck_matmul.h"
 #include "ck_pack.h"
-#include "ck_rows.h"
 #include "ck_attention.h"
 #include "ck_probe.h"
+#include "ck_rows.h"
 
 #endif
