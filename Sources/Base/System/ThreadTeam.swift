@@ -21,7 +21,7 @@ extension TeamJob {
 /// A fixed set of pinned threads for arithmetic. The caller of ``run(_:)`` is member 0.
 ///
 /// The partition is static: member `i` of `n` always gets the same part, no work is stolen, so a
-/// sum keeps one order. Members spin for about a millisecond before they sleep, because waking a
+/// sum keeps one order. Members spin and then yield for about a millisecond before they sleep, because waking a
 /// sleeper costs 50 us and more (docs/performance.md).
 @safe
 public final class ThreadTeam: @unchecked Sendable {
@@ -37,8 +37,21 @@ public final class ThreadTeam: @unchecked Sendable {
   private var argument: UnsafeRawPointer?
   private var threads: [pthread_t] = []
 
-  /// How often a member looks for work before it sleeps: about 1 ms of pauses.
-  private static let spinCount = 20_000
+  /// How often a member looks for work before it sleeps: about 1 ms.
+  private static let spinCount = 2_000
+  /// Looks before a member offers its processor to others, which matters where threads outnumber
+  /// processors: there a member that only spins keeps the one it waits for from running.
+  private static let pauseCount = 1_000
+
+  /// Passes a moment between two looks.
+  private static func spin(_ count: inout Int) {
+    count += 1
+    if count < pauseCount {
+      cs_pause()
+    } else {
+      sched_yield()
+    }
+  }
 
   /// Starts `memberCount - 1` threads.
   ///
@@ -78,7 +91,8 @@ public final class ThreadTeam: @unchecked Sendable {
       pending.store(memberCount - 1, ordering: .relaxed)
       announce()
       unsafe pointer.pointee.run(member: 0, memberCount: memberCount)
-      while pending.load(ordering: .acquiring) != 0 { cs_pause() }
+      var spins = 0
+      while pending.load(ordering: .acquiring) != 0 { Self.spin(&spins) }
       entry = nil
     }
   }
@@ -103,10 +117,11 @@ public final class ThreadTeam: @unchecked Sendable {
   }
 
   private func awaitGeneration(after seen: UInt32) -> UInt32 {
-    for _ in 0..<Self.spinCount {
+    var spins = 0
+    while spins < Self.spinCount {
       let now = generation.load(ordering: .acquiring)
       if now != seen { return now }
-      cs_pause()
+      Self.spin(&spins)
     }
     sleepers.add(1, ordering: .sequentiallyConsistent)
     defer { sleepers.subtract(1, ordering: .sequentiallyConsistent) }
