@@ -8,6 +8,8 @@ struct CorpusBuilder {
   let split: ResolvedPlan.DataChoice.Split
   let tokenizer: Tokenizer
   let directory: String
+  /// Most tokens of one file.
+  let shardTokenCount: Int
 
   /// Bytes per token in the files.
   private var tokenByteCount: Int { tokenizer.vocabularySize <= 1 << 16 ? 2 : 4 }
@@ -74,11 +76,12 @@ struct CorpusBuilder {
     do { try Files.createDirectory(directory) } catch { throw .system(error) }
     let training = try TokenStream.write(
       tokens, documentStarts: starts, textByteCount: byteCount, tokenByteCount: tokenByteCount,
-      identity: identity, directory: directory, name: "\(prefix)-training")
+      identity: identity, directory: directory, name: "\(prefix)-training",
+      shardTokenCount: shardTokenCount)
     let validation = try TokenStream.write(
       validationTokens, documentStarts: validationTokens.isEmpty ? [] : [0],
       textByteCount: heldBack.count, tokenByteCount: tokenByteCount, identity: identity,
-      directory: directory, name: "\(prefix)-validation")
+      directory: directory, name: "\(prefix)-validation", shardTokenCount: shardTokenCount)
     return (training, validation)
   }
 }

@@ -6,6 +6,8 @@ public enum CorpusError: Error, Equatable, Sendable {
   case missing(path: String)
   /// The folder has no file that could be read as text.
   case noTextFiles(path: String)
+  /// The folder has no file of tokens.
+  case noTokenFiles(path: String)
   /// The source holds no text at all.
   case emptySource(path: String)
   /// The text (after decompression) is not UTF-8 from this byte on.
@@ -31,6 +33,8 @@ extension CorpusError: CustomStringConvertible {
       "there is no file or folder \(path); check --data or the plan's \"data\""
     case .noTextFiles(let path):
       "\(path) has no text: it needs files ending in .txt or .jsonl, or these with .gz or .zst"
+    case .noTokenFiles(let path):
+      "\(path) has no .tokens file; a run makes them, or `cox data prepare`"
     case .emptySource(let path):
       "\(path) holds no text"
     case .invalidUTF8(let path, let offset):

@@ -12,7 +12,7 @@ internal import System
 ///         u64 per document that starts here: its first token's index in the stream, ascending
 ///         SHA-256 of everything before
 ///
-/// Numbers are little-endian. A stream longer than ``tokenCountMax`` is cut into several shards.
+/// Numbers are little-endian. A long stream is cut into several shards, anywhere.
 struct Shard: Sendable {
   struct Header: Equatable, Sendable {
     var tokenByteCount: Int
@@ -27,8 +27,6 @@ struct Shard: Sendable {
   static let version: UInt32 = 1
   static let headerByteCount = 96
   static let digestByteCount = 32
-  /// 64 MiB of 2-byte tokens.
-  static let tokenCountMax = 1 << 25
 
   let header: Header
   let documentStarts: [Int]

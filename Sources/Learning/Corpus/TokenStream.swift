@@ -69,13 +69,14 @@ struct TokenStream: Sendable {
   /// Writes a stream and opens it.
   static func write(
     _ tokens: [UInt32], documentStarts: [Int], textByteCount: Int, tokenByteCount: Int,
-    identity: [UInt8], directory: String, name: String
+    identity: [UInt8], directory: String, name: String, shardTokenCount: Int
   ) throws(CorpusError) -> TokenStream {
+    precondition(shardTokenCount > 0, "a shard needs a token")
     var first = 0
     var index = 0
     var documents = documentStarts[...]
     repeat {
-      let count = min(tokens.count - first, Shard.tokenCountMax)
+      let count = min(tokens.count - first, shardTokenCount)
       let here = documents.prefix { $0 < first + count }
       documents = documents.dropFirst(here.count)
       let header = Shard.Header(

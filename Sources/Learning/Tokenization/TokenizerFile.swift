@@ -132,13 +132,15 @@ enum ByteAlphabet {
 }
 
 /// JSON text under construction.
-struct JSONText {
-  private(set) var bytes: [UInt8] = []
+package struct JSONText {
+  package private(set) var bytes: [UInt8] = []
 
-  mutating func raw(_ text: String) { bytes.append(contentsOf: text.utf8) }
+  package init() {}
+
+  package mutating func raw(_ text: String) { bytes.append(contentsOf: text.utf8) }
 
   /// Adds UTF-8 bytes as a quoted string.
-  mutating func string(_ text: [UInt8]) {
+  package mutating func string(_ text: [UInt8]) {
     bytes.append(0x22)
     for byte in text {
       switch byte {
