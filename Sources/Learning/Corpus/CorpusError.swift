@@ -40,8 +40,8 @@ extension CorpusError: CustomStringConvertible {
     case .invalidUTF8(let path, let offset):
       "\(path) is not UTF-8 at byte \(offset) of the text; convert it first (iconv -t UTF-8)"
     case .malformedLine(let path, let line, let offset, let problem):
-      "\(path), line \(line), byte \(offset) of the line: the line \(problem); every line must be a "
-        + "JSON object"
+      "\(path), line \(line), byte \(offset) of the line: the line \(problem); "
+        + "every line must be a JSON object"
     case .lineWithoutText(let path, let line):
       "\(path), line \(line): the object has no string \"text\""
     case .compression(let path, let error):
@@ -49,8 +49,8 @@ extension CorpusError: CustomStringConvertible {
     case .tokenizer(let path, let error):
       "\(path): \(error)"
     case .tooFewTokens(let found, let needed):
-      "the training text gives \(found) tokens, one window needs \(needed); give more text or set a "
-        + "shorter sequence_length"
+      "the training text gives \(found) tokens, one window needs \(needed); "
+        + "give more text or set a shorter sequence_length"
     case .damagedShard(let path, let problem):
       "\(path) \(problem); remove it and run again, it is made from the source"
     case .system(let error):

@@ -5,7 +5,8 @@ internal import System
 ///     0   "COXTOKEN"
 ///     8   u32 version, u32 bytes per token (2 or 4)
 ///     16  u64 token count, u64 document count, u64 index of the first token in the stream
-///     40  u64 bytes of text of the whole stream, u32 1 in the last shard, u32 zero
+///     40  u64 bytes of text of the stream, complete in its last shard
+///     48  u64 1 in the last shard, else 0
 ///     56  identity of source, split and tokenizer (SHA-256)
 ///     88  u64 zero
 ///     96  tokens, padded with zeros to 8 bytes

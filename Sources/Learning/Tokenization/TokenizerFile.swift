@@ -53,7 +53,8 @@ extension Tokenizer {
     let b = #"{"Sequence":{"id":"B","type_id":1}}"#
     text.raw(
       #"{"type":"TemplateProcessing","single":[\#(first),\#(a)],"pair":[\#(first),\#(a),\#(b)],"#
-        + #""special_tokens":{"\#(name)":{"id":"\#(name)","ids":[\#(bos)],"tokens":["\#(name)"]}}}"#)
+        + #""special_tokens":{"\#(name)":{"id":"\#(name)","ids":[\#(bos)],"#
+        + #""tokens":["\#(name)"]}}}"#)
   }
 
   private func addModel(_ text: inout JSONText) {
@@ -115,7 +116,9 @@ enum ByteAlphabet {
     return found
   }()
 
-  static func spell(_ bytes: [UInt8]) -> [UInt8] { bytes.flatMap { utf8Bytes(of: scalars[Int($0)]) } }
+  static func spell(_ bytes: [UInt8]) -> [UInt8] {
+    bytes.flatMap { utf8Bytes(of: scalars[Int($0)]) }
+  }
 
   /// The bytes that well-formed UTF-8 text in this alphabet spells, or nil if it has others.
   static func read(_ text: [UInt8]) -> [UInt8]? {

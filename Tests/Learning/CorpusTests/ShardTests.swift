@@ -35,7 +35,7 @@ internal import Tokenization
     _ = try events(scratch)
     let folder = "\(scratch.path)/data"
     let names = try Files.list(folder)
-    #expect(names.count > 3)
+    #expect(names.count >= 3)
     for name in [names.first, names.dropFirst().first, names.last].compactMap({ $0 }) {
       let path = "\(folder)/\(name)"
       let good = try Files.read(path)
@@ -143,7 +143,7 @@ internal import Tokenization
     let world = World(seed: 1)
     var hash = SHA256()
     for index in 0..<1000 { hash.update(world.document(index)) }
-    #expect(hash.hexDigest == "f7c515bce795269fc2a42af32cece5666addd8e73850cf77d670472dcf7c25c8")
+    #expect(hash.hexDigest == "b8b26dbc7f7cefd3a0e3f23fd62743c024d39931f9728bf730419f161137de7d")
   }
 
   @Test func `writes plain ASCII documents of moderate length`() {
@@ -171,7 +171,7 @@ internal import Tokenization
 
   @Test func `calculates correctly`() throws {
     let world = World(seed: 1)
-    let equation = try Regex(#"(\d+) ([-+x]) (\d+) = (\d+)"#, as: (Substring, Substring, Substring, Substring, Substring).self)
+    let equation = /(\d+) ([-+x]) (\d+) = (\d+)/
     var count = 0
     for index in 0..<800 {
       for match in world.document(index).matches(of: equation) {
@@ -183,6 +183,18 @@ internal import Tokenization
       }
     }
     #expect(count > 200)
+  }
+
+  @Test func `asks riddles that one person answers`() {
+    let world = World(seed: 1)
+    var answers: [Substring: Set<Substring>] = [:]
+    for index in 0..<5000 {
+      let document = world.document(index)
+      guard document.hasPrefix("Who "), let mark = document.firstIndex(of: "?") else { continue }
+      answers[document[..<mark], default: []].insert(document[mark...].prefix { $0 != "." })
+    }
+    #expect(answers.count > 100)
+    #expect(answers.values.allSatisfy { $0.count == 1 })
   }
 
   @Test func `differs by seed`() {
