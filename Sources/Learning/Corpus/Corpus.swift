@@ -80,7 +80,7 @@ public final class Corpus: Sendable {
       (document, range, isTraining) throws(CorpusError) in
       guard isTraining else { return }
       do throws(TokenizerError) { try trainer.add(document.bytes, range: range) } catch {
-        throw .tokenizer(path: document.path, error)
+        throw .tokenizer(path: document.name, error)
       }
     }
     do { return try trainer.finish() } catch { throw .tokenizer(path: source.name, error) }

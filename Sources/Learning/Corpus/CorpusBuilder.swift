@@ -74,7 +74,7 @@ struct CorpusBuilder {
       isEmpty = false
       try training.addDocument(byteCount: range.count) { (tokens) throws(CorpusError) in
         if let bos = tokenizer.bos { tokens.append(bos) }
-        try encode(document.bytes, range, document.path, &encoder, &tokens)
+        try encode(document.bytes, range, document.name, &encoder, &tokens)
       }
     }
     guard !isEmpty else { throw .emptySource(path: source.name) }

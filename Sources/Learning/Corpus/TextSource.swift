@@ -129,6 +129,8 @@ public struct TextSource: Sendable {
     public let path: String
     /// 1-based line of a .jsonl file.
     public let line: Int?
+    /// What errors call it.
+    public var name: String { line.map { "\(path), line \($0)" } ?? path }
   }
 
   /// Calls `body` with every document in order. Empty documents are passed over.
