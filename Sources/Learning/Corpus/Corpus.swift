@@ -22,15 +22,17 @@ public final class Corpus: Sendable {
   ///
   /// - Parameters:
   ///   - sequenceLength: T; the training part must hold one window of T + 1 tokens.
+  ///   - shardTokenCount: Most tokens of one file (64 MiB of 2-byte tokens).
   ///   - event: Told what happened, for the log.
   /// - Throws: ``CorpusError``.
   public init(
     data: ResolvedPlan.DataChoice, tokenizer: Tokenizer, cacheDirectory: String,
-    sequenceLength: Int, event: (CorpusEvent) -> Void = { _ in }
+    sequenceLength: Int, shardTokenCount: Int = 1 << 25, event: (CorpusEvent) -> Void = { _ in }
   ) throws(CorpusError) {
     let source = try TextSource(data.source)
     let builder = CorpusBuilder(
-      source: source, split: data.split, tokenizer: tokenizer, directory: cacheDirectory)
+      source: source, split: data.split, tokenizer: tokenizer, directory: cacheDirectory,
+      shardTokenCount: shardTokenCount)
     for path in source.skippedPaths { event(.skippedFile(path: path)) }
     let (training, validation, identity) = try builder.streams(event)
     guard training.tokenCount > sequenceLength else {
@@ -78,7 +80,7 @@ public final class Corpus: Sendable {
       (document, range, isTraining) throws(CorpusError) in
       guard isTraining else { return }
       do throws(TokenizerError) { try trainer.add(document.bytes, range: range) } catch {
-        throw .tokenizer(path: document.path, error)
+        throw .tokenizer(path: document.name, error)
       }
     }
     do { return try trainer.finish() } catch { throw .tokenizer(path: source.name, error) }

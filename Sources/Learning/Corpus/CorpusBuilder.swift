@@ -8,6 +8,8 @@ struct CorpusBuilder {
   let split: ResolvedPlan.DataChoice.Split
   let tokenizer: Tokenizer
   let directory: String
+  /// Most tokens of one file.
+  let shardTokenCount: Int
 
   /// Bytes per token in the files.
   private var tokenByteCount: Int { tokenizer.vocabularySize <= 1 << 16 ? 2 : 4 }
@@ -40,7 +42,12 @@ struct CorpusBuilder {
 
   private func identity() throws(CorpusError) -> [UInt8] {
     var hash = SHA256()
-    hash.update("tokens \(Shard.version) \(split) \(tokenizer.digest) ")
+    let rule =
+      switch split {
+      case .tail(let fraction): "tail \(fraction)"
+      case .documents(let fraction): "documents \(fraction)"
+      }
+    hash.update("tokens \(Shard.version) \(rule) \(tokenizer.digest) ")
     hash.update(try source.digest())
     return hash.digest
   }
@@ -48,37 +55,44 @@ struct CorpusBuilder {
   private func build(
     _ prefix: String, _ identity: [UInt8]
   ) throws(CorpusError) -> (TokenStream, TokenStream) {
+    do { try Files.createDirectory(directory) } catch { throw .system(error) }
+    func writer(_ name: String) -> TokenStreamWriter {
+      TokenStreamWriter(
+        directory: directory, name: "\(prefix)-\(name)", identity: identity,
+        tokenByteCount: tokenByteCount, shardTokenCount: shardTokenCount)
+    }
     var encoder = tokenizer.makeEncoder()
-    var tokens: [UInt32] = []
-    var starts: [Int] = []
-    var byteCount = 0
+    var training = writer("training")
     var heldBack: [UInt8] = []
+    var isEmpty = true
     try TextSplit(source, split).forEachPart {
       (document, range, isTraining) throws(CorpusError) in
       guard isTraining else {
         heldBack.append(contentsOf: document.bytes[range])
         return
       }
-      starts.append(tokens.count)
-      byteCount += range.count
-      if let bos = tokenizer.bos { tokens.append(bos) }
-      do throws(TokenizerError) { try encoder.encode(document.bytes, range: range, into: &tokens) } catch {
-        throw .tokenizer(path: document.path, error)
+      isEmpty = false
+      try training.addDocument(byteCount: range.count) { (tokens) throws(CorpusError) in
+        if let bos = tokenizer.bos { tokens.append(bos) }
+        try encode(document.bytes, range, document.name, &encoder, &tokens)
       }
     }
-    guard !tokens.isEmpty else { throw .emptySource(path: source.name) }
-    var validationTokens: [UInt32] = []
-    do { try encoder.encode(heldBack, into: &validationTokens) } catch {
-      throw .tokenizer(path: "\(source.name) (validation part)", error)
+    guard !isEmpty else { throw .emptySource(path: source.name) }
+    // Validation reads the part held back as one document, without special tokens.
+    var validation = writer("validation")
+    try validation.addDocument(byteCount: heldBack.count) { (tokens) throws(CorpusError) in
+      try encode(
+        heldBack, 0..<heldBack.count, "\(source.name) (the part held back)", &encoder, &tokens)
     }
-    do { try Files.createDirectory(directory) } catch { throw .system(error) }
-    let training = try TokenStream.write(
-      tokens, documentStarts: starts, textByteCount: byteCount, tokenByteCount: tokenByteCount,
-      identity: identity, directory: directory, name: "\(prefix)-training")
-    let validation = try TokenStream.write(
-      validationTokens, documentStarts: validationTokens.isEmpty ? [] : [0],
-      textByteCount: heldBack.count, tokenByteCount: tokenByteCount, identity: identity,
-      directory: directory, name: "\(prefix)-validation")
-    return (training, validation)
+    return (try training.finish(), try validation.finish())
+  }
+
+  private func encode(
+    _ bytes: [UInt8], _ range: Range<Int>, _ path: String, _ encoder: inout TokenEncoder,
+    _ tokens: inout [UInt32]
+  ) throws(CorpusError) {
+    do { try encoder.encode(bytes, range: range, into: &tokens) } catch {
+      throw .tokenizer(path: path, error)
+    }
   }
 }

@@ -6,6 +6,8 @@ public enum CorpusError: Error, Equatable, Sendable {
   case missing(path: String)
   /// The folder has no file that could be read as text.
   case noTextFiles(path: String)
+  /// The folder has no file of tokens.
+  case noTokenFiles(path: String)
   /// The source holds no text at all.
   case emptySource(path: String)
   /// The text (after decompression) is not UTF-8 from this byte on.
@@ -31,13 +33,15 @@ extension CorpusError: CustomStringConvertible {
       "there is no file or folder \(path); check --data or the plan's \"data\""
     case .noTextFiles(let path):
       "\(path) has no text: it needs files ending in .txt or .jsonl, or these with .gz or .zst"
+    case .noTokenFiles(let path):
+      "\(path) has no .tokens file; a run makes them, or `cox data prepare`"
     case .emptySource(let path):
       "\(path) holds no text"
     case .invalidUTF8(let path, let offset):
       "\(path) is not UTF-8 at byte \(offset) of the text; convert it first (iconv -t UTF-8)"
     case .malformedLine(let path, let line, let offset, let problem):
-      "\(path), line \(line), byte \(offset) of the line: the line \(problem); every line must be a "
-        + "JSON object"
+      "\(path), line \(line), byte \(offset) of the line: the line \(problem); "
+        + "every line must be a JSON object"
     case .lineWithoutText(let path, let line):
       "\(path), line \(line): the object has no string \"text\""
     case .compression(let path, let error):
@@ -45,8 +49,8 @@ extension CorpusError: CustomStringConvertible {
     case .tokenizer(let path, let error):
       "\(path): \(error)"
     case .tooFewTokens(let found, let needed):
-      "the training text gives \(found) tokens, one window needs \(needed); give more text or set a "
-        + "shorter sequence_length"
+      "the training text gives \(found) tokens, one window needs \(needed); "
+        + "give more text or set a shorter sequence_length"
     case .damagedShard(let path, let problem):
       "\(path) \(problem); remove it and run again, it is made from the source"
     case .system(let error):

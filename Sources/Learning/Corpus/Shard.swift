@@ -5,14 +5,15 @@ internal import System
 ///     0   "COXTOKEN"
 ///     8   u32 version, u32 bytes per token (2 or 4)
 ///     16  u64 token count, u64 document count, u64 index of the first token in the stream
-///     40  u64 bytes of text of the whole stream, u32 1 in the last shard, u32 zero
+///     40  u64 bytes of text of the stream, complete in its last shard
+///     48  u64 1 in the last shard, else 0
 ///     56  identity of source, split and tokenizer (SHA-256)
 ///     88  u64 zero
 ///     96  tokens, padded with zeros to 8 bytes
 ///         u64 per document that starts here: its first token's index in the stream, ascending
 ///         SHA-256 of everything before
 ///
-/// Numbers are little-endian. A stream longer than ``tokenCountMax`` is cut into several shards.
+/// Numbers are little-endian. A long stream is cut into several shards, anywhere.
 struct Shard: Sendable {
   struct Header: Equatable, Sendable {
     var tokenByteCount: Int
@@ -27,8 +28,6 @@ struct Shard: Sendable {
   static let version: UInt32 = 1
   static let headerByteCount = 96
   static let digestByteCount = 32
-  /// 64 MiB of 2-byte tokens.
-  static let tokenCountMax = 1 << 25
 
   let header: Header
   let documentStarts: [Int]

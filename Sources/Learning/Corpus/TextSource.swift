@@ -40,19 +40,20 @@ public struct TextSource: Sendable {
     }
   }
 
-  /// Whether a name says that a file is text this program reads.
-  static func isTextName(_ name: String) -> Bool {
-    let plain = plainName(name)
-    return plain.hasSuffix(".txt") || plain.hasSuffix(".jsonl")
+  private init(name: String, origin: Origin) {
+    self.name = name
+    self.origin = origin
+    skippedPaths = []
   }
 
-  /// The name without the ending of a compression. `a.gz` alone counts as `a.txt`.
-  private static func plainName(_ name: String) -> String {
-    guard Compression(fileName: name) != nil else { return name }
-    let plain = name.split(separator: ".", omittingEmptySubsequences: false).dropLast()
-      .joined(separator: ".")
-    return plain.hasSuffix(".txt") || plain.hasSuffix(".jsonl") || plain.contains(".")
-      ? plain : plain + ".txt"
+  /// Whether a name says that a file is text this program reads.
+  static func isTextName(_ name: String) -> Bool {
+    [".txt", ".jsonl", ".gz", ".zst"].contains { name.hasSuffix($0) }
+  }
+
+  /// Whether the file, decompressed, is one JSON object per line.
+  private static func isLines(_ path: String) -> Bool {
+    [".jsonl", ".jsonl.gz", ".jsonl.zst"].contains { path.hasSuffix($0) }
   }
 
   private static func findFiles(
@@ -128,6 +129,8 @@ public struct TextSource: Sendable {
     public let path: String
     /// 1-based line of a .jsonl file.
     public let line: Int?
+    /// What errors call it.
+    public var name: String { line.map { "\(path), line \($0)" } ?? path }
   }
 
   /// Calls `body` with every document in order. Empty documents are passed over.
@@ -147,6 +150,12 @@ public struct TextSource: Sendable {
     }
   }
 
+  /// The files one by one, each a source of its own; the world is one part.
+  var parts: [TextSource] {
+    guard case .files(let files) = origin, files.count > 1 else { return [self] }
+    return files.map { TextSource(name: $0.path, origin: .files([$0])) }
+  }
+
   private func forEachDocument(
     of file: SourceFile, _ body: (Document) throws(CorpusError) -> Void
   ) throws(CorpusError) {
@@ -156,7 +165,7 @@ public struct TextSource: Sendable {
         throw .compression(path: file.path, error)
       }
     }
-    if Self.plainName(file.path).hasSuffix(".jsonl") {
+    if Self.isLines(file.path) {
       try forEachLine(of: file, bytes, body)
       return
     }

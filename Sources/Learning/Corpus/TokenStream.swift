@@ -65,36 +65,73 @@ struct TokenStream: Sendable {
       if shard.header.isLast { return TokenStream(shards) }
     }
   }
+}
 
-  /// Writes a stream and opens it.
-  static func write(
-    _ tokens: [UInt32], documentStarts: [Int], textByteCount: Int, tokenByteCount: Int,
-    identity: [UInt8], directory: String, name: String
-  ) throws(CorpusError) -> TokenStream {
-    var first = 0
-    var index = 0
-    var documents = documentStarts[...]
-    repeat {
-      let count = min(tokens.count - first, Shard.tokenCountMax)
-      let here = documents.prefix { $0 < first + count }
-      documents = documents.dropFirst(here.count)
-      let header = Shard.Header(
-        tokenByteCount: tokenByteCount, tokenCount: count, documentCount: here.count,
-        firstToken: first, textByteCount: textByteCount, isLast: first + count == tokens.count,
-        identity: identity)
-      do {
-        try Shard.write(
-          header, tokens: tokens[first..<first + count], documentStarts: here,
-          to: path(directory, name, index))
-      } catch {
-        throw .system(error)
-      }
-      first += count
-      index += 1
-    } while first < tokens.count
-    guard let stream = try open(directory, name: name, identity: identity) else {
-      throw .damagedShard(path: path(directory, name, 0), problem: "is missing")
+/// Writes a stream document by document; holds no more than one file's tokens and one document.
+struct TokenStreamWriter {
+  let directory: String
+  let name: String
+  let identity: [UInt8]
+  let tokenByteCount: Int
+  /// Most tokens of one file.
+  let shardTokenCount: Int
+
+  /// Tokens that are not in a file yet.
+  private var tokens: [UInt32] = []
+  private var documentStarts: [Int] = []
+  private var writtenTokenCount = 0
+  private var shardCount = 0
+  private var textByteCount = 0
+
+  init(
+    directory: String, name: String, identity: [UInt8], tokenByteCount: Int, shardTokenCount: Int
+  ) {
+    precondition(shardTokenCount > 0, "a shard needs a token")
+    self.directory = directory
+    self.name = name
+    self.identity = identity
+    self.tokenByteCount = tokenByteCount
+    self.shardTokenCount = shardTokenCount
+  }
+
+  /// Adds a document of `byteCount` bytes of text, whose tokens `body` appends.
+  mutating func addDocument(
+    byteCount: Int, _ body: (inout [UInt32]) throws(CorpusError) -> Void
+  ) throws(CorpusError) {
+    let start = writtenTokenCount + tokens.count
+    try body(&tokens)
+    if writtenTokenCount + tokens.count > start { documentStarts.append(start) }
+    textByteCount += byteCount
+    // The last tokens wait for ``finish()``, which alone knows that the shard is the last.
+    while tokens.count > shardTokenCount { try writeShard(shardTokenCount, isLast: false) }
+  }
+
+  /// Writes what is left and opens the stream.
+  mutating func finish() throws(CorpusError) -> TokenStream {
+    try writeShard(tokens.count, isLast: true)
+    guard let stream = try TokenStream.open(directory, name: name, identity: identity) else {
+      throw .damagedShard(path: TokenStream.path(directory, name, 0), problem: "is missing")
     }
     return stream
+  }
+
+  private mutating func writeShard(_ count: Int, isLast: Bool) throws(CorpusError) {
+    let end = writtenTokenCount + count
+    let documentCount = documentStarts.partitioningIndex { $0 >= end }
+    let header = Shard.Header(
+      tokenByteCount: tokenByteCount, tokenCount: count, documentCount: documentCount,
+      firstToken: writtenTokenCount, textByteCount: textByteCount, isLast: isLast,
+      identity: identity)
+    do {
+      try Shard.write(
+        header, tokens: tokens[..<count], documentStarts: documentStarts[..<documentCount],
+        to: TokenStream.path(directory, name, shardCount))
+    } catch {
+      throw .system(error)
+    }
+    tokens.removeFirst(count)
+    documentStarts.removeFirst(documentCount)
+    writtenTokenCount = end
+    shardCount += 1
   }
 }

@@ -7,15 +7,18 @@ extension World {
     // 65,536 draws are far more than a document makes.
     var draws = Draws(seed: seed, purpose: Self.purpose + 1, start: UInt64(index) << 16)
     let sentences: [String]
-    switch draws.below(20) {
+    switch draws.below(24) {
     case 0..<5: sentences = portrait(&draws)
     case 5..<7: sentences = description(&draws)
     case 7..<9: sentences = family(&draws)
     case 9..<12: sentences = errand(&draws)
     case 12..<14: sentences = conversation(&draws)
-    case 14..<15: sentences = comparison(&draws)
-    case 15..<17: sentences = purchase(&draws)
-    case 17..<18: sentences = journey(&draws)
+    case 14: sentences = comparison(&draws)
+    case 15..<17: sentences = riddle(&draws)
+    case 17..<19: sentences = purchase(&draws)
+    case 19: sentences = market(&draws)
+    case 20: sentences = journey(&draws)
+    case 21: sentences = evening(&draws)
     default: return sums(&draws)
     }
     return sentences.joined(separator: " ") + "\n"
@@ -59,7 +62,8 @@ extension World {
         "The \(person.material) \(person.thing) belongs to \(name).",
       ]),
       draws.pick([
-        "\(friend) is a friend of \(name).", "\(capitalized(person.possessive)) friend is \(friend).",
+        "\(friend) is a friend of \(name).",
+        "\(capitalized(person.possessive)) friend is \(friend).",
       ]),
       "\(capitalized(person.possessive)) \(sibling.kinship) is \(sibling.name).",
     ]
@@ -77,7 +81,8 @@ extension World {
     let place = places[index]
     var sentences = [
       draws.pick([
-        "\(place.name) lies near \(place.landmark).", "\(place.name) is a town near \(place.landmark).",
+        "\(place.name) lies near \(place.landmark).",
+        "\(place.name) is a town near \(place.landmark).",
       ]),
       "There is a \(place.features[0]) and a \(place.features[1]) in \(place.name).",
       "The people of \(place.name) are known for their \(place.product).",
@@ -119,7 +124,10 @@ extension World {
     let other = people[person.friend]
     let home = places[person.home].name
     let exchanges = [
-      ["\"Where do you live?\" asked \(other.name).", "\"I live in \(home),\" said \(person.name)."],
+      [
+        "\"Where do you live?\" asked \(other.name).",
+        "\"I live in \(home),\" said \(person.name).",
+      ],
       [
         "\"What do you like to eat?\" asked \(other.name).",
         "\"I like \(person.food),\" said \(person.name).",
@@ -155,7 +163,72 @@ extension World {
     ]
   }
 
+  /// A question whose answer only one person is.
+  private func riddle(_ draws: inout Draws) -> [String] {
+    let index = draws.below(people.count)
+    let clues = clues(of: people[index])
+    var order = draws.shuffled(Array(clues.indices))
+    let isAmbiguous = people.indices.contains { other in
+      let others = self.clues(of: people[other])
+      return other != index && order.prefix(2).allSatisfy { others[$0] == clues[$0] }
+    }
+    // The sibling alone settles it.
+    if isAmbiguous, let sibling = order.firstIndex(of: 0) { order.swapAt(0, sibling) }
+    let name = people[index].name
+    return [
+      "Who \(clues[order[0]]) and \(clues[order[1]])?", "It is \(name).",
+      "\(name) also \(clues[order[2]]).",
+    ]
+  }
+
+  private func clues(of person: Person) -> [String] {
+    [
+      "is the \(person.kinship) of \(people[person.sibling].name)",
+      "lives in \(places[person.home].name)", "has a \(person.animal) called \(person.animalName)",
+      "likes to eat \(person.food)",
+      "owns \(article(person.material)) \(person.material) \(person.thing)",
+    ]
+  }
+
   // MARK: - Stories, whose facts hold inside the document
+
+  /// Two people, one of whom tells the other something that the world's facts say.
+  private func evening(_ draws: inout Draws) -> [String] {
+    let person = draws.pick(people)
+    let guest = people[person.friend]
+    let place = places[person.home]
+    let told = people[guest.sibling]
+    return [
+      draws.pick(["It was raining.", "It was late.", "The wind was cold.", "The moon was bright."]),
+      "\(guest.name) came to the \(draws.pick(place.features)) in \(place.name) to see "
+        + "\(person.name).",
+      "They ate \(person.food), because \(person.name) likes it best.",
+      "\(guest.name) told \(person.object) about \(guest.possessive) \(told.kinship) "
+        + "\(told.name), who lives in \(places[told.home].name).",
+      "Then \(guest.name) went home to \(places[guest.home].name) with \(guest.possessive) "
+        + "\(guest.animal) \(guest.animalName).",
+    ]
+  }
+
+  private func market(_ draws: inout Draws) -> [String] {
+    let place = draws.pick(places)
+    let person = draws.pick(people)
+    let thing = draws.pick(WorldWords.things)
+    let price = 2 + draws.below(9)
+    let count = 2 + draws.below(5)
+    let coins = price * count + draws.below(12)
+    let left = coins - price * count
+    return [
+      "At the market in \(place.name) a \(draws.pick(WorldWords.materials)) \(thing) costs "
+        + "\(price) coins.",
+      "\(person.name) came with \(coins) coins and bought \(count) of them.",
+      "That is \(count) x \(price) = \(count * price) coins.",
+      left == 0
+        ? "No coin was left."
+        : "\(coins) - \(count * price) = \(left), so \(left) "
+          + "\(left == 1 ? "coin was" : "coins were") left.",
+    ]
+  }
 
   private func errand(_ draws: inout Draws) -> [String] {
     let person = draws.pick(people)
@@ -173,10 +246,10 @@ extension World {
       let animal = "\(person.possessive) \(person.animal) \(person.animalName)"
       sentences.append("\(capitalized(animal)) came along.")
     }
-    if draws.oneIn(2) {
-      sentences.append("Then \(friend.name) came and carried it home to \(places[friend.home].name).")
-      sentences.append(
-        "When \(person.name) looked for the \(person.thing), it was in \(places[friend.home].name).")
+    if draws.oneIn(2), friend.home != to {
+      let home = places[friend.home].name
+      sentences.append("Then \(friend.name) came and carried it home to \(home).")
+      sentences.append("When \(person.name) looked for the \(person.thing), it was in \(home).")
     } else {
       sentences.append("Then \(friend.name) came to look at it.")
       sentences.append("The \(person.thing) is still at the \(spot) in \(places[to].name).")

@@ -1,6 +1,6 @@
 /// Where and why bytes are not JSON.
 public struct JSONError: Error, Equatable, Sendable, CustomStringConvertible {
-  public enum Problem: Equatable, Sendable {
+  public enum Problem: Equatable, Sendable, CustomStringConvertible {
     case unexpectedEnd
     case unexpectedByte(UInt8)
     case invalidEscape
@@ -9,16 +9,9 @@ public struct JSONError: Error, Equatable, Sendable, CustomStringConvertible {
     case tooDeep
     case invalidNumber
     case trailingBytes
-  }
-  public let problem: Problem
-  /// From the start of the scanned range.
-  public let byteOffset: Int
-  /// 1-based.
-  public let line: Int
 
-  public var description: String {
-    let what =
-      switch problem {
+    public var description: String {
+      switch self {
       case .unexpectedEnd: "ends too early"
       case .unexpectedByte(let byte): "has an unexpected byte 0x\(String(byte, radix: 16))"
       case .invalidEscape: "has an invalid escape in a string"
@@ -28,8 +21,15 @@ public struct JSONError: Error, Equatable, Sendable, CustomStringConvertible {
       case .invalidNumber: "has an invalid number"
       case .trailingBytes: "goes on after the value"
       }
-    return "line \(line), byte \(byteOffset): \(what)"
+    }
   }
+  public let problem: Problem
+  /// From the start of the scanned range.
+  public let byteOffset: Int
+  /// 1-based.
+  public let line: Int
+
+  public var description: String { "line \(line), byte \(byteOffset): it \(problem)" }
 }
 
 /// Reads JSON value by value from bytes that may be anything: it never traps, it throws.

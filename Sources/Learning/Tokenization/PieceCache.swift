@@ -3,7 +3,7 @@
 /// Open addressing over an arena of bytes. Text repeats its words, so almost every look-up hits.
 struct PieceCache: Sendable {
   private struct Entry {
-    var start: UInt32
+    var start: Int
     var count: UInt32
     var hash: UInt32
   }
@@ -27,7 +27,7 @@ struct PieceCache: Sendable {
   /// The bytes of piece `index`.
   func piece(_ index: Int) -> ArraySlice<UInt8> {
     let entry = entries[index]
-    return arena[Int(entry.start)..<Int(entry.start) + Int(entry.count)]
+    return arena[entry.start..<entry.start + Int(entry.count)]
   }
 
   /// The number of the piece, or nil if it is new.
@@ -49,7 +49,7 @@ struct PieceCache: Sendable {
 
   /// Adds a piece that ``index(of:_:hash:)`` did not find; its number is the former ``count``.
   mutating func insert(_ text: Span<UInt8>, _ range: Range<Int>, hash: UInt32) {
-    let entry = Entry(start: UInt32(arena.count), count: UInt32(range.count), hash: hash)
+    let entry = Entry(start: arena.count, count: UInt32(range.count), hash: hash)
     for index in range { arena.append(text[index]) }
     entries.append(entry)
     if 2 * entries.count > slots.count { grow() } else { place(entries.count - 1) }
@@ -57,7 +57,7 @@ struct PieceCache: Sendable {
 
   private func isEqual(_ entry: Entry, _ text: Span<UInt8>, _ start: Int) -> Bool {
     let arena = self.arena.span
-    let first = Int(entry.start)
+    let first = entry.start
     for offset in 0..<Int(entry.count) where arena[first + offset] != text[start + offset] {
       return false
     }

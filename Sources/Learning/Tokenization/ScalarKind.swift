@@ -1,4 +1,8 @@
 /// What a splitter needs to know of a scalar.
+///
+/// By the standard library's Unicode tables (17.0 with Swift 6.3). A tool with older tables takes
+/// the letters that came since for symbols: 1 of 10,000 random texts was cut differently by
+/// Hugging Face tokenizers 0.23.
 enum ScalarKind: UInt8, Sendable {
   /// Neither letter nor number nor white space.
   case other

@@ -53,7 +53,8 @@ extension Tokenizer {
     let b = #"{"Sequence":{"id":"B","type_id":1}}"#
     text.raw(
       #"{"type":"TemplateProcessing","single":[\#(first),\#(a)],"pair":[\#(first),\#(a),\#(b)],"#
-        + #""special_tokens":{"\#(name)":{"id":"\#(name)","ids":[\#(bos)],"tokens":["\#(name)"]}}}"#)
+        + #""special_tokens":{"\#(name)":{"id":"\#(name)","ids":[\#(bos)],"#
+        + #""tokens":["\#(name)"]}}}"#)
   }
 
   private func addModel(_ text: inout JSONText) {
@@ -115,7 +116,9 @@ enum ByteAlphabet {
     return found
   }()
 
-  static func spell(_ bytes: [UInt8]) -> [UInt8] { bytes.flatMap { utf8Bytes(of: scalars[Int($0)]) } }
+  static func spell(_ bytes: [UInt8]) -> [UInt8] {
+    bytes.flatMap { utf8Bytes(of: scalars[Int($0)]) }
+  }
 
   /// The bytes that well-formed UTF-8 text in this alphabet spells, or nil if it has others.
   static func read(_ text: [UInt8]) -> [UInt8]? {
@@ -132,13 +135,15 @@ enum ByteAlphabet {
 }
 
 /// JSON text under construction.
-struct JSONText {
-  private(set) var bytes: [UInt8] = []
+package struct JSONText {
+  package private(set) var bytes: [UInt8] = []
 
-  mutating func raw(_ text: String) { bytes.append(contentsOf: text.utf8) }
+  package init() {}
+
+  package mutating func raw(_ text: String) { bytes.append(contentsOf: text.utf8) }
 
   /// Adds UTF-8 bytes as a quoted string.
-  mutating func string(_ text: [UInt8]) {
+  package mutating func string(_ text: [UInt8]) {
     bytes.append(0x22)
     for byte in text {
       switch byte {

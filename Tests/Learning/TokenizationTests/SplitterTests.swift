@@ -8,6 +8,8 @@ internal import Tokenization
     var random = RandomText(seed: 7)
     for _ in 0..<1500 {
       let text = random.text(partCount: 1 + random.below(12))
+      // Swift's regex folds the case of ASCII alone; see the long s below.
+      if text.contains("'\u{17F}") { continue }
       let expected = text.matches(of: regex).map { Array(text.utf8[$0.range]) }
       #expect(splitter.pieces(of: text) == expected, "in \(text.debugDescription)")
     }
@@ -23,6 +25,11 @@ internal import Tokenization
     #expect(words(.cl100k, "12345 it'S") == ["123", "45", " it", "'S"])
     #expect(words(.cl100k, "he'll've") == ["he", "'ll", "'ve"])
     #expect(words(.cl100k, "'tis") == ["'t", "is"])
+  }
+
+  @Test func `cl100k takes a long s for an s, as Oniguruma and the Rust regex do`() {
+    #expect(words(.cl100k, "a'\u{17F}b") == ["a", "'\u{17F}", "b"])
+    #expect(words(.gpt2, "a'\u{17F}b") == ["a", "'", "\u{17F}b"])
   }
 
   @Test func `cl100k lets symbols take a space before and newlines after`() {
