@@ -49,16 +49,20 @@ static size_t strip_count(const ck_matmul_args *args) {
     return whole * PANEL_STRIPS + (rest + CK_TILE_ROWS - 1) / CK_TILE_ROWS;
 }
 
+static void prefetch_lines(const void *from, size_t byte_count) {
+    for (size_t i = 0; i < byte_count; i += 64) __builtin_prefetch((const char *)from + i, 1);
+}
+
 // What the epilogue will read or write arrives while the tile is computed.
-static void prefetch_output(const ck_epilogue_args *args, size_t row, size_t column,
-                            size_t row_count) {
-    for (size_t i = 0; i < row_count; i++) {
-        size_t offset = args->row_offsets ? (size_t)args->row_offsets[row + i]
-                                          : (row + i) * args->column_count;
-        for (size_t j = 0; j < PANEL; j += 16) {
-            __builtin_prefetch(args->output + offset + column + j, 1);
-            if (args->input) __builtin_prefetch(args->input + offset + column + j);
-        }
+static void prefetch_output(const ck_epilogue_args *args, const strip *s, size_t column) {
+    size_t operand_bytes = args->is_f32 ? 4 : 2;
+    for (size_t row = s->row; row < s->row + s->row_count; row++) {
+        size_t at = row * args->column_count + column;
+        if (args->operand)
+            prefetch_lines((char *)args->operand + at * operand_bytes, PANEL * operand_bytes);
+        if (args->input) prefetch_lines(args->input + at, PANEL * sizeof(float));
+        if (args->row_offsets) at = (size_t)args->row_offsets[row] + column;
+        if (args->output) prefetch_lines(args->output + at, PANEL * sizeof(float));
     }
 }
 
@@ -102,8 +106,7 @@ static void do_panel(const ck_matmul_args *args, size_t column, size_t begin, si
     _Alignas(64) float tile[CK_TILE_ROWS * PANEL];
     for (size_t index = begin; index < end; index++) {
         strip s = find_strip(args, index);
-        if (args->epilogue_args.output)
-            prefetch_output(&args->epilogue_args, s.row, column, s.row_count);
+        prefetch_output(&args->epilogue_args, &s, column);
         sum_tile(args, &s, b, 0, units - (size_t)has_last, tile, PANEL);
         if (has_last) add_last_element(args, &s, b, tile);
         finish_tile(args, &s, tile, column);
