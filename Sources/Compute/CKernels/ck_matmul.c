@@ -1,8 +1,10 @@
 // The walk over a product: tiles of 6 rows x 64 columns, each summed over all of K at once.
 //
 // The grid of tiles is walked panel by panel: the panel (K x 64) stays in the second-level cache
-// while strips of 6 rows pass through the first. Members cut the walk into equal runs of tiles, so
-// any shape balances to one tile; a tile's bits do not depend on who computes it.
+// while strips of 6 rows pass through the first. Where A is packed (a weight gradient, whose
+// output is large and scattered), 64 rows meet all panels before the next 64 rows, so that each
+// part of the output is visited once. Members cut the walk into equal runs of tiles, so any shape
+// balances to one tile; a tile's bits do not depend on who computes it.
 #pragma STDC FP_CONTRACT OFF
 #include "ck_matmul.h"
 
@@ -47,16 +49,20 @@ static size_t strip_count(const ck_matmul_args *args) {
     return whole * PANEL_STRIPS + (rest + CK_TILE_ROWS - 1) / CK_TILE_ROWS;
 }
 
+static void prefetch_lines(const void *from, size_t byte_count) {
+    for (size_t i = 0; i < byte_count; i += 64) __builtin_prefetch((const char *)from + i, 1);
+}
+
 // What the epilogue will read or write arrives while the tile is computed.
-static void prefetch_output(const ck_epilogue_args *args, size_t row, size_t column,
-                            size_t row_count) {
-    for (size_t i = 0; i < row_count; i++) {
-        size_t offset = args->row_offsets ? (size_t)args->row_offsets[row + i]
-                                          : (row + i) * args->column_count;
-        for (size_t j = 0; j < PANEL; j += 16) {
-            __builtin_prefetch(args->output + offset + column + j, 1);
-            if (args->input) __builtin_prefetch(args->input + offset + column + j);
-        }
+static void prefetch_output(const ck_epilogue_args *args, const strip *s, size_t column) {
+    size_t operand_bytes = args->is_f32 ? 4 : 2;
+    for (size_t row = s->row; row < s->row + s->row_count; row++) {
+        size_t at = row * args->column_count + column;
+        if (args->operand)
+            prefetch_lines((char *)args->operand + at * operand_bytes, PANEL * operand_bytes);
+        if (args->input) prefetch_lines(args->input + at, PANEL * sizeof(float));
+        if (args->row_offsets) at = (size_t)args->row_offsets[row] + column;
+        if (args->output) prefetch_lines(args->output + at, PANEL * sizeof(float));
     }
 }
 
@@ -100,8 +106,7 @@ static void do_panel(const ck_matmul_args *args, size_t column, size_t begin, si
     _Alignas(64) float tile[CK_TILE_ROWS * PANEL];
     for (size_t index = begin; index < end; index++) {
         strip s = find_strip(args, index);
-        if (args->epilogue_args.output)
-            prefetch_output(&args->epilogue_args, s.row, column, s.row_count);
+        prefetch_output(&args->epilogue_args, &s, column);
         sum_tile(args, &s, b, 0, units - (size_t)has_last, tile, PANEL);
         if (has_last) add_last_element(args, &s, b, tile);
         finish_tile(args, &s, tile, column);
@@ -125,19 +130,33 @@ static void do_panel_in_blocks(const ck_matmul_args *args, size_t column, size_t
     }
 }
 
+// Strips that meet one panel without a change of panel.
+typedef struct {
+    size_t column, begin, end;
+} run;
+
+// The run that starts at the tile-th tile of the walk.
+static run find_run(const ck_matmul_args *args, size_t tile, size_t strips, size_t panels) {
+    size_t group = args->a_is_packed ? PANEL_STRIPS : strips;  // strips that share a visit
+    size_t first = tile / (group * panels) * group;
+    size_t size = least(group, strips - first), inside = tile - first * panels;
+    run r = {inside / size * PANEL, first + inside % size, first + size};
+    return r;
+}
+
 void ck_matmul(const void *raw, int32_t member, int32_t member_count) {
     const ck_matmul_args *args = raw;
     size_t strips = strip_count(args), panels = (args->column_count + PANEL - 1) / PANEL;
-    size_t begin = strips * panels * (size_t)member / (size_t)member_count;
+    size_t tile = strips * panels * (size_t)member / (size_t)member_count;
     size_t end = strips * panels * (size_t)(member + 1) / (size_t)member_count;
-    while (begin < end) {
-        size_t panel = begin / strips, stop = least(end, (panel + 1) * strips);
-        size_t from = begin - panel * strips, to = stop - panel * strips;
+    while (tile < end) {
+        run r = find_run(args, tile, strips, panels);
+        r.end = least(r.end, r.begin + (end - tile));
         if (args->sums) {
-            do_panel_in_blocks(args, panel * PANEL, from, to);
+            do_panel_in_blocks(args, r.column, r.begin, r.end);
         } else {
-            do_panel(args, panel * PANEL, from, to);
+            do_panel(args, r.column, r.begin, r.end);
         }
-        begin = stop;
+        tile += r.end - r.begin;
     }
 }

@@ -17,13 +17,15 @@ public final class Engine: @unchecked Sendable {
   let stores: ck_store_kernels
   let fused: ck_fused_kernels
   let heads: ck_head_kernels
+  let rowKernels: ck_rows_kernels
 
   public init(team: ThreadTeam, variant: KernelVariant = .best, precision: Precision = .bf16) {
     guard let tiles = unsafe ck_tile_named(variant.name),
       let packers = unsafe ck_pack_named(variant.name),
       let stores = unsafe ck_store_named(variant.name),
       let fused = unsafe ck_fused_named(variant.name),
-      let heads = unsafe ck_head_named(variant.name)
+      let heads = unsafe ck_head_named(variant.name),
+      let rowKernels = unsafe ck_rows_named(variant.name)
     else { preconditionFailure("kernels of variant \(variant) are missing in this build") }
     self.team = team
     self.variant = variant
@@ -33,6 +35,7 @@ public final class Engine: @unchecked Sendable {
     unsafe self.stores = stores.pointee
     unsafe self.fused = fused.pointee
     unsafe self.heads = heads.pointee
+    unsafe self.rowKernels = rowKernels.pointee
   }
 
   /// The numeric profile of a run: results are exact within one (``KernelVariant/profile``).

@@ -1,17 +1,6 @@
 internal import CKernels
 internal import Tensors
 
-extension Engine {
-  /// The row operators of this engine's variant.
-  var rowKernels: ck_rows_kernels {
-    // SAFETY: the table is a C constant; it lives as long as the program.
-    guard let kernels = unsafe ck_rows_named(variant.name) else {
-      preconditionFailure("variant \(variant.name) has no row operators")
-    }
-    return unsafe kernels.pointee
-  }
-}
-
 extension DropoutMask? {
   /// The mask as kernels compare it: the draw is a whole number `n < 2^24` over `2^24`, and
   /// `n * 2^-24 >= rate` exactly when `n >= ceil(rate * 2^24)`. Threshold 0 is no dropout.
