@@ -74,24 +74,70 @@ static void add_last_element(const ck_matmul_args *args, const strip *s, const c
                CK_CONTINUE);
 }
 
-void ck_matmul(const void *raw, int32_t member, int32_t member_count) {
-    const ck_matmul_args *args = raw;
+// Units of k that one visit to a panel takes when sums may wait in memory: 256 KiB of panel and
+// 24 KiB of strip.
+enum { BLOCK_UNITS = 1024 };
+
+// Units from..<from + count of one tile.
+static void sum_tile(const ck_matmul_args *args, const strip *s, const char *b, size_t from,
+                     size_t count, float *c, size_t c_row_stride) {
+    args->tile(count, s->a + from * s->a_unit_stride, s->a_row_stride, s->a_unit_stride,
+               b + from * UNIT_ROW, c, c_row_stride, s->row_count,
+               from == 0 ? CK_OVERWRITE : CK_CONTINUE);
+}
+
+static void finish_tile(const ck_matmul_args *args, const strip *s, const float *tile,
+                        size_t column) {
+    args->epilogue(&args->epilogue_args, tile, s->row, column, s->row_count,
+                   least(PANEL, args->column_count - column));
+}
+
+// Strips begin..<end of one panel, one tile after the other.
+static void do_panel(const ck_matmul_args *args, size_t column, size_t begin, size_t end) {
     size_t units = args->is_f32 ? args->k_count : (args->k_count + 1) / 2;
     int has_last = !args->is_f32 && !args->a_is_packed && args->k_count % 2 == 1;
+    const char *b = (const char *)args->b + column / PANEL * units * UNIT_ROW;
+    _Alignas(64) float tile[CK_TILE_ROWS * PANEL];
+    for (size_t index = begin; index < end; index++) {
+        strip s = find_strip(args, index);
+        if (args->epilogue_args.output)
+            prefetch_output(&args->epilogue_args, s.row, column, s.row_count);
+        sum_tile(args, &s, b, 0, units - (size_t)has_last, tile, PANEL);
+        if (has_last) add_last_element(args, &s, b, tile);
+        finish_tile(args, &s, tile, column);
+    }
+}
+
+// The same in blocks of k, all strips for each block.
+static void do_panel_in_blocks(const ck_matmul_args *args, size_t column, size_t begin, size_t end) {
+    size_t units = args->is_f32 ? args->k_count : (args->k_count + 1) / 2;
+    const char *b = (const char *)args->b + column / PANEL * units * UNIT_ROW;
+    size_t rows_padded = (args->row_count + CK_TILE_ROWS - 1) / CK_TILE_ROWS * CK_TILE_ROWS;
+    float *sums = args->sums + column * rows_padded;
+    for (size_t from = 0; from < units; from += BLOCK_UNITS) {
+        size_t count = least(BLOCK_UNITS, units - from);
+        for (size_t index = begin; index < end; index++) {
+            strip s = find_strip(args, index);
+            float *c = sums + s.row * PANEL;
+            sum_tile(args, &s, b, from, count, c, PANEL);
+            if (from + count == units) finish_tile(args, &s, c, column);
+        }
+    }
+}
+
+void ck_matmul(const void *raw, int32_t member, int32_t member_count) {
+    const ck_matmul_args *args = raw;
     size_t strips = strip_count(args), panels = (args->column_count + PANEL - 1) / PANEL;
     size_t begin = strips * panels * (size_t)member / (size_t)member_count;
     size_t end = strips * panels * (size_t)(member + 1) / (size_t)member_count;
-    _Alignas(64) float tile[CK_TILE_ROWS * PANEL];
-    for (size_t t = begin; t < end; t++) {
-        size_t column = t / strips * PANEL;
-        strip s = find_strip(args, t % strips);
-        const char *b = (const char *)args->b + column / PANEL * units * UNIT_ROW;
-        if (args->epilogue_args.output)
-            prefetch_output(&args->epilogue_args, s.row, column, s.row_count);
-        args->tile(units - (size_t)has_last, s.a, s.a_row_stride, s.a_unit_stride, b, tile, PANEL,
-                   s.row_count, CK_OVERWRITE);
-        if (has_last) add_last_element(args, &s, b, tile);
-        args->epilogue(&args->epilogue_args, tile, s.row, column, s.row_count,
-                       least(PANEL, args->column_count - column));
+    while (begin < end) {
+        size_t panel = begin / strips, stop = least(end, (panel + 1) * strips);
+        size_t from = begin - panel * strips, to = stop - panel * strips;
+        if (args->sums) {
+            do_panel_in_blocks(args, panel * PANEL, from, to);
+        } else {
+            do_panel(args, panel * PANEL, from, to);
+        }
+        begin = stop;
     }
 }
