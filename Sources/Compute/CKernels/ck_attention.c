@@ -1,32 +1,25 @@
 #pragma STDC FP_CONTRACT OFF
-#include "include/ck_attention.h"
-
 #include <string.h>
 
+#include "ck_attention_geometry.h"
 #include "ck_attention_variants.h"
 
-// Sizes in 64-token tiles: keys as columns, values as rows, f32 blocks; see ck_attention.inc.
-static size_t padded_width(size_t head_width) { return (head_width + 63) / 64 * 64; }
-static size_t columns_bytes(int32_t is_f32, size_t head_width) {
-    return (is_f32 ? head_width : head_width / 2) * 64 * 4;
-}
-static size_t rows_bytes(int32_t is_f32, size_t head_width) {
-    return padded_width(head_width) * 64 * (is_f32 ? 4 : 2);
+// One head: enough to know sizes that do not depend on the number of heads. No product is computed.
+static geometry geometry_of_head(int32_t is_f32, size_t head_width) {
+    const ck_attention_shape shape = {ck_tile_named("scalar")->f32, is_f32, 1, 1, head_width};
+    return geometry_of(&shape);
 }
 
 size_t ck_attention_tile_bytes(int32_t is_f32, size_t head_width) {
-    return columns_bytes(is_f32, head_width) + rows_bytes(is_f32, head_width);
+    const geometry g = geometry_of_head(is_f32, head_width);
+    return g.columns_bytes + g.rows_bytes;
 }
 
 size_t ck_attention_workspace_bytes(int32_t is_f32, size_t head_width, size_t segment_length) {
-    const size_t tile_count = (segment_length + 63) / 64;
-    const size_t columns = columns_bytes(is_f32, head_width);
-    const size_t rows = rows_bytes(is_f32, head_width);
-    const size_t block = 64 * padded_width(head_width) * sizeof(float);
-    const size_t forward = tile_count * (columns + rows) + block;
-    const size_t statistics = 2 * 64 * sizeof(float), d_scores = 64 * 64 * sizeof(float);
-    const size_t backward = tile_count * (rows + 2 * block) + 2 * columns + 2 * rows + block +
-                            d_scores + statistics;
+    const geometry g = geometry_of_head(is_f32, head_width);
+    const size_t tile_count = tiles_of(segment_length);
+    const size_t forward = forward_space_of(&g, tile_count, 0).end;
+    const size_t backward = backward_space_of(&g, tile_count, 0).end;
     return forward > backward ? forward : backward;
 }
 

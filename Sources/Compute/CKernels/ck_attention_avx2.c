@@ -2,7 +2,8 @@
 #if defined(__x86_64__)
 #include "ck_attention_variants.h"
 
-#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#define CK_TARGET "avx2,fma,f16c"
+#pragma clang attribute push(__attribute__((target(CK_TARGET))), apply_to = function)
 #include "ck_attention.inc"
 #pragma clang attribute pop
 

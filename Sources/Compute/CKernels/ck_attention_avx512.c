@@ -2,7 +2,8 @@
 #if defined(__x86_64__)
 #include "ck_attention_variants.h"
 
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma"))), apply_to = function)
+#define CK_TARGET "avx512f,avx512bw,avx512dq,avx512vl,fma"
+#pragma clang attribute push(__attribute__((target(CK_TARGET))), apply_to = function)
 #include "ck_attention.inc"
 #pragma clang attribute pop
 

@@ -5,7 +5,8 @@
 #define CK_HAS_BF16 1
 #include "ck_attention_variants.h"
 
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma,avx512bf16"))), apply_to = function)
+#define CK_TARGET "avx512f,avx512bw,avx512dq,avx512vl,fma,avx512bf16"
+#pragma clang attribute push(__attribute__((target(CK_TARGET))), apply_to = function)
 #include "ck_attention.inc"
 #pragma clang attribute pop
 

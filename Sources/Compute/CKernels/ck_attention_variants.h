@@ -2,8 +2,6 @@
 #ifndef CK_ATTENTION_VARIANTS_H
 #define CK_ATTENTION_VARIANTS_H
 
-#include <math.h>
-
 #include "include/ck_attention.h"
 
 extern const ck_attention_kernels ck_attention_scalar, ck_attention_avx2, ck_attention_avx512,

@@ -71,7 +71,8 @@ extension Engine {
   ///     output[t] = sum_u softmax_u(s[t, u]) v[u]
   ///
   /// Keys are visited in tiles of 64 counted from the segment start, with a running maximum and
-  /// sum, so a row's bits depend on its prefix alone. Probabilities are rounded to the operand type.
+  /// sum, so a row's bits depend on its prefix alone. Probabilities are rounded to the operand
+  /// type.
   /// - Parameters:
   ///   - qkv: `[T, (N + 2G) H]`: q of every query head (rotated), k of every key-value head
   ///     (rotated), v of every key-value head.
@@ -92,7 +93,7 @@ extension Engine {
     }
   }
 
-  /// The gradient of ``attentionForward(qkv:shape:segments:output:logSumExp:workspace:)``, with the
+  /// The gradient of ``attentionForward(qkv:shape:segments:output:logSumExp:workspace:)``, the
   /// rotation of q and k undone.
   ///
   ///     p[t, u] = e^(s[t, u] - logSumExp[t]),   delta[t] = dOutput[t] . output[t]
@@ -120,9 +121,9 @@ extension Engine {
       rotary.headWidth == shape.headWidth,
       "the table turns heads of \(rotary.headWidth), not of \(shape.headWidth)")
     precondition(
-      positions.count == qkv.rowCount, "\(positions.count) positions for \(qkv.rowCount) rows")
+      positions.count >= qkv.rowCount, "\(positions.count) positions, \(qkv.rowCount) rows")
     positions.withSpan { span in
-      for index in span.indices {
+      for index in 0..<qkv.rowCount {
         precondition(
           span[index] >= 0 && span[index] < rotary.positionCount,
           "position \(span[index]) is outside 0..<\(rotary.positionCount)")

@@ -4,11 +4,11 @@ extension Engine {
   /// Appends new tokens to the caches of their streams and attends from them.
   ///
   /// A row gets the bits that
-  /// ``attentionForward(qkv:shape:segments:output:logSumExp:workspace:)`` gives it at the end of its
-  /// prefix, whatever streams are computed beside it and in whatever portions the prefix came.
+  /// ``attentionForward(qkv:shape:segments:output:logSumExp:workspace:)`` gives it at the end of
+  /// its prefix, whatever streams are computed beside it and in whatever portions the prefix came.
   /// - Parameters:
-  ///   - qkv: `[rows, (N + 2G) H]`, q and k rotated. The new tokens of stream 0 in order, then those
-  ///     of stream 1, and so on.
+  ///   - qkv: `[rows, (N + 2G) H]`, q and k rotated. The new tokens of stream 0 in order, then
+  ///     those of stream 1, and so on.
   ///   - newTokenCounts: Of every stream, at least 1. Nil: one each.
   ///   - caches: One for every stream, all different.
   ///   - output: `[rows, N H]`. Overwritten.

@@ -159,7 +159,8 @@ struct AttentionReference {
         }
       }
       for index in gradient.indices {
-        gradient[index].error += operandRoundoff * (abs(gradient[index].value) + gradient[index].error)
+        let magnitude = abs(gradient[index].value) + gradient[index].error
+        gradient[index].error += operandRoundoff * magnitude
       }
     }
   }

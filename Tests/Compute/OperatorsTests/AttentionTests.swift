@@ -50,7 +50,8 @@ private let scalar = KernelVariant(named: "scalar")!
     ) {
       let worst = zip(values, expected).map { abs(Double($0) - $1.value) / $1.error }
         .max { $0 < $1 || $1.isNaN } ?? 0
-      #expect(worst <= 1, "\(what) is off by \(worst) bounds: \(problem.shape), \(problem.segments)")
+      #expect(
+        worst <= 1, "\(what) is off by \(worst) bounds: \(problem.shape), \(problem.segments)")
     }
     expectWithin(result.output, reference.output, "output")
     expectWithin(result.logSumExp, reference.logSumExp, "logSumExp")
