@@ -1,8 +1,10 @@
 // The walk over a product: tiles of 6 rows x 64 columns, each summed over all of K at once.
 //
 // The grid of tiles is walked panel by panel: the panel (K x 64) stays in the second-level cache
-// while strips of 6 rows pass through the first. Members cut the walk into equal runs of tiles, so
-// any shape balances to one tile; a tile's bits do not depend on who computes it.
+// while strips of 6 rows pass through the first. Where A is packed (a weight gradient, whose
+// output is large and scattered), 64 rows meet all panels before the next 64 rows, so that each
+// part of the output is visited once. Members cut the walk into equal runs of tiles, so any shape
+// balances to one tile; a tile's bits do not depend on who computes it.
 #pragma STDC FP_CONTRACT OFF
 #include "ck_matmul.h"
 
@@ -125,19 +127,33 @@ static void do_panel_in_blocks(const ck_matmul_args *args, size_t column, size_t
     }
 }
 
+// Strips that meet one panel without a change of panel.
+typedef struct {
+    size_t column, begin, end;
+} run;
+
+// The run that starts at the tile-th tile of the walk.
+static run find_run(const ck_matmul_args *args, size_t tile, size_t strips, size_t panels) {
+    size_t group = args->a_is_packed ? PANEL_STRIPS : strips;  // strips that share a visit
+    size_t first = tile / (group * panels) * group;
+    size_t size = least(group, strips - first), inside = tile - first * panels;
+    run r = {inside / size * PANEL, first + inside % size, first + size};
+    return r;
+}
+
 void ck_matmul(const void *raw, int32_t member, int32_t member_count) {
     const ck_matmul_args *args = raw;
     size_t strips = strip_count(args), panels = (args->column_count + PANEL - 1) / PANEL;
-    size_t begin = strips * panels * (size_t)member / (size_t)member_count;
+    size_t tile = strips * panels * (size_t)member / (size_t)member_count;
     size_t end = strips * panels * (size_t)(member + 1) / (size_t)member_count;
-    while (begin < end) {
-        size_t panel = begin / strips, stop = least(end, (panel + 1) * strips);
-        size_t from = begin - panel * strips, to = stop - panel * strips;
+    while (tile < end) {
+        run r = find_run(args, tile, strips, panels);
+        r.end = least(r.end, r.begin + (end - tile));
         if (args->sums) {
-            do_panel_in_blocks(args, panel * PANEL, from, to);
+            do_panel_in_blocks(args, r.column, r.begin, r.end);
         } else {
-            do_panel(args, panel * PANEL, from, to);
+            do_panel(args, r.column, r.begin, r.end);
         }
-        begin = stop;
+        tile += r.end - r.begin;
     }
 }
