@@ -1,10 +1,10 @@
 import Settings
 import Testing
 
-private let cox = Command(
+private let cox = CommandTable(
   "cox", overview: "Trains language models on the CPUs you have.",
   subcommands: [
-    Command(
+    CommandTable(
       "up", overview: "Runs a plan on this machine.",
       arguments: [
         CommandArgument("plan", default: "launch/plans/quickstart.json", help: "The plan file.")
@@ -20,10 +20,10 @@ private let cox = Command(
           help: "Replaces one key of the plan; may be repeated, and what it replaces is printed."),
         .flag("json", help: "Prints JSON."),
       ]),
-    Command(
+    CommandTable(
       "tokenizer", overview: "Trains and uses tokenizers.",
       subcommands: [
-        Command(
+        CommandTable(
           "train", overview: "Trains one.",
           arguments: [CommandArgument("text", repeats: true, help: "Files to learn from.")])
       ]),

@@ -125,7 +125,7 @@ public struct CommandArgument: Equatable, Sendable {
 
 /// A program or subcommand: the one table from which its command line is parsed and its help
 /// printed.
-public struct Command: Equatable, Sendable {
+public struct CommandTable: Equatable, Sendable {
   public var name: String
   /// One sentence.
   public var overview: String
@@ -133,12 +133,13 @@ public struct Command: Equatable, Sendable {
   public var discussion: String
   public var arguments: [CommandArgument]
   public var options: [CommandOption]
-  public var subcommands: [Command]
+  public var subcommands: [CommandTable]
 
   /// - Precondition: Names are unique, and only the last argument repeats.
   public init(
     _ name: String, overview: String, discussion: String = "",
-    arguments: [CommandArgument] = [], options: [CommandOption] = [], subcommands: [Command] = []
+    arguments: [CommandArgument] = [], options: [CommandOption] = [],
+    subcommands: [CommandTable] = []
   ) {
     let names = options.map(\.name) + arguments.map(\.name)
     precondition(Set(names).count == names.count, "'\(name)' names something twice: \(names)")
