@@ -83,9 +83,9 @@ private func shipped(_ name: String, data: String? = nil) throws -> PlanResoluti
     let lines = try Self.report(2).lines
     #expect(lines[0] == "plan smoke  (launch/plans/smoke.json)")
     func line(_ key: String) -> String? { lines.first { $0.hasPrefix("  \(key) ") } }
-    #expect(line("model.head_width")?.hasSuffix("12                    width / heads") == true)
+    #expect(line("model.head_width")?.hasSuffix("12               width / heads") == true)
     #expect(line("model.width")?.contains("launch/plans/smoke.json:10") == true)
-    #expect(lines.contains { $0.hasPrefix("model       166,824 parameters: 3 layers, width 72") })
+    #expect(lines.contains { $0.hasPrefix("model       166,752 parameters: 3 layers, width 72") })
     #expect(lines.contains { $0.hasPrefix("phase       pretrain: 40 steps x 2,464 tokens = ") })
     #expect(lines.contains { $0.hasPrefix("network     at most ") })
     #expect(lines.contains { $0.hasPrefix("time        about ") })
