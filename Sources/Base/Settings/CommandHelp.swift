@@ -1,10 +1,10 @@
 /// Help in the layout of swift-argument-parser, so that nobody has to learn another one.
-extension CommandTable {
+extension Command {
   /// Column at which descriptions start.
   private static var descriptionColumn: Int { 26 }
 
   /// The usage line, without the word in front: `cox up [<plan>] [--workers <n>]`.
-  static func usage(_ path: [CommandTable]) -> String {
+  static func usage(_ path: [Command]) -> String {
     guard let command = path.last else { return "" }
     var words = path.map(\.name)
     if !command.subcommands.isEmpty { words.append("<subcommand>") }
@@ -16,7 +16,7 @@ extension CommandTable {
   }
 
   /// The help page of the last command of `path`.
-  static func help(_ path: [CommandTable], width: Int) -> String {
+  static func help(_ path: [Command], width: Int) -> String {
     guard let command = path.last else { return "" }
     var sections = [wrap("OVERVIEW: \(command.overview)", indent: 0, width: width)]
     if !command.discussion.isEmpty { sections.append(command.discussion) }

@@ -91,7 +91,7 @@ public struct UsageError: ProgramError, Equatable {
   }
 }
 
-extension CommandTable {
+extension Command {
   /// Parses the words after the program's name.
   ///
   /// `--help`, `-h` and `help [command ...]` ask for help, `--version` for `version`; both are
@@ -138,7 +138,7 @@ extension CommandTable {
     return Self.error(.refused(text), commands)
   }
 
-  private static func error(_ problem: UsageError.Problem, _ path: [CommandTable]) -> UsageError {
+  private static func error(_ problem: UsageError.Problem, _ path: [Command]) -> UsageError {
     let names = path.map(\.name).joined(separator: " ")
     var lines = [String]()
     if case .missingArgument(let name) = problem,
@@ -152,7 +152,7 @@ extension CommandTable {
   }
 
   private static func read(
-    _ words: [String], _ path: [CommandTable]
+    _ words: [String], _ path: [Command]
   ) throws(UsageError) -> Invocation {
     guard let command = path.last else { preconditionFailure("the path starts with the program") }
     var values: [String: [String]] = [:]
@@ -185,7 +185,7 @@ extension CommandTable {
 
   /// The option that `word` names, and the value after `=`, if there is one.
   private static func match(
-    _ word: String, _ path: [CommandTable]
+    _ word: String, _ path: [Command]
   ) throws(UsageError) -> (CommandOption, inline: String?) {
     let options = path.last?.options ?? []
     let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
@@ -202,7 +202,7 @@ extension CommandTable {
 
   private static func takeValue(
     of option: CommandOption, _ inline: String?, _ words: [String], _ index: inout Int,
-    _ path: [CommandTable]
+    _ path: [Command]
   ) throws(UsageError) -> String {
     guard option.valueName != nil else {
       if let inline { throw error(.unwantedValue(option: option.spelled, value: inline), path) }
@@ -225,7 +225,7 @@ extension CommandTable {
   }
 
   private static func assign(
-    _ positional: [String], to command: CommandTable, _ path: [CommandTable],
+    _ positional: [String], to command: Command, _ path: [Command],
     _ values: inout [String: [String]]
   ) throws(UsageError) {
     var rest = positional[...]

@@ -3,6 +3,8 @@ public struct Deadline: Comparable, Sendable {
   /// Nanoseconds of ``Clock/monotonicNanoseconds``.
   public let nanoseconds: Int64
 
+  public init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
+
   /// No limit. Only for a wait that another thread is sure to end.
   public static let never = Deadline(nanoseconds: .max)
 

@@ -40,11 +40,16 @@ public enum Files {
     guard byteCount <= byteCountMax else {
       throw .tooLarge(path: path, byteCount: byteCount, limit: byteCountMax)
     }
-    let bytes = try file.read(at: 0, byteCount: byteCount)
-    guard bytes.count == byteCount else {
-      throw .endOfFile(path: path, missing: byteCount - bytes.count)
+    // A file of the kernel (/proc, /sys) says it holds nothing, or a page, and then gives its text.
+    var bytes = try file.read(at: 0, byteCount: byteCount)
+    while true {
+      let more = try file.read(at: bytes.count, byteCount: 4096)
+      if more.isEmpty { return bytes }
+      bytes += more
+      guard bytes.count <= byteCountMax else {
+        throw .tooLarge(path: path, byteCount: bytes.count, limit: byteCountMax)
+      }
     }
-    return bytes
   }
 
   /// Replaces the file's contents as a whole: a reader, or a machine that loses power, sees the

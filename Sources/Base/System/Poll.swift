@@ -29,13 +29,11 @@ public struct PollSet: Sendable {
     return entries.count - 1
   }
 
-  /// Replaces what entry `index` is asked about.
-  public mutating func ask(_ index: Int, _ events: PollEvents) {
-    entries[index].events = events.rawValue
+  /// Replaces what entry `index` waits for; a nil descriptor leaves it out.
+  public mutating func replace(_ index: Int, _ descriptor: Int32?, _ events: PollEvents) {
+    entries[index] = cs_poll_entry(
+      descriptor: descriptor ?? -1, events: events.rawValue, revents: 0)
   }
-
-  /// Takes entry `index` out of the waiting: its descriptor is not looked at any more.
-  public mutating func ignore(_ index: Int) { entries[index].descriptor = -1 }
 
   /// What the last wait found for entry `index`.
   public func found(_ index: Int) -> PollEvents { PollEvents(rawValue: entries[index].revents) }

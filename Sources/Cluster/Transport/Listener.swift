@@ -50,16 +50,10 @@ public final class Listener: Sendable {
     set.add(socket.raw, .readable)
     set.add(wake.raw, .readable)
     while true {
-      if isClosed { throw .closed(peer: peer) }
+      if let accepted = try acceptNow() { return accepted }
       do {
-        if let accepted = try socket.accept() {
-          Connection.prepare(accepted, congestion: congestion)
-          let remote = Address(accepted.peerAddress)
-          return Connection(accepted, peer: remote?.description ?? "unknown peer")
-        }
         try set.wait(until: deadline)
       } catch {
-        if isClosed { throw .closed(peer: peer) }
         throw TransportError(error, operation: "accept at", peer: peer)
       }
       if deadline.hasPassed { throw .timedOut(operation: "accept at", peer: peer) }
@@ -74,4 +68,26 @@ public final class Listener: Sendable {
   }
 
   public var isClosed: Bool { isClosedHere.load(ordering: .sequentiallyConsistent) }
+}
+
+/// For poll loops that wait for more than this listener.
+extension Listener {
+  /// Readable when a connection waits.
+  public var raw: Int32 { socket.raw }
+
+  /// A connection that waits already, or nil.
+  ///
+  /// - Throws: ``TransportError``.
+  public func acceptNow() throws(TransportError) -> Connection? {
+    if isClosed { throw .closed(peer: address.description) }
+    do {
+      guard let accepted = try socket.accept() else { return nil }
+      Connection.prepare(accepted, congestion: congestion)
+      let remote = Address(accepted.peerAddress)
+      return Connection(accepted, peer: remote?.description ?? "unknown peer")
+    } catch {
+      if isClosed { throw .closed(peer: address.description) }
+      throw TransportError(error, operation: "accept at", peer: address.description)
+    }
+  }
 }

@@ -5,7 +5,8 @@
 #include <string.h>
 #include <immintrin.h>
 #define CK_AVX512
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma"))), apply_to = function)
+#define CK_TARGET "avx512f,avx512bw,avx512dq,avx512vl,fma"
+#pragma clang attribute push(__attribute__((target(CK_TARGET))), apply_to = function)
 #define CK_NAME(operator) ck_##operator##_avx512
 #include "ck_rows.inc"
 #pragma clang attribute pop

@@ -48,7 +48,7 @@ public struct AdamWStep: @unchecked Sendable {
   // SAFETY (@unchecked Sendable): the windows are shared as `SharedRows` documents.
   public let count: Int
   private let windows: (SharedRows<Float>, SharedRows<Float>, SharedRows<Float>, SharedRows<Float>)
-  fileprivate let arguments: ck_adamw_args
+  let arguments: ck_adamw_args
   fileprivate let kernels: ck_adamw_kernels
 
   fileprivate init(
@@ -76,7 +76,7 @@ public struct AdamWStep: @unchecked Sendable {
       keep: Float(1 - numbers.learningRate * numbers.weightDecay))
   }
 
-  /// Updates elements `range` on the calling thread, which must flush subnormals as team members do.
+  /// Updates elements `range` on the calling thread, which flushes subnormals as team members do.
   public func update(_ range: Range<Int>) {
     precondition(
       range.lowerBound >= 0 && range.upperBound <= count, "\(range) is outside 0..<\(count)")

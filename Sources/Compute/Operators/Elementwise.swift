@@ -50,7 +50,7 @@ extension Engine {
 
   /// The sums of squares of the blocks of `x`, which may be taken part by part.
   ///
-  /// - Parameter blockSums: Element `b` becomes the sum over elements `65,536 b ..< 65,536 (b + 1)`.
+  /// - Parameter blockSums: Element `b` becomes the sum over the `b`-th run of 65,536 elements.
   public func squaresByBlock(_ x: SharedRows<Float>, into blockSums: SharedRows<Double>) {
     let blockCount = Self.squaresBlockCount(x.count)
     precondition(blockSums.count >= blockCount, "\(blockSums.count) sums, need \(blockCount)")

@@ -46,7 +46,8 @@ extension Engine {
   ) {
     guard let rowMax = rows.max(), let rowMin = rows.min() else { return }
     let width = dOutput.count / rows.count
-    precondition(dOutput.count == rows.count * width, "dOutput \(dOutput.count), tokens \(rows.count)")
+    precondition(
+      dOutput.count == rows.count * width, "dOutput \(dOutput.count), tokens \(rows.count)")
     precondition(
       width > 0 && rowMin >= 0 && lookupGradient.count >= (rowMax + 1) * width,
       "rows \(rowMin)...\(rowMax) are outside \(lookupGradient.count) elements in rows of \(width)")

@@ -16,12 +16,14 @@ public final class Engine: @unchecked Sendable {
   let packers: ck_pack_kernels
   let stores: ck_store_kernels
   let fused: ck_fused_kernels
+  let heads: ck_head_kernels
 
   public init(team: ThreadTeam, variant: KernelVariant = .best, precision: Precision = .bf16) {
     guard let tiles = unsafe ck_tile_named(variant.name),
       let packers = unsafe ck_pack_named(variant.name),
       let stores = unsafe ck_store_named(variant.name),
-      let fused = unsafe ck_fused_named(variant.name)
+      let fused = unsafe ck_fused_named(variant.name),
+      let heads = unsafe ck_head_named(variant.name)
     else { preconditionFailure("kernels of variant \(variant) are missing in this build") }
     self.team = team
     self.variant = variant
@@ -30,6 +32,7 @@ public final class Engine: @unchecked Sendable {
     unsafe self.packers = packers.pointee
     unsafe self.stores = stores.pointee
     unsafe self.fused = fused.pointee
+    unsafe self.heads = heads.pointee
   }
 
   /// The numeric profile of a run: results are exact within one (``KernelVariant/profile``).
@@ -38,6 +41,9 @@ public final class Engine: @unchecked Sendable {
 
   /// The tile of this precision.
   var tile: ck_tile { unsafe precision == .f32 ? tiles.f32 : tiles.bf16 }
+
+  /// As kernels ask for it.
+  var isFloat: Int32 { precision == .f32 ? 1 : 0 }
 
   /// Runs `kernel`, which takes a pointer to `Arguments`, on every member.
   func run<Arguments>(_ kernel: ck_job, _ arguments: Arguments) {

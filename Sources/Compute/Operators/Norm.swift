@@ -51,7 +51,8 @@ extension Engine {
     let scratchCount = Self.rmsNormScratchCount(rowCount: rowCount, width: width)
     for (name, window) in [("x", x), ("dOutput", dOutput), ("residualGradient", residualGradient)] {
       precondition(
-        window.count == rowCount * width, "\(name) holds \(window.count), not [\(rowCount), \(width)]")
+        window.count == rowCount * width,
+        "\(name) holds \(window.count), not [\(rowCount), \(width)]")
     }
     precondition(gainGradient.count == width, "gain gradient \(gainGradient.count), gain \(width)")
     precondition(scratch.count >= scratchCount, "scratch \(scratch.count), need \(scratchCount)")

@@ -133,3 +133,18 @@ private func whitespaceEnd(
   // The last white space stays with what follows it, unless it is all there is.
   return index == end || lastStart == start ? index : lastStart
 }
+
+extension Splitter {
+  /// The pieces of `text`, in order.
+  package func pieces(of text: String) -> [[UInt8]] {
+    let bytes = Array(text.utf8)
+    var pieces: [[UInt8]] = []
+    var start = 0
+    while start < bytes.count {
+      let end = pieceEnd(in: bytes.span, from: start, to: bytes.count)
+      pieces.append(Array(bytes[start..<end]))
+      start = end
+    }
+    return pieces
+  }
+}

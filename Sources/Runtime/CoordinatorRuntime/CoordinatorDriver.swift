@@ -4,6 +4,7 @@ internal import Planning
 internal import Scheduling
 internal import Settings
 internal import System
+internal import Telemetry
 internal import Tensors
 internal import Transport
 
@@ -46,7 +47,7 @@ final class CoordinatorDriver {
     let start = folder.start
     nextWorker = start.nextWorker
     schedule = ClusterSchedule(
-      outline: RunOutline(
+      outline: Scheduling.RunOutline(
         tree: SliceTree(sliceCount: folder.plan.batch.slices),
         operationCount: program.operationCount,
         checkpointPositions: program.checkpointPositions,
@@ -102,27 +103,26 @@ final class CoordinatorDriver {
     case .suspended(let view, let position, let nodes):
       apply(.suspended(worker: worker, view: view, position: position, nodes: nodes))
     case .measuredPeak(let gigaflops):
-      recorder.notePeak(worker: worker, hello: connection.hello, gigaflops: gigaflops)
+      recorder.notePeak(
+        worker: worker, hello: connection.hello, name: connection.name, gigaflops: gigaflops)
       apply(.measuredPeak(worker: worker))
     case .completed(let report):
       recorder.take(report, from: worker, name: connection.name)
       apply(.completed(worker: worker, view: report.view, position: report.position))
-      recorder.commit(upTo: schedule.committedPosition, view: schedule.view, members: memberCount)
+      recorder.commit(upTo: schedule.committedPosition)
     case .peerLost(let view, let rank, let cause):
       recorder.event(
-        "peer_lost", "\(connection.name) reports rank \(rank) of view \(view): \(cause)")
+        .warning, "\(connection.name) reports rank \(rank) of view \(view): \(cause)")
       apply(.peerLost(reporter: worker, view: view, rank: rank, cause: cause))
     case .alive: break
     case .leaving:
-      recorder.event("leaving", "\(connection.name) asks to leave")
+      recorder.event(.workerLeft, "\(connection.name) asks to leave")
       apply(.leaving(worker: worker))
     case .failed(let reason):
-      recorder.event("worker_failed", "\(connection.name): \(reason)")
+      recorder.event(.warning, "\(connection.name): \(reason)")
       lose(worker, reason)
     }
   }
-
-  private var memberCount: Int { schedule.memberWorkers.count }
 
   /// Every worker of a run follows one numeric profile and passes one self-test.
   private struct WorkerIdentity: Equatable {
@@ -132,7 +132,7 @@ final class CoordinatorDriver {
 
   private func welcome(_ hello: WorkerHello, _ control: MessageChannel) {
     if let reason = refusal(of: hello) {
-      recorder.event("refused", "\(control.peer): \(reason.text)")
+      recorder.event(.warning, "\(control.peer): \(reason.text)")
       try? control.send(
         MessageCoding.encode(CoordinatorMessage.refused(reason: reason.text, code: reason.code)),
         deadline: .after(.seconds(2)))
@@ -154,7 +154,7 @@ final class CoordinatorDriver {
       to: worker, over: control, silenceSeconds: Self.silenceSeconds,
       post: { [queue] in queue.post($0) })
     recorder.event(
-      "joined",
+      .workerJoined,
       "\(name) from \(control.peer), \(hello.threadCount) threads, \(hello.kernels)")
     apply(
       .joined(Member(worker: worker, name: name, dataAddress: hello.dataAddress)))
@@ -193,14 +193,14 @@ final class CoordinatorDriver {
     guard let connection = connections.removeValue(forKey: worker) else { return }
     connection.close()
     recorder.forget(worker: worker)
-    recorder.event("left", "\(connection.name): \(cause)")
+    recorder.event(.workerLeft, "\(connection.name): \(cause)")
     apply(.lost(worker: worker, cause: cause))
   }
 
   private func stop() {
     stops += 1
     guard stops == 1 else { leaveProcess(code: 130) }
-    recorder.event("stop", "asked to stop; saving a checkpoint (again to leave at once)")
+    recorder.event(.stopped, "asked to stop; saving a checkpoint (again to leave at once)")
     apply(.stopRequested)
   }
 
@@ -208,11 +208,11 @@ final class CoordinatorDriver {
 
   private func apply(_ event: ClusterEvent) { perform(schedule.apply(event)) }
 
-  private func perform(_ commands: [Command]) {
+  private func perform(_ commands: [Scheduling.Command]) {
     for command in commands where end == nil { perform(command) }
   }
 
-  private func perform(_ command: Command) {
+  private func perform(_ command: Scheduling.Command) {
     switch command {
     case .suspend(let workers, let view): send(.suspend(view: view), to: workers)
     case .measurePeak(let workers): send(.measurePeak, to: workers)
@@ -223,9 +223,9 @@ final class CoordinatorDriver {
     case .save(let position, let shares): save(position, shares)
     case .abandonSave(let position):
       intake.abandon(position: position)
-      recorder.event("checkpoint_abandoned", "position \(position): a worker left while saving")
+      recorder.event(.checkpointFailed, "position \(position): a worker left while saving")
     case .dismiss(let worker, let reason):
-      recorder.event("dismissed", "\(connections[worker]?.name ?? "w\(worker)"): \(reason)")
+      recorder.event(.workerLeft, "\(connections[worker]?.name ?? "w\(worker)"): \(reason)")
       let connection = connections.removeValue(forKey: worker)
       connection?.send(.leave(reason: reason, code: 0))
       connection?.close()
@@ -278,7 +278,7 @@ final class CoordinatorDriver {
   private func noteCheckpoint(_ position: Int, _ name: String) {
     failedSaves = 0
     journal(.checkpointed(position: position, name: name))
-    recorder.event("checkpoint", name)
+    recorder.event(.checkpointSaved, name)
     folder.removeOldCheckpoints()
     source.noteCheckpoint(name)
     apply(.checkpointed(position: position))
@@ -287,7 +287,7 @@ final class CoordinatorDriver {
   /// Training goes on after a checkpoint that failed; a run that has nothing left to do cannot.
   private func noteFailedSave(_ position: Int, _ reason: String) {
     failedSaves += 1
-    recorder.event("checkpoint_failed", "position \(position): \(reason)")
+    recorder.event(.checkpointFailed, "position \(position): \(reason)")
     let isLast = position == program.operationCount || schedule.isEnding
     if isLast && failedSaves >= 1 {
       end = CoordinatorEnd(
@@ -301,16 +301,17 @@ final class CoordinatorDriver {
   }
 
   private func finish(_ how: RunEnd) {
-    recorder.commit(upTo: schedule.committedPosition, view: schedule.view, members: memberCount)
-    recorder.flush()
+    recorder.commit(upTo: schedule.committedPosition)
     let position = schedule.committedPosition
     switch how {
     case .completed:
       journal(.ended(reason: "completed", position: position))
+      recorder.finish(.finished, "complete after \(position) operations")
       send(.leave(reason: "the run is complete", code: 0), to: Array(connections.keys))
       end = end ?? CoordinatorEnd(kind: .completed, message: folder.closingMessage)
     case .stopped:
       journal(.ended(reason: "stopped", position: position))
+      recorder.finish(.stopped, "stopped at position \(position)")
       send(.leave(reason: "the run was stopped", code: 75), to: Array(connections.keys))
       end = end ?? CoordinatorEnd(kind: .stopped, message: folder.resumeMessage)
     }

@@ -4,6 +4,7 @@ internal import Phases
 internal import Planning
 internal import System
 internal import Tensors
+internal import Transformer
 
 /// One operation of the program, from tokens to report.
 struct OperationRun {
@@ -134,6 +135,8 @@ private final class Reduction {
   private var isBegun = false
   private let step: Int
   private let shares: [[Int]]
+  /// The exchange's figures so far count from the view's start.
+  private var before = ExchangeFigures()
   private(set) var byteCount = 0
   private(set) var hiddenSeconds = 0.0
 
@@ -142,7 +145,7 @@ private final class Reduction {
     exchange = operation.inForce.exchange
     self.step = operation.position
     self.shares = shares
-    buckets = session.program.buckets(
+    buckets = BucketPlan.buckets(
       layout: session.replica.layout, lookupCount: session.replica.lookupCount)
   }
 
@@ -158,10 +161,11 @@ private final class Reduction {
 
   private func begin(_ exchange: GradientExchange) {
     isBegun = true
+    before = exchange.figures
     let sum = session.sumBuffer()
     exchange.begin(
       step: step, holdings: shares.map { session.tree.nodes(covering: $0) },
-      nodes: session.gradients.exchangeNodes(for: shares).mapValues {
+      nodes: session.gradients.upcomingNodes.mapValues {
         ExchangeBuffer(session.replica.windows(of: $0))
       },
       sum: ExchangeBuffer(session.replica.windows(of: sum)), buckets: buckets)
@@ -183,8 +187,9 @@ private final class Reduction {
     exchange.setStatistics(gradients.statistics)
     let statistics = try exchange.wait()
     try exchange.waitStateSent()
-    byteCount = exchange.bytesSent
-    hiddenSeconds = exchange.hiddenSeconds
+    let figures = exchange.figures
+    byteCount = Int(figures.bytesSent - before.bytesSent)
+    hiddenSeconds = figures.hiddenSeconds - before.hiddenSeconds
     return (session.sumBuffer(), statistics)
   }
 }
@@ -206,7 +211,7 @@ struct Stopwatch {
   mutating func lapCompute(_ replica: Replica) {
     let now = Clock.monotonicSeconds
     let elapsed = now - last
-    let forward = min(replica.takeForwardSeconds(), elapsed)
+    let forward = min(replica.transformer.takeForwardSeconds(), elapsed)
     time.forward += forward
     time.backward += elapsed - forward
     last = now

@@ -1,10 +1,10 @@
 import Settings
 import Testing
 
-private let cox = CommandTable(
+private let cox = Command(
   "cox", overview: "Trains language models on the CPUs you have.",
   subcommands: [
-    CommandTable(
+    Command(
       "up", overview: "Runs a plan on this machine.",
       arguments: [
         CommandArgument("plan", default: "launch/plans/quickstart.json", help: "The plan file.")
@@ -20,10 +20,10 @@ private let cox = CommandTable(
           help: "Replaces one key of the plan; may be repeated, and what it replaces is printed."),
         .flag("json", help: "Prints JSON."),
       ]),
-    CommandTable(
+    Command(
       "tokenizer", overview: "Trains and uses tokenizers.",
       subcommands: [
-        CommandTable(
+        Command(
           "train", overview: "Trains one.",
           arguments: [CommandArgument("text", repeats: true, help: "Files to learn from.")])
       ]),

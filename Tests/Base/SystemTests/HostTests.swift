@@ -1,7 +1,7 @@
 import System
 import Testing
 
-@Suite struct `Host` {
+@Suite struct `Host and its figures` {
   @Test func `has a name and a processor, and knows its memory`() throws {
     #expect(!Host.name.isEmpty)
     #expect(!Host.processorFeatures.isEmpty)

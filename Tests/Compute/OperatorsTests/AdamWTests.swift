@@ -70,6 +70,42 @@ private struct State {
     #expect(bits(master.array + first.array + second.array) == whole)
   }
 
+  @Test(arguments: variantNames, Precision.allCases)
+  func `updating and packing at once is one after the other`(
+    variant: String, precision: Precision
+  ) throws {
+    // 70 rows of 37 from two places, interleaved; elements 0..<5 and between belong to no row.
+    let width = 37, rowOffsets = (0..<70).map { 5 + ($0 % 2 * 40 + $0 / 2) * width }
+    let state = State(5 + 80 * width)
+    let x = OperandStorage(rowCount: 3, columnCount: width, precision: precision)
+    for (i, value) in draws(3 * width, 5).enumerated() {
+      x.rows.set(row: i / width, column: i % width, value)
+    }
+    func product(_ engine: Engine, atOnce: Bool) -> [Float] {
+      let master = window(state.master), first = window(state.first), second = window(state.second)
+      let gradient = window(state.gradient), output = zeros(3 * 70)
+      let weights = PackedWeights(rowOffsets: rowOffsets, columnCount: width, precision: precision)
+      let step = engine.adamWStep(
+        master: master, firstMoment: first, secondMoment: second, gradient: gradient,
+        state.numbers)
+      if atOnce {
+        engine.adamWAndPack(step, weights)
+      } else {
+        for offset in rowOffsets { step.update(offset..<offset + width) }
+        engine.pack(weights, from: master)
+      }
+      engine.matmul(x.rows, weights, .store(output))
+      return master.array + first.array + second.array + output.array
+    }
+    let apart = try withEngine(variant, precision: precision) { bits(product($0, atOnce: false)) }
+    for members in 1...3 {
+      let atOnce = try withEngine(variant, members: members, precision: precision) {
+        bits(product($0, atOnce: true))
+      }
+      #expect(atOnce == apart)
+    }
+  }
+
   @Test func `zero gradients and moments leave only the decay`() throws {
     let master = window(draws(20, 1)), numbers = State(1).numbers
     try withEngine {

@@ -13,7 +13,8 @@ import Testing
   /// What the mask multiplies element `e` by.
   private func factor(_ mask: DropoutMask?, _ e: Int) -> Float {
     guard let mask else { return 1 }
-    return mask.stream.uniform(at: mask.firstIndex + UInt64(e)) >= mask.rate ? 1 / (1 - mask.rate) : 0
+    let isKept = mask.stream.uniform(at: mask.firstIndex + UInt64(e)) >= mask.rate
+    return isKept ? 1 / (1 - mask.rate) : 0
   }
 
   @Test(arguments: widths, [0, 0.4] as [Float])

@@ -1,4 +1,5 @@
 import Operators
+import Synchronization
 import System
 import Tensors
 
@@ -18,7 +19,8 @@ func draws(_ count: Int, _ purpose: UInt64) -> [Float] {
 
 /// A window onto a fresh copy of `values`.
 func window(_ values: [Float]) -> SharedRows<Float> {
-  let rows = AlignedStorage<Float>(count: max(values.count, 1), filledWith: 0).rows[0..<values.count]
+  let storage = AlignedStorage<Float>(count: max(values.count, 1), filledWith: 0)
+  let rows = storage.rows[0..<values.count]
   rows.copy(from: values)
   return rows
 }
@@ -34,15 +36,21 @@ extension OperandRows {
   }
 }
 
-/// Runs `body` with an engine and ends its threads.
+/// Teams spin while they wait, so several at once on few processors wait for one another's time
+/// slices: seconds instead of milliseconds. Tests run in parallel; their teams take turns.
+private let turn = Mutex(())
+
+/// Runs `body` with an engine and ends its threads. Not to be nested.
 func withEngine<Result>(
   _ variant: String = "scalar", members: Int = 1, precision: Precision = .f32,
   _ body: (Engine) throws -> Result
 ) throws -> Result {
   guard let variant = KernelVariant(named: variant) else { throw MissingVariant(name: variant) }
-  let team = ThreadTeam(memberCount: members)
-  defer { team.stop() }
-  return try body(Engine(team: team, variant: variant, precision: precision))
+  return try turn.withLock { _ in
+    let team = ThreadTeam(memberCount: members)
+    defer { team.stop() }
+    return try body(Engine(team: team, variant: variant, precision: precision))
+  }
 }
 
 struct MissingVariant: Error { let name: String }

@@ -3,6 +3,7 @@ import System
 import Tensors
 
 /// Runs `body` in a new folder that is removed afterwards.
+@discardableResult
 func withTemporaryDirectory<R>(_ body: (String) throws -> R) throws -> R {
   let folder = try Files.createTemporaryDirectory(prefix: "cox-test")
   defer { try? Files.removeTree(folder) }
@@ -42,7 +43,7 @@ struct SampleState {
     secondMoment = part(3)
     state = CheckpointState(
       run: "sample", phaseIndex: phaseIndex, phaseName: "pretrain", step: step,
-      schedulePosition: step, tokensTotal: 12_345 + UInt64(step), dataCursor: UInt64(8 * step),
+      position: step, schedulePosition: step, tokensTotal: 12_345 + UInt64(step), dataCursor: UInt64(8 * step),
       profile: "portable", model: shape)
   }
 

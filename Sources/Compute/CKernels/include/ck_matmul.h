@@ -48,6 +48,10 @@ typedef struct {
     size_t a_row_stride;         // bytes; row-major only
     int32_t a_is_packed;
     int32_t is_f32;
+    // Where sums wait between blocks of k, [panels of 64 columns][M rounded up to 6][64]; NULL sums
+    // each tile over all of k at once. For a K whose panel leaves the second-level cache; row-major
+    // A with an even K (or f32). Same bits.
+    float *_Nullable sums;
 } ck_matmul_args;
 
 // A ck_job over ck_matmul_args: the member's tiles. Members split the grid of tiles, never k.

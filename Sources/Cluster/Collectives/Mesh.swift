@@ -1,0 +1,73 @@
+public import System
+public import Transport
+
+/// The data plane of one view: a connection between every two ranks.
+public final class Mesh: Sendable {
+  public let run: UInt64
+  public let view: Int
+  public let rank: Int
+  /// By rank; nil at this one.
+  public let connections: [Connection?]
+
+  public var worldSize: Int { connections.count }
+  /// The congestion control that runs on the connections, for the log; nil inside one process.
+  public var congestion: String? { connections.lazy.compactMap { $0?.congestion }.first }
+
+  /// Takes over connections whose other ends are known to be the right ranks.
+  public init(run: UInt64, view: Int, rank: Int, connections: [Connection?]) {
+    precondition(connections.indices.contains(rank), "rank \(rank) of \(connections.count)")
+    precondition(view >= 0 && view <= UInt32.max, "view \(view) is outside 32 bits")
+    precondition(connections[rank] == nil, "rank \(rank) has no connection to itself")
+    self.run = run
+    self.view = view
+    self.rank = rank
+    self.connections = connections
+  }
+
+  deinit { close() }
+
+  /// Builds this rank's part: connects to the lower ranks, accepts the higher ones.
+  ///
+  /// Both ends of a connection say run, view and rank, and check what the other said. Strangers
+  /// and stale views are turned away; a lost or refused attempt is repeated until the deadline.
+  ///
+  /// - Parameters:
+  ///   - addresses: Where the ranks listen, by rank; this rank's own entry is not used.
+  ///   - cancel: Ends the building when another thread sets it.
+  /// - Throws: ``TransportError/timedOut(operation:peer:)`` naming the ranks that are missing,
+  ///   ``TransportError/closed(peer:)`` when cancelled or the listener was closed.
+  public static func build(
+    run: UInt64, view: Int, rank: Int, addresses: [Address], listener: Listener,
+    congestion: String = Connection.defaultCongestion, deadline: Deadline,
+    cancel: WakeEvent? = nil
+  ) throws(TransportError) -> Mesh {
+    var builder = MeshBuilder(
+      run: run, view: view, rank: rank, addresses: addresses, listener: listener,
+      congestion: congestion, deadline: deadline, cancel: cancel)
+    return Mesh(run: run, view: view, rank: rank, connections: try builder.build())
+  }
+
+  /// The meshes of all ranks inside one process, by rank.
+  ///
+  /// - Throws: ``TransportError/failed(operation:peer:code:)`` when descriptors have run out.
+  public static func local(
+    worldSize: Int, run: UInt64 = 1, view: Int = 1
+  ) throws(TransportError) -> [Mesh] {
+    let empty = [Connection?](repeating: nil, count: worldSize)
+    var connections = Array(repeating: empty, count: worldSize)
+    for high in 0..<worldSize {
+      for low in 0..<high {
+        (connections[high][low], connections[low][high]) = try Connection.pair(
+          peers: ("rank \(high)", "rank \(low)"))
+      }
+    }
+    return connections.enumerated().map { rank, links in
+      Mesh(run: run, view: view, rank: rank, connections: links)
+    }
+  }
+
+  /// Ends all connections at once.
+  public func close() {
+    for connection in connections { connection?.close() }
+  }
+}

@@ -1,0 +1,59 @@
+internal import Planning
+internal import Tensors
+
+/// The payload of a statistics frame: three words per node (node, tokens, bits of the loss sum).
+enum StatisticsPayload {
+  static let wordsPerNode = 3
+
+  static func write(
+    _ statistics: [SliceNode: SliceStatistics], nodes: [SliceNode],
+    into words: SharedRows<UInt64>
+  ) {
+    for (index, node) in nodes.enumerated() {
+      guard let value = statistics[node] else {
+        preconditionFailure("no statistics for \(node), which this rank holds")
+      }
+      words[3 * index] = word(node).littleEndian
+      words[3 * index + 1] = UInt64(bitPattern: value.tokenCount).littleEndian
+      words[3 * index + 2] = value.lossSum.bitPattern.littleEndian
+    }
+  }
+
+  /// Reads a peer's words, which must be about exactly `nodes`, in that order.
+  ///
+  /// - Throws: ``ExchangeError/unexpectedFrame(rank:field:expected:found:)``.
+  static func read(
+    _ words: SharedRows<UInt64>, nodes: [SliceNode], rank: Int,
+    into statistics: inout [SliceNode: SliceStatistics]
+  ) throws(ExchangeError) {
+    for (index, node) in nodes.enumerated() {
+      let found = UInt64(littleEndian: words[3 * index])
+      guard found == word(node) else {
+        throw .unexpectedFrame(rank: rank, field: .node, expected: word(node), found: found)
+      }
+      let tokenCount = UInt64(littleEndian: words[3 * index + 1])
+      // Counts are added over slices later: 2^48 tokens in one step is out of any plan's reach,
+      // and far from where a sum could overflow.
+      guard tokenCount < 1 << 48 else {
+        throw .unexpectedFrame(
+          rank: rank, field: .statistics, expected: 1 << 48, found: tokenCount)
+      }
+      statistics[node] = SliceStatistics(
+        tokenCount: Int64(tokenCount),
+        lossSum: Double(bitPattern: UInt64(littleEndian: words[3 * index + 2])))
+    }
+  }
+
+  /// The sum of all nodes' statistics along the tree.
+  static func sum(
+    _ statistics: [SliceNode: SliceStatistics], at node: SliceNode
+  ) -> SliceStatistics {
+    if let value = statistics[node] { return value }
+    precondition(node.level > 0, "nobody holds slice \(node.index)")
+    return sum(statistics, at: node.left) + sum(statistics, at: node.right)
+  }
+
+  private static func word(_ node: SliceNode) -> UInt64 {
+    UInt64(node.level) << 32 | UInt64(node.index)
+  }
+}
