@@ -138,7 +138,8 @@ public struct Command: Equatable, Sendable {
   /// - Precondition: Names are unique, and only the last argument repeats.
   public init(
     _ name: String, overview: String, discussion: String = "",
-    arguments: [CommandArgument] = [], options: [CommandOption] = [], subcommands: [Command] = []
+    arguments: [CommandArgument] = [], options: [CommandOption] = [],
+    subcommands: [Command] = []
   ) {
     let names = options.map(\.name) + arguments.map(\.name)
     precondition(Set(names).count == names.count, "'\(name)' names something twice: \(names)")

@@ -251,7 +251,9 @@ struct Resolver {
       case .bytes: (ResolvedPlan.TokenizerChoice.byteVocabularySize, "256 bytes + 7 special tokens")
       case .characters: (0, "as the text has")
       case .bpe:
-        if let preset {
+        if readsWorld {
+          (1024, "the generated world has few words")
+        } else if let preset {
           (preset.model.vocabularySize, "shape \(preset.rawValue)")
         } else {
           (model.layerCount <= 4 ? 2048 : 8192, "2048 up to 4 layers, else 8192")
@@ -260,6 +262,12 @@ struct Resolver {
     return ResolvedPlan.TokenizerChoice(
       kind: kind, vocabularySize: integer("tokenizer.vocabulary", or: derived.0, derived.1),
       splitter: text("tokenizer.splitter", or: "cl100k", "default"))
+  }
+
+  /// Whether the tokenizer learns from the generated world.
+  private var readsWorld: Bool {
+    let given = entries.entries["phases[0].data.source"] ?? entries.entries["data.source"]
+    return given.map { $0.node.string == "world" } ?? true
   }
 
   // MARK: Phases

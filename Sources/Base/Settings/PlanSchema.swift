@@ -187,7 +187,8 @@ public enum PlanSchema {
       "Byte pairs learned from the training part, plain bytes, or single characters."),
     PlanKey(
       "tokenizer.vocabulary", .integer(1...4_194_304),
-      unset: "bpe: 2048 up to 4 layers, else 8192; bytes: 263; characters: as the text has",
+      unset: "bpe: shape's, or 2048 up to 4 layers, else 8192, for the world 1024; bytes: 263; "
+        + "characters: as the text has",
       "Ids in all, special tokens included."),
     PlanKey(
       "tokenizer.splitter", .choice(["cl100k"]), unset: "cl100k",

@@ -75,7 +75,7 @@ public struct MemoryPlan: Equatable, Sendable {
         rule: "logits of \(Self.headChunkTokenCount) tokens"),
       Item(
         name: "attention", byteCount: sizes.attentionPerThread * threadCount,
-        rule: "tiles of one head x \(threadCount) threads"),
+        rule: "tiles of one head x \(threadCount) thread\(threadCount == 1 ? "" : "s")"),
     ]
     if workerCount > 1 {
       items.append(

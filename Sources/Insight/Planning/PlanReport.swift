@@ -103,11 +103,15 @@ public struct PlanReport: Sendable {
     let idle = cluster.workerCount - memory.count
     let tail = idle > 0 ? "  (\(idle) on standby: there are \(plan.batch.slices) slices)" : ""
     return [
-      "workers     \(cluster.workerCount) x \(cluster.threadCount) threads\(tail)",
+      "workers     \(cluster.workerCount) x \(counted(cluster.threadCount, "thread"))\(tail)",
       "model       " + modelText,
-      "FLOPs       \(Figures.short(flops.perToken)) per token"
-        + " (causal \(Figures.short(flops.perTokenCausal))) = \(flops.formula)",
+      "arithmetic  \(Figures.short(flops.perToken))FLOP per token"
+        + " (causal \(Figures.short(flops.perTokenCausal))FLOP) = \(flops.formula)",
     ] + phaseLines + memoryLines + [wireLine, checkpointLine] + timeLines
+  }
+
+  private func counted(_ count: Int, _ noun: String) -> String {
+    count == 1 ? "1 \(noun)" : "\(count) \(noun)s"
   }
 
   private var modelText: String {
@@ -124,7 +128,8 @@ public struct PlanReport: Sendable {
       let tokens = phase.steps * plan.tokensPerStep
       return "phase       \(phase.name): \(phase.steps) steps x "
         + "\(Figures.grouped(plan.tokensPerStep)) tokens = "
-        + "\(Figures.short(Double(tokens))) tokens, \(Figures.short(Double(tokens) * flops.perToken)) FLOP"
+        + "\(Figures.short(Double(tokens))) tokens, "
+        + "\(Figures.short(Double(tokens) * flops.perToken))FLOP"
     }
   }
 
@@ -157,10 +162,11 @@ public struct PlanReport: Sendable {
       return ["time        unknown: the peak of this processor is not known"]
     }
     let share = Figures.fixed(assumptions.efficiency * 100, 0)
+    let exchange = wire.workerCount > 1
+      ? ", \(Figures.duration(seconds: time.exchangeSeconds)) of exchange beside it" : ""
     return [
       "time        about \(Figures.duration(seconds: time.totalSeconds)) in all; a step "
-        + "\(Figures.duration(seconds: time.computeSeconds)) of arithmetic, "
-        + "\(Figures.duration(seconds: time.exchangeSeconds)) of exchange beside it",
+        + "\(Figures.duration(seconds: time.computeSeconds)) of arithmetic\(exchange)",
       "            at \(share) % of \(Figures.fixed(assumptions.peakPerThread, 0)) GFLOP/s "
         + "per thread and \(Figures.short(assumptions.linkBytesPerSecond))B/s per link",
     ]

@@ -24,7 +24,7 @@ private func message(
 
 @Suite struct `Plan` {
   @Test func `one dial derives everything that is left out`() throws {
-    let resolution = try resolve(#"{ "depth": 6 }"#)
+    let resolution = try resolve(#"{ "depth": 6, "data": {"source": "books"} }"#)
     let plan = resolution.plan
     #expect(plan.name == "test")
     #expect(plan.model.layerCount == 6)
@@ -50,7 +50,7 @@ private func message(
     (.gpt2, 110_119_680),
   ])
   func `a shape has the yardstick's parameters`(preset: ModelPreset, parameterCount: Int) throws {
-    let plan = try resolve("{ \"shape\": \"\(preset.rawValue)\" }").plan
+    let plan = try resolve("{ \"shape\": \"\(preset.rawValue)\" }", data: "books").plan
     #expect(plan.model == preset.model)
     #expect(plan.batch.sequences == preset.sequencesPerStep)
     #expect(ParameterLayout(plan.model).parameterCount == parameterCount)
@@ -61,6 +61,11 @@ private func message(
     sequences: Int, slices: Int
   ) throws {
     #expect(try resolve("{\"batch\": {\"sequences\": \(sequences)}}").plan.batch.slices == slices)
+  }
+
+  @Test func `the generated world gets a vocabulary that it can fill`() throws {
+    #expect(try resolve("{}").plan.model.vocabularySize == 1024)
+    #expect(try resolve("{}", data: "books").plan.model.vocabularySize == 2048)
   }
 
   @Test func `what is given wins, and says where it stands`() throws {

@@ -1,0 +1,142 @@
+import Planning
+import Settings
+import Tensors
+import Testing
+
+@Suite struct `FLOPs` {
+  @Test(arguments: [
+    (ModelPreset.tiny, 7.96), (.small, 89.7), (.medium, 229.6), (.gpt2, 717.2),
+  ])
+  func `agree with the yardstick's figures`(preset: ModelPreset, millions: Double) {
+    let flops = ModelFlops(preset.model)
+    #expect((flops.perToken / 1e6 - millions).magnitude < 0.06)
+    #expect(flops.perTokenCausal < flops.perToken)
+    #expect(flops.perTokenForwardCausal * 3 == flops.perTokenCausal)
+  }
+
+  @Test func `the formula can be checked with a calculator`() {
+    let flops = ModelFlops(ModelPreset.tiny.model)
+    #expect(
+      flops.formula
+        == "6 x 1064960 matmul parameters + 12 x 4 layers x 128 x 256 (PaLM; causal: 6 for 12)")
+    #expect(flops.perToken == 6 * 1_064_960 + 12 * 4 * 128 * 256)
+    #expect(flops.perTokenCausal == 6 * 1_064_960 + 6 * 4 * 128 * 256)
+  }
+
+  @Test func `an untied look-up costs nothing and an untied head the same as a tied one`() {
+    var shape = ModelPreset.tiny.model
+    let tied = ModelFlops(shape).perToken
+    shape.isHeadTied = false
+    #expect(ModelFlops(shape).perToken == tied)
+  }
+}
+
+@Suite struct `Memory plan` {
+  @Test func `a worker holds one buffer per node under way, and the sum where there are others`() {
+    func count(_ slices: Range<Int>, of sliceCount: Int, joins: Bool) -> Int {
+      MemoryPlan.bufferCount(slices: slices, sliceCount: sliceCount, joinsLeaves: joins)
+    }
+    #expect(count(0..<1, of: 8, joins: false) == 1)
+    #expect(count(0..<2, of: 8, joins: false) == 2)
+    #expect(count(0..<2, of: 8, joins: true) == 1)
+    #expect(count(0..<4, of: 4, joins: false) == 3)
+    #expect(count(0..<4, of: 4, joins: true) == 2)
+    #expect(count(0..<8, of: 8, joins: false) == 4)
+    #expect(count(0..<8, of: 8, joins: true) == 3)
+    #expect(count(3..<6, of: 8, joins: true) == 2)
+  }
+
+  @Test func `every item is positive and their sum is the total`() throws {
+    let plan = try benchmark(.small)
+    for workers in [1, 2, 3, 4] {
+      let plans = MemoryPlan.workers(plan: plan, workerCount: workers, threadCount: 2)
+      #expect(plans.count == workers)
+      for memory in plans {
+        #expect(memory.items.allSatisfy { $0.byteCount > 0 && !$0.rule.isEmpty })
+        #expect(memory.byteCount == memory.items.reduce(0) { $0 + $1.byteCount })
+      }
+    }
+    let six = MemoryPlan.workers(plan: plan, workerCount: 6, threadCount: 1)
+    #expect(six.count == 4, "workers on standby hold no gradients")
+  }
+
+  /// (16 + 4 (subtrees held + 1)) bytes per parameter, 34 d + 8 f bytes per token and layer of a
+  /// micro-batch, and 64 MiB. Subtrees held: most at one time.
+  @Test(arguments: [ModelPreset.small, .gpt2], [1, 3])
+  func `stays within the bound that workers promise`(preset: ModelPreset, workers: Int) throws {
+    let plan = try benchmark(preset)
+    let model = plan.model
+    let parameters = ParameterLayout(model).parameterCount
+    for memory in MemoryPlan.workers(plan: plan, workerCount: workers, threadCount: 2) {
+      let tree = SliceTree(sliceCount: plan.batch.slices)
+      let held = tree.nodes(covering: memory.slices).count
+      let tokens = plan.batch.microbatch * model.sequenceLength
+      let perToken = model.layerCount * (34 * model.modelWidth + 8 * model.feedForwardWidth)
+      let bound = (16 + 4 * (held + 1)) * parameters + tokens * perToken + 64 << 20
+      withKnownIssue("a head gradient apart from its sibling's costs 4 bytes per parameter") {
+        #expect(memory.byteCount <= bound, "\(memory.items)")
+      } when: {
+        preset == .gpt2 && memory.items.contains { $0.name == "head gradient apart" }
+      }
+    }
+  }
+}
+
+@Suite struct `Bytes on the wire` {
+  @Test func `one worker sends nothing`() throws {
+    #expect(WireBytes(plan: try benchmark(.tiny), workerCount: 1).sentInAll == 0)
+  }
+
+  @Test func `each rank sends its nodes' parts to their owners and its sum to all`() throws {
+    let plan = try benchmark(.tiny)
+    let two = WireBytes(plan: plan, workerCount: 2)
+    // One node each: half of it goes to the other, and half of the sum too.
+    #expect(two.sentByWorker == [4 * two.elementCount, 4 * two.elementCount])
+    let three = WireBytes(plan: plan, workerCount: 3)
+    #expect(three.sentByWorker.count == 3)
+    #expect(three.sentMax == 4 * three.elementCount * 2 * 2 / 3)
+    let many = WireBytes(plan: plan, workerCount: 9)
+    #expect(many.workerCount == 4, "standby workers send nothing")
+  }
+}
+
+@Suite struct `Time estimate` {
+  @Test func `doubles with half the peak and counts the largest share`() throws {
+    let plan = try benchmark(.small)
+    func time(_ peak: Double, _ workers: Int) -> TimeEstimate {
+      TimeEstimate(
+        plan: plan, workerCount: workers, threadCount: 1,
+        assumptions: .init(peakPerThread: peak, linkBytesPerSecond: 1e12))
+    }
+    #expect(time(100, 1).computeSeconds == 2 * time(200, 1).computeSeconds)
+    #expect(time(100, 3).computeSeconds == time(100, 2).computeSeconds, "3 workers, 4 slices")
+    #expect(time(100, 1).tokenCount == plan.phases[1].steps * 4096)
+    #expect(time(100, 1).totalSeconds > Double(plan.phases[1].steps) * time(100, 1).computeSeconds)
+  }
+}
+
+@Suite struct `Numbers in reports` {
+  @Test func `are written as people read them`() {
+    #expect(Figures.grouped(13_767_552) == "13,767,552")
+    #expect(Figures.grouped(-1000) == "-1,000")
+    #expect(Figures.grouped(0) == "0")
+    #expect(Figures.fixed(3.14159, 2) == "3.14")
+    #expect(Figures.fixed(-0.004, 2) == "0.00")
+    #expect(Figures.fixed(9.999, 2) == "10.00")
+    #expect(Figures.fixed(.infinity, 2) == "inf")
+    #expect(Figures.short(717_225_984) == "717 M")
+    #expect(Figures.short(89_653_248) == "89.7 M")
+    #expect(Figures.short(7_962_624) == "7.96 M")
+    #expect(Figures.short(42) == "42")
+    #expect(Figures.bytes(1536) == "1.5 KiB")
+    #expect(Figures.bytes(3 << 30) == "3.00 GiB")
+    #expect(Figures.duration(seconds: 0.0042) == "4.2 ms")
+    #expect(Figures.duration(seconds: 0.5) == "0.5 s")
+    #expect(Figures.duration(seconds: 200) == "3 min 20 s")
+    #expect(Figures.duration(seconds: 7500) == "2 h 05 min")
+    #expect(Figures.duration(seconds: 400_000) == "4 d 15 h")
+    #expect(
+      Figures.table([["a", "1", "x"], ["bb", "10", "y"]], right: [1])
+        == ["a    1  x", "bb  10  y"])
+  }
+}

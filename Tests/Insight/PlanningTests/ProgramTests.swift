@@ -1,0 +1,109 @@
+import Planning
+import Settings
+import Tensors
+import Testing
+
+/// The operations one after the other, as a loop would do them.
+private func unrolled(_ plan: ResolvedPlan) -> [Planning.Operation] {
+  var found: [Planning.Operation] = []
+  for (index, phase) in plan.phases.enumerated() where phase.kind != .tokenizer {
+    for step in 0..<phase.steps {
+      found.append(.train(phase: index, step: step))
+      let done = step + 1
+      if phase.validation.every > 0, done % phase.validation.every == 0, done < phase.steps {
+        found.append(.validate(phase: index, afterStep: done, isFull: false))
+      }
+    }
+    found.append(
+      .validate(
+        phase: index, afterStep: phase.steps, isFull: phase.validation.isFullAtEnd))
+  }
+  return found
+}
+
+@Suite struct `Phase program` {
+  @Test(arguments: [1, 2, 7, 10, 40], [0, 1, 3, 10, 100])
+  func `gives every position the operation that a loop would do`(steps: Int, every: Int) throws {
+    let plan = try plan(
+      """
+      { "phases": [ {"kind": "tokenizer"},
+        {"kind": "pretrain", "steps": \(steps), "validation": {"every": \(every)}},
+        {"kind": "evaluate"},
+        {"kind": "pretrain", "name": "again", "steps": 3,
+          "validation": {"every": 2, "full_at_end": false}} ],
+        "checkpoints": {"every": 4} }
+      """)
+    let program = PhaseProgram(plan)
+    let expected = unrolled(plan)
+    #expect(program.operationCount == expected.count)
+    #expect((0..<expected.count).map(program.operation) == expected)
+    #expect(program.operation(at: expected.count) == .end)
+    #expect(program.firstPhaseIndex == 1)
+    for (position, operation) in expected.enumerated() {
+      guard case .train(let phase, let step) = operation else { continue }
+      #expect(program.position(afterStep: step, ofPhase: phase) == position + 1)
+      #expect(program.progress(at: position) == (phase, step))
+    }
+    #expect(program.position(afterStep: steps, ofPhase: 1) == nil)
+  }
+
+  @Test func `checkpoints are due every so many steps and at the end of each phase`() throws {
+    let plan = try plan(
+      """
+      { "phases": [ {"kind": "tokenizer"},
+        {"kind": "pretrain", "steps": 9, "validation": {"every": 4}} ],
+        "checkpoints": {"every": 4} }
+      """)
+    // t t t t v t t t t v t v: after the 4th step, after the 8th (position 9), at the end.
+    #expect(PhaseProgram(plan).checkpointPositions == [4, 9, 12])
+  }
+}
+
+@Suite struct `Bucket plan` {
+  @Test(arguments: ModelPreset.allCases, [true, false])
+  func `cuts every gradient once, in order, none above 4 MiB and none across a layer`(
+    preset: ModelPreset, isTied: Bool
+  ) {
+    var shape = preset.model
+    shape.isHeadTied = isTied
+    let layout = ParameterLayout(shape)
+    let lookup = 2048 * shape.modelWidth
+    let buckets = BucketPlan.buckets(layout: layout, lookupCount: lookup)
+    #expect(buckets.last == layout.count..<layout.count + lookup)
+    #expect(buckets.first?.lowerBound == 0)
+    for (left, right) in zip(buckets.dropLast(), buckets.dropFirst().dropLast()) {
+      #expect(left.upperBound == right.lowerBound)
+    }
+    #expect(buckets.dropLast().allSatisfy { $0.count <= BucketPlan.elementCountMax + 16 })
+    #expect(buckets.allSatisfy { $0.lowerBound % 16 == 0 })
+    let dense = isTied ? layout.count : layout[.embedding].offset
+    #expect(buckets.dropLast().last?.upperBound == dense)
+    for layer in 0..<shape.layerCount {
+      let range = layout.range(ofLayer: layer)
+      #expect(
+        buckets.allSatisfy { $0.clamped(to: range).isEmpty || range.contains($0.lowerBound) })
+    }
+  }
+}
+
+@Suite struct `Slice tree` {
+  @Test(arguments: [1, 2, 3, 5, 7, 8, 11])
+  func `deals every slice once, the largest share as small as can be`(workerCount: Int) {
+    let tree = SliceTree(sliceCount: 8)
+    let runs = tree.deal(workerCount: workerCount)
+    #expect(runs.count == workerCount)
+    #expect(runs.flatMap { Array($0) } == Array(0..<8))
+    let active = min(workerCount, 8)
+    #expect(runs.map(\.count).max() == (8 + active - 1) / active)
+  }
+
+  @Test func `covering nodes are whole subtrees`() {
+    let tree = SliceTree(sliceCount: 8)
+    #expect(tree.nodes(covering: 0..<8) == [tree.root])
+    #expect(
+      tree.nodes(covering: 1..<6) == [
+        .leaf(1), SliceNode(level: 1, index: 1), SliceNode(level: 1, index: 2),
+      ])
+    #expect(tree.nodes(covering: 3..<3).isEmpty)
+  }
+}

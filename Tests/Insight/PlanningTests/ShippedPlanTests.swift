@@ -1,0 +1,124 @@
+import FoundationEssentials
+import Planning
+import Settings
+import Tensors
+import Testing
+
+private func shipped(_ name: String, data: String? = nil) throws -> PlanResolution {
+  let root = #filePath.split(separator: "/").dropLast(4).joined(separator: "/")
+  let path = "launch/plans/\(name).json"
+  let text = try String(contentsOfFile: "/\(root)/\(path)", encoding: .utf8)
+  return try PlanResolver.resolve(text: text, path: path, dataOverride: data)
+}
+
+@Suite struct `Shipped plans` {
+  @Test(arguments: ["quickstart", "smoke", "shakespeare-char-small", "books-small"])
+  func `resolve, are named as their file, and take other text`(name: String) throws {
+    let resolution = try shipped(name)
+    #expect(resolution.plan.name == name)
+    #expect(try ResolvedPlan(planJSON: resolution.plan.planJSON()) == resolution.plan)
+    let other = try shipped(name, data: "my/text").plan
+    #expect(other.phases.allSatisfy { $0.data.source == .path("my/text") })
+  }
+
+  @Test func `smoke is made to catch inexactness`() throws {
+    let plan = try shipped("smoke").plan
+    let model = plan.model
+    #expect(plan.batch.slices == 8)
+    #expect(model.layerCount >= 3)
+    // Vectors have 16 lanes, panels 64 columns, tiles 6 rows.
+    for size in [model.modelWidth, model.feedForwardWidth, model.vocabularySize] {
+      #expect(size % 16 != 0, "\(size)")
+    }
+    #expect(plan.batch.microbatch * model.sequenceLength % 6 != 0)
+    #expect(model.keyValueHeadCount < model.headCount)
+    #expect(model.isHeadTied)
+    #expect(plan.batch.microbatchesPerSlice == 2)
+    #expect(plan.dropout > 0)
+    #expect(plan.phases[1].steps == 40 && plan.phases[1].validation.every == 10)
+    #expect(plan.phases[1].data.attention == .document)
+    let buckets = BucketPlan.buckets(
+      layout: ParameterLayout(model), lookupCount: model.vocabularySize * model.modelWidth)
+    #expect(buckets.count >= 4)
+    // 15 s on one thread at a few GFLOP/s, which is what small products reach.
+    let tokens = Double(40 * plan.tokensPerStep)
+    #expect(tokens * ModelFlops(model).perToken < 0.15e12)
+  }
+
+  @Test func `quickstart trains for less than four minutes on two cores`() throws {
+    let plan = try shipped("quickstart").plan
+    #expect((1_000_000...3_000_000).contains(ParameterLayout(plan.model).parameterCount))
+    // A third of two cores' 230 GFLOP/s.
+    let time = TimeEstimate(
+      plan: plan, workerCount: 2, threadCount: 1,
+      assumptions: .init(peakPerThread: 230, efficiency: 0.33))
+    #expect(time.totalSeconds < 240)
+  }
+
+  @Test func `the character model has nanoGPT's sizes`() throws {
+    let plan = try shipped("shakespeare-char-small").plan
+    #expect(plan.batch.slices == 4)
+    #expect(plan.model.headWidth == 32)
+    #expect(plan.phases[1].data.order == .random)
+    #expect(plan.model.vocabularySize == 0, "known once the text is read")
+  }
+
+  @Test func `the books model is the yardstick's small shape`() throws {
+    let plan = try shipped("books-small").plan
+    #expect(plan.model == ModelPreset.small.model)
+    #expect(plan.phases[1].steps == 300)
+  }
+}
+
+@Suite struct `Plan report` {
+  private static func report(_ workers: Int, memory: Int? = nil) throws -> PlanReport {
+    PlanReport(
+      try shipped("smoke"),
+      on: .init(
+        workerCount: workers, threadCount: 1, memoryByteCount: memory,
+        assumptions: .init(peakPerThread: 230)))
+  }
+
+  @Test func `prints every value with where it came from`() throws {
+    let lines = try Self.report(2).lines
+    #expect(lines[0] == "plan smoke  (launch/plans/smoke.json)")
+    func line(_ key: String) -> String? { lines.first { $0.hasPrefix("  \(key) ") } }
+    #expect(line("model.head_width")?.hasSuffix("12               width / heads") == true)
+    #expect(line("model.width")?.contains("launch/plans/smoke.json:10") == true)
+    #expect(lines.contains { $0.hasPrefix("model       166,752 parameters: 3 layers, width 72") })
+    #expect(lines.contains { $0.hasPrefix("phase       pretrain: 40 steps x 2,464 tokens = ") })
+    #expect(lines.contains { $0.hasPrefix("network     at most ") })
+    #expect(lines.contains { $0.hasPrefix("time        about ") })
+  }
+
+  @Test func `is also JSON with the same figures`() throws {
+    let report = try Self.report(1)
+    let read = try JSONReader.read(report.json.jsonText())
+    #expect(read["parameters"]?.int == report.layout.parameterCount)
+    #expect(read["memory_bytes"]?.int == report.memory[0].byteCount)
+    #expect(read["flops_per_token"]?.double == report.flops.perToken)
+    #expect(read["wire_bytes_per_step"]?.int == 0)
+    #expect(read["plan"]?["model"]?["layers"]?.int == 3)
+  }
+
+  @Test func `a plan that does not fit into memory is infeasible`() throws {
+    try Self.report(3, memory: 1 << 34).check()
+    let report = try Self.report(3, memory: 1 << 20)
+    do throws(InfeasiblePlan) {
+      try report.check()
+      Issue.record("three workers fit into 1 MiB")
+    } catch {
+      #expect(error.exitCode == .badPlan)
+      #expect(error.message.hasPrefix("error: the plan is infeasible: 3 workers need "))
+      #expect(error.message.contains("this host has 1.0 MiB; use fewer workers"))
+    }
+  }
+
+  @Test func `an unknown peak gives no time, and an unread text an assumed vocabulary`() throws {
+    let report = PlanReport(
+      try shipped("shakespeare-char-small"), on: .init(workerCount: 1, threadCount: 1))
+    #expect(report.time == nil)
+    #expect(report.lines.contains("time        unknown: the peak of this processor is not known"))
+    #expect(report.lines.contains { $0.contains("vocabulary 128 assumed") })
+  }
+}
