@@ -6,9 +6,9 @@ public struct PlanDifference: Equatable, Sendable {
   public struct Change: Equatable, Sendable {
     /// `phases[1].steps`.
     public let key: String
-    /// As JSON; nil where the plan has no such key.
-    public let old: String?
-    public let new: String?
+    /// As JSON, or `unset`.
+    public let old: String
+    public let new: String
     /// Whether `--amend` may make this change.
     public let isAmendable: Bool
   }
@@ -18,18 +18,15 @@ public struct PlanDifference: Equatable, Sendable {
 
   /// - Parameters:
   ///   - old: The plan the run was started with.
-  ///   - new: What the plan file and its overrides resolve to now. Keys that it derives and that
-  ///     follow from the number of steps do not count as changed.
+  ///   - new: The plan it is to go on with.
+  ///   - derivations: Where the new plan's values come from. With them, values that it derives
+  ///     from the number of steps do not count as changed: they stay as they were.
   ///   - currentPhase: Where the run is; phases before it are over and take no more steps.
-  public init(from old: ResolvedPlan, to new: PlanResolution, currentPhase: Int = 0) {
-    let derived = Set(new.derivations.filter(\.isDerived).map(\.key))
-    self.init(from: old, to: new.plan, currentPhase: currentPhase, ignoring: derived)
-  }
-
   public init(
-    from old: ResolvedPlan, to new: ResolvedPlan, currentPhase: Int = 0,
-    ignoring derived: Set<String> = []
+    from old: ResolvedPlan, to new: ResolvedPlan, derivations: [Derivation] = [],
+    currentPhase: Int = 0
   ) {
+    let derived = Set(derivations.filter(\.isDerived).map(\.key))
     let before = old.jsonNode.leaves, after = new.jsonNode.leaves
     let afterByKey = Dictionary(uniqueKeysWithValues: after)
     let beforeByKey = Dictionary(uniqueKeysWithValues: before)
@@ -49,19 +46,22 @@ public struct PlanDifference: Equatable, Sendable {
           Self.isLonger(key, was, now, currentPhase)
         default: Self.isCadence(pattern)
         }
-      return Change(key: key, old: was, new: now, isAmendable: isAmendable)
+      return Change(
+        key: key, old: was ?? "unset", new: now ?? "unset", isAmendable: isAmendable)
     }
   }
 
   public var isEmpty: Bool { changes.isEmpty }
   /// Changes that would alter steps already taken.
   public var refused: [Change] { changes.filter { !$0.isAmendable } }
+  /// Whether `--amend` may make every change.
+  public var canAmend: Bool { refused.isEmpty }
 
   /// The plan to go on with: the old one with the amendable changes.
   public func amended(_ old: ResolvedPlan) -> ResolvedPlan {
     var plan = old
     for change in changes where change.isAmendable {
-      guard let new = change.new, let value = try? JSONReader.read(new) else { continue }
+      guard let value = try? JSONReader.read(change.new) else { continue }
       plan.amend(change.key, value)
     }
     return plan
@@ -71,15 +71,14 @@ public struct PlanDifference: Equatable, Sendable {
   public var lines: [String] {
     changes.map { change in
       let mark = change.isAmendable ? "" : "  (alters steps already taken)"
-      return "\(change.key): \(change.old ?? "unset") -> \(change.new ?? "unset")\(mark)"
+      return "\(change.key): \(change.old) -> \(change.new)\(mark)"
     }
   }
 
   private static func isCadence(_ pattern: String) -> Bool {
     switch pattern {
     case "phases[].validation.every", "phases[].validation.tokens",
-      "phases[].validation.full_at_end", "checkpoints.every", "checkpoints.keep",
-      "exchange.bucket_bytes":
+      "phases[].validation.full_at_end", "checkpoints.every", "checkpoints.keep":
       true
     default: false
     }
@@ -113,7 +112,6 @@ extension ResolvedPlan {
     switch key {
     case "checkpoints.every": checkpoints.every = value.int ?? checkpoints.every
     case "checkpoints.keep": checkpoints.keep = value.int ?? checkpoints.keep
-    case "exchange.bucket_bytes": exchange.bucketByteCount = value.int ?? exchange.bucketByteCount
     default:
       let parts = key.dropFirst("phases[".count).split(separator: "]", maxSplits: 1)
       guard parts.count == 2, let index = Int(parts[0]), phases.indices.contains(index) else {

@@ -155,12 +155,10 @@ struct Resolver {
     let checkpoints = ResolvedPlan.Checkpoints(
       every: integer("checkpoints.every", or: 100, "default"),
       keep: integer("checkpoints.keep", or: 3, "default"))
-    let exchange = ResolvedPlan.Exchange(
-      bucketByteCount: integer("exchange.bucket_bytes", or: 4 << 20, "default"))
     let plan = ResolvedPlan(
       name: name, seed: seed, precision: precision, dropout: dropout, model: model,
       initialization: initialization, batch: batch, optimizer: optimizer, tokenizer: tokenizer,
-      phases: phases, checkpoints: checkpoints, exchange: exchange)
+      phases: phases, checkpoints: checkpoints)
     check(plan)
     return plan
   }

@@ -266,10 +266,6 @@ public enum PlanSchema {
       "checkpoints.every", .integer(0...1_000_000_000), unset: "100",
       "Steps between checkpoints; 0: only at the end of a phase."),
     PlanKey("checkpoints.keep", .integer(1...1_000_000), unset: "3", "How many are kept."),
-    PlanKey("exchange", .section, unset: "4 MiB buckets", "How gradients travel."),
-    PlanKey(
-      "exchange.bucket_bytes", .integer(1024...1_073_741_824), unset: "4194304",
-      "Gradient bytes that leave together; changes no result."),
     PlanKey(
       "origins", .ignored, unset: "none",
       "Written into plan.resolved.json: where each value came from."),

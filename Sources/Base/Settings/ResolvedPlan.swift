@@ -21,13 +21,11 @@ public struct ResolvedPlan: Codable, Equatable, Sendable {
   /// Run in order.
   public var phases: [Phase]
   public var checkpoints: Checkpoints
-  public var exchange: Exchange
 
   public init(
     name: String, seed: UInt64, precision: Precision, dropout: Double, model: ModelShape,
     initialization: Initialization, batch: Batch, optimizer: Optimizer,
-    tokenizer: TokenizerChoice, phases: [Phase], checkpoints: Checkpoints,
-    exchange: Exchange = Exchange()
+    tokenizer: TokenizerChoice, phases: [Phase], checkpoints: Checkpoints
   ) {
     self.name = name
     self.seed = seed
@@ -40,7 +38,6 @@ public struct ResolvedPlan: Codable, Equatable, Sendable {
     self.tokenizer = tokenizer
     self.phases = phases
     self.checkpoints = checkpoints
-    self.exchange = exchange
   }
 
   /// How weights start: matrices normal with mean 0, gains 1.
@@ -201,15 +198,6 @@ public struct ResolvedPlan: Codable, Equatable, Sendable {
     public init(every: Int, keep: Int = 3) {
       self.every = every
       self.keep = keep
-    }
-  }
-
-  /// How gradients travel. Changes when bytes leave, never what they add up to.
-  public struct Exchange: Codable, Equatable, Sendable {
-    /// Bytes of gradient that leave together; a bucket never spans two layers.
-    public var bucketByteCount: Int
-    public init(bucketByteCount: Int = 4 << 20) {
-      self.bucketByteCount = bucketByteCount
     }
   }
 

@@ -47,7 +47,6 @@ extension ResolvedPlan {
         "checkpoints",
         .object([("every", .integer(checkpoints.every)), ("keep", .integer(checkpoints.keep))])
       ),
-      ("exchange", .object([("bucket_bytes", .integer(exchange.bucketByteCount))])),
     ])
   }
 

@@ -4,6 +4,7 @@ internal import Planning
 internal import Scheduling
 internal import Settings
 internal import System
+internal import Telemetry
 internal import Tensors
 internal import Transport
 
@@ -46,7 +47,7 @@ final class CoordinatorDriver {
     let start = folder.start
     nextWorker = start.nextWorker
     schedule = ClusterSchedule(
-      outline: RunOutline(
+      outline: Scheduling.RunOutline(
         tree: SliceTree(sliceCount: folder.plan.batch.slices),
         operationCount: program.operationCount,
         checkpointPositions: program.checkpointPositions,
@@ -207,11 +208,11 @@ final class CoordinatorDriver {
 
   private func apply(_ event: ClusterEvent) { perform(schedule.apply(event)) }
 
-  private func perform(_ commands: [Command]) {
+  private func perform(_ commands: [Scheduling.Command]) {
     for command in commands where end == nil { perform(command) }
   }
 
-  private func perform(_ command: Command) {
+  private func perform(_ command: Scheduling.Command) {
     switch command {
     case .suspend(let workers, let view): send(.suspend(view: view), to: workers)
     case .measurePeak(let workers): send(.measurePeak, to: workers)
@@ -301,15 +302,16 @@ final class CoordinatorDriver {
 
   private func finish(_ how: RunEnd) {
     recorder.commit(upTo: schedule.committedPosition)
-    recorder.flush()
     let position = schedule.committedPosition
     switch how {
     case .completed:
       journal(.ended(reason: "completed", position: position))
+      recorder.finish(.finished, "complete after \(position) operations")
       send(.leave(reason: "the run is complete", code: 0), to: Array(connections.keys))
       end = end ?? CoordinatorEnd(kind: .completed, message: folder.closingMessage)
     case .stopped:
       journal(.ended(reason: "stopped", position: position))
+      recorder.finish(.stopped, "stopped at position \(position)")
       send(.leave(reason: "the run was stopped", code: 75), to: Array(connections.keys))
       end = end ?? CoordinatorEnd(kind: .stopped, message: folder.resumeMessage)
     }

@@ -33,24 +33,22 @@ final class Ledger {
   private let file: File
   /// What stood in the file when it was opened.
   let history: [LedgerRecord]
+  private let badLine: Int?
 
   init(_ path: String) throws(LedgerError) {
     do throws(SystemError) {
       let bytes = Files.exists(path) ? try Files.read(path, byteCountMax: 1 << 30) : []
-      let (records, validByteCount, badLine) = Self.parse(bytes)
-      if let badLine { throw LedgerError.damaged(path: path, line: badLine) }
-      if validByteCount < bytes.count {
-        try Files.write(Array(bytes.prefix(validByteCount)), to: path)
+      let found = Self.parse(bytes)
+      if found.badLine == nil, found.validByteCount < bytes.count {
+        try Files.write(Array(bytes.prefix(found.validByteCount)), to: path)
       }
-      history = records
+      history = found.records
+      badLine = found.badLine
       file = try File(path, .append)
-    } catch let error as LedgerError {
-      throw error
-    } catch let error as SystemError {
-      throw .system(error)
     } catch {
-      preconditionFailure("unexpected error \(error)")
+      throw .system(error)
     }
+    if let badLine { throw .damaged(path: path, line: badLine) }
   }
 
   /// Numbers that were given to workers are all below this.
@@ -71,21 +69,29 @@ final class Ledger {
     return hexText(CRC32C.checksum(json)) + " " + String(decoding: json, as: UTF8.self) + "\n"
   }
 
-  /// The records, how many bytes hold them, and the line that is damaged in the middle, if any.
-  static func parse(_ bytes: [UInt8]) -> ([LedgerRecord], Int, Int?) {
+  struct Contents {
+    var records: [LedgerRecord]
+    /// How many bytes hold them.
+    var validByteCount: Int
+    /// The line that is damaged although others follow it, if any.
+    var badLine: Int?
+  }
+
+  static func parse(_ bytes: [UInt8]) -> Contents {
     var records: [LedgerRecord] = []
     var start = 0
     var line = 1
     while let end = bytes[start...].firstIndex(of: 0x0A) {
       guard let record = record(bytes[start..<end]) else {
         let isLast = bytes[(end + 1)...].firstIndex(of: 0x0A) == nil
-        return (records, start, isLast ? nil : line)
+        return Contents(
+          records: records, validByteCount: start, badLine: isLast ? nil : line)
       }
       records.append(record)
       start = end + 1
       line += 1
     }
-    return (records, start, nil)
+    return Contents(records: records, validByteCount: start)
   }
 
   private static func record(_ line: ArraySlice<UInt8>) -> LedgerRecord? {

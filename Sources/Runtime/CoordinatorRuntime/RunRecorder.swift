@@ -1,3 +1,4 @@
+internal import Checkpoints
 internal import ControlProtocol
 internal import Planning
 internal import Settings
@@ -49,11 +50,14 @@ final class RunRecorder {
     do {
       metrics = try MetricsWriter(runDirectory: folder.path)
       events = try EventWriter(runDirectory: folder.path)
-      mfuLog = try MFULogWriter(runDirectory: folder.path)
-      board = try TensorBoardWriter(runDirectory: folder.path)
+      mfuLog = try MFULogWriter(
+        runDirectory: folder.path, outline: Telemetry.RunOutline(folder.plan))
+      board = try TensorBoardWriter(
+        runDirectory: folder.path, unixMilliseconds: Clock.unixMilliseconds, host: Host.name,
+        process: currentProcessIdentifier)
       let reader = try RunReader(runDirectory: folder.path)
       _ = try reader.update()
-      let first = reader.events.first.flatMap { Timestamp.milliseconds($0.time) }
+      let first = reader.events.first.flatMap { Timestamp.unixMilliseconds($0.time) }
       firstStartMilliseconds = first ?? Clock.unixMilliseconds
       keptSeconds = reader.log.records.reduce(0) { $0 + $1.seconds }
     } catch {
@@ -72,7 +76,7 @@ final class RunRecorder {
     _ kind: RunEvent.Kind, _ text: String, node: String? = nil, step: Int? = nil,
     fromStep: Int? = nil, view: Int? = nil
   ) {
-    let time = Timestamp.text(milliseconds: Clock.unixMilliseconds)
+    let time = Timestamp.text(unixMilliseconds: Clock.unixMilliseconds)
     try? events.append(
       RunEvent(
         kind, run: plan.name, time: time, step: step, fromStep: fromStep, node: node, view: view,
@@ -156,15 +160,26 @@ final class RunRecorder {
     waiting = nil
     do {
       try metrics.append(record)
-      try mfuLog.append(record, stepCount: stepCount(record.phase), eta: nil)
-      try board.append(record)
+      try mfuLog.append(record)
+      try board.append(record, globalStep: globalStep(record))
     } catch {
       writeText("records cannot be written: \(error)\n", to: 2)
     }
   }
 
-  private func stepCount(_ phase: String) -> Int {
-    plan.phases.first { $0.name == phase }?.steps ?? 0
+  /// Steps of all phases counted through.
+  private func globalStep(_ record: StepRecord) -> Int {
+    let before = plan.phases.prefix { $0.name != record.phase }
+    return before.reduce(record.step) { $0 + $1.steps }
+  }
+
+  /// Writes what is pending and waits until it is on the disk.
+  func finish(_ kind: RunEvent.Kind, _ text: String) {
+    flush()
+    event(kind, text)
+    try? mfuLog.finish()
+    try? metrics.synchronize()
+    try? events.synchronize()
   }
 
   private func record(_ position: Int, _ reports: [Int: OperationReport]) {
@@ -204,8 +219,8 @@ final class RunRecorder {
     tokensTotal += UInt64(max(tokens, 0))
     keptSeconds += seconds
     var record = StepRecord(
-      run: plan.name, phase: plan.phases[phase].name, step: step + 1,
-      time: Timestamp.text(milliseconds: Clock.unixMilliseconds), loss: any.loss,
+      run: plan.name, phase: plan.phases[phase].name, step: step,
+      time: Timestamp.text(unixMilliseconds: Clock.unixMilliseconds), loss: any.loss,
       gradNorm: any.gradientNorm, learningRate: any.learningRate, skipped: any.isSkipped,
       tokens: tokens, tokensTotal: Int(tokensTotal), seconds: seconds,
       flopsPerToken: flops.perToken, flopsFormula: flops.formula, workers: reports.count,

@@ -4,6 +4,7 @@ internal import Phases
 internal import Planning
 internal import System
 internal import Tensors
+internal import Transformer
 
 /// One operation of the program, from tokens to report.
 struct OperationRun {
@@ -134,6 +135,8 @@ private final class Reduction {
   private var isBegun = false
   private let step: Int
   private let shares: [[Int]]
+  /// The exchange's figures so far count from the view's start.
+  private var before = ExchangeFigures()
   private(set) var byteCount = 0
   private(set) var hiddenSeconds = 0.0
 
@@ -158,6 +161,7 @@ private final class Reduction {
 
   private func begin(_ exchange: GradientExchange) {
     isBegun = true
+    before = exchange.figures
     let sum = session.sumBuffer()
     exchange.begin(
       step: step, holdings: shares.map { session.tree.nodes(covering: $0) },
@@ -183,8 +187,9 @@ private final class Reduction {
     exchange.setStatistics(gradients.statistics)
     let statistics = try exchange.wait()
     try exchange.waitStateSent()
-    byteCount = exchange.bytesSent
-    hiddenSeconds = exchange.hiddenSeconds
+    let figures = exchange.figures
+    byteCount = Int(figures.bytesSent - before.bytesSent)
+    hiddenSeconds = figures.hiddenSeconds - before.hiddenSeconds
     return (session.sumBuffer(), statistics)
   }
 }

@@ -31,7 +31,7 @@ private final class WorkerHost {
   func run() throws(WorkerEnd) {
     let tokens = TokenStore()
     let chunks = ChunkStore()
-    let interruption = Interruption()
+    let interruption = try makeInterruption()
     let link = CoordinatorLink(
       options, log: log, tokens: tokens, chunks: chunks,
       onSuspend: {
@@ -85,6 +85,14 @@ private final class WorkerHost {
 
   private func firstMessage(_ link: CoordinatorLink) throws(WorkerEnd) -> CoordinatorMessage? {
     try link.next(atMost: nil)
+  }
+
+  private func makeInterruption() throws(WorkerEnd) -> Interruption {
+    do {
+      return try Interruption()
+    } catch {
+      throw WorkerEnd(reason: "\(error)", code: 1)
+    }
   }
 
   private func chosenVariant() throws(WorkerEnd) -> KernelVariant {

@@ -19,6 +19,8 @@ final class WorkerSession {
   let tokens: TokenStore
   let interruption: Interruption
   let run: UInt64
+  /// The number the coordinator gave it.
+  let worker: Int
   let plan: ResolvedPlan
   let program: PhaseProgram
   let engine: Engine
@@ -43,6 +45,7 @@ final class WorkerSession {
     log: WorkerLog, tokens: TokenStore, interruption: Interruption, listener: Listener
   ) {
     run = welcome.run
+    worker = welcome.worker
     self.plan = plan
     self.link = link
     self.log = log
@@ -86,6 +89,7 @@ final class WorkerSession {
       if position == self.position { saver.start(position: position, chunks: chunks) }
     case .leave(let reason, let code):
       saver.waitIdle()
+      view?.exchange?.close()
       throw WorkerEnd(reason: reason, code: code)
     }
   }
@@ -97,7 +101,7 @@ final class WorkerSession {
     view = nil
     let nodes = position != nil && gradientPosition == position ? gradients.nodes.keys.sorted() : []
     link.send(.suspended(view: number, position: position, nodes: nodes))
-    interruption.clear(suspension: number)
+    interruption.lower()
     tokens.allow()
     link.chunks.allow()
   }
@@ -121,28 +125,30 @@ final class WorkerSession {
     }
   }
 
-  var worker: Int { workerNumber }
-  var workerNumber = -1
-
+  
+  /// Connects to every other member. A peer that cannot be reached is reported like one that died.
   private func connect(_ inForce: ViewInForce) throws(ExchangeError) -> GradientExchange {
-    var addresses: [Address] = []
-    for (rank, member) in inForce.members.enumerated() {
-      do {
-        addresses.append(try Address(parsing: member.dataAddress))
-      } catch {
-        throw ExchangeError.peerLost(rank: rank, cause: "\(error)")
-      }
-    }
+    let number = inForce.number
     let mesh: Mesh
     do {
+      var addresses: [Address] = []
+      for member in inForce.members { addresses.append(try Address(parsing: member.dataAddress)) }
       mesh = try Mesh.build(
-        run: run, view: inForce.number, rank: inForce.rank, addresses: addresses,
-        listener: listener, deadline: .after(.seconds(10)),
-        isCancelled: { [interruption] in interruption.isRaised })
+        run: run, view: number, rank: inForce.rank, addresses: addresses, listener: listener,
+        deadline: .after(.seconds(10)), cancel: interruption.wake)
     } catch {
-      throw ExchangeError(error)
+      if !interruption.isRaised {
+        log.write("view \(number): no connection to every member: \(error)")
+        link.send(.peerLost(view: number, rank: inForce.rank, cause: "\(error)"))
+      }
+      throw .aborted
     }
-    return GradientExchange(mesh: mesh, tree: tree)
+    return try GradientExchange(
+      mesh: mesh, tree: tree,
+      onFailure: { [link, interruption] error in
+        guard !interruption.isRaised, let rank = error.suspect else { return }
+        link.send(.peerLost(view: number, rank: rank, cause: "\(error)"))
+      })
   }
 
   /// Takes weights and moments from where the view says, and serves those who take them from here.
@@ -187,16 +193,14 @@ final class WorkerSession {
     inForce.exchange?.abort()
     view = nil
     if interruption.isRaised { return }
-    switch error.peer {
-    case .some(let rank):
-      log.write("view \(inForce.number): \(error)")
-      link.send(.peerLost(view: inForce.number, rank: rank, cause: "\(error)"))
-    case nil: log.write("view \(inForce.number): \(error)")
-    }
+    log.write("view \(inForce.number) given up: \(error)")
   }
 
+  /// All threads at the same moment, GFLOP/s.
   private func measurePeak() -> Double {
-    PeakMeasurement.gigaflops(engine: engine)
+    let job = PeakJob(engine: engine)
+    engine.team.run(job)
+    return job.rates.array.reduce(0, +)
   }
 
   // MARK: Operations
@@ -226,6 +230,20 @@ final class WorkerSession {
     let made = replica.makeGradient()
     sum = made
     return made
+  }
+}
+
+private struct PeakJob: TeamJob {
+  let engine: Engine
+  let rates: SharedRows<Double>
+
+  init(engine: Engine) {
+    self.engine = engine
+    rates = AlignedStorage(count: engine.team.memberCount, filledWith: 0.0).rows
+  }
+
+  func run(member: Int, memberCount: Int) {
+    rates[member] = Engine.peakGigaflops(variant: engine.variant, precision: engine.precision)
   }
 }
 
@@ -264,7 +282,20 @@ struct ViewInForce {
 /// A later suspension that arrives in between keeps it raised.
 final class Interruption: Sendable {
   private let raised = Atomic<Int>(0)
+  /// Ends waits that take a wake event.
+  let wake: WakeEvent
+
+  init() throws(SystemError) { wake = try WakeEvent() }
+
   var isRaised: Bool { raised.load(ordering: .acquiring) > 0 }
-  func raise() { raised.add(1, ordering: .acquiringAndReleasing) }
-  func clear(suspension: Int) { raised.subtract(1, ordering: .acquiringAndReleasing) }
+
+  func raise() {
+    raised.add(1, ordering: .acquiringAndReleasing)
+    wake.set()
+  }
+
+  func lower() {
+    let left = raised.subtract(1, ordering: .acquiringAndReleasing).newValue
+    if left == 0 { wake.clear() }
+  }
 }

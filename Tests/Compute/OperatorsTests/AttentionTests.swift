@@ -111,7 +111,8 @@ private let scalar = KernelVariant(named: "scalar")!
       for variant in KernelVariant.available {
         guard precision == .f32 || variant.profile == scalar.profile else { continue }
         let held = EngineForTest(variant, precision)
-        #expect(AttentionResult(problem, on: held.engine).hasBits(of: expected), "\(variant)")
+        let isSame = AttentionResult(problem, on: held.engine).hasBits(of: expected)
+        #expect(isSame, "\(variant), \(shape)")
       }
     }
   }
@@ -126,7 +127,8 @@ private let scalar = KernelVariant(named: "scalar")!
     let alone = AttentionResult(problem, on: EngineForTest(variant, precision).engine)
     for memberCount in 2...3 {
       let held = EngineForTest(variant, precision, memberCount: memberCount)
-      #expect(AttentionResult(problem, on: held.engine).hasBits(of: alone), "\(memberCount)")
+      let isSame = AttentionResult(problem, on: held.engine).hasBits(of: alone)
+      #expect(isSame, "\(memberCount) threads")
     }
   }
 
@@ -144,8 +146,9 @@ private let scalar = KernelVariant(named: "scalar")!
       func part(_ values: [Float], width: Int) -> [Float] {
         Array(values[segment.lowerBound * width..<segment.upperBound * width])
       }
-      #expect(alone.output == part(together.output, width: shape.outputWidth))
-      #expect(alone.gradient == part(together.gradient, width: shape.queryKeyValueWidth))
+      let isSame = alone.output == part(together.output, width: shape.outputWidth)
+        && alone.gradient == part(together.gradient, width: shape.queryKeyValueWidth)
+      #expect(isSame, "\(segment)")
     }
   }
 

@@ -146,6 +146,29 @@ private func unrounded(_ body: (Engine) -> [Float]) throws -> [String] {
     }
   }
 
+  @Test(arguments: variantNames)
+  func `silu matches f64 over the whole range of the exponential`(variant: String) throws {
+    let rowCount = 2000, features = 16
+    let x = (0..<rowCount * features).flatMap { i -> [Float] in
+      [Float(i) / Float(rowCount * features) * 174 - 87, 1]
+    }
+    let hidden = try withEngine(variant) { engine in
+      let stored = OperandStorage(
+        rowCount: rowCount, columnCount: 2 * features, precision: .f32)
+      let hidden = OperandStorage(rowCount: rowCount, columnCount: features, precision: .f32)
+      engine.matmul(
+        operand(x, columns: 2 * features, .f32), Identity(width: 2 * features, engine).weights,
+        .swiglu(gateUp: stored.rows, hidden: hidden.rows))
+      return hidden.rows.floats
+    }
+    // e^-gate within 2 roundings, a sum and a quotient.
+    let errors = hidden.indices.map { i -> Double in
+      let gate = Double(x[2 * i]), expected = gate * sigmoid(gate)
+      return expected == 0 ? 0 : abs(Double(hidden[i]) - expected) / abs(expected)
+    }
+    #expect(errors.max() ?? 1 <= 4 * roundoff)
+  }
+
   @Test(arguments: featureCounts)
   func `the backward pass matches f64`(features: Int) throws {
     let x = gateUp(features), dHidden = dHidden(features)

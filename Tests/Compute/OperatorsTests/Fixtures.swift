@@ -1,4 +1,5 @@
 import Operators
+import Synchronization
 import System
 import Tensors
 
@@ -35,15 +36,21 @@ extension OperandRows {
   }
 }
 
-/// Runs `body` with an engine and ends its threads.
+/// Teams spin while they wait, so several at once on few processors wait for one another's time
+/// slices: seconds instead of milliseconds. Tests run in parallel; their teams take turns.
+private let turn = Mutex(())
+
+/// Runs `body` with an engine and ends its threads. Not to be nested.
 func withEngine<Result>(
   _ variant: String = "scalar", members: Int = 1, precision: Precision = .f32,
   _ body: (Engine) throws -> Result
 ) throws -> Result {
   guard let variant = KernelVariant(named: variant) else { throw MissingVariant(name: variant) }
-  let team = ThreadTeam(memberCount: members)
-  defer { team.stop() }
-  return try body(Engine(team: team, variant: variant, precision: precision))
+  return try turn.withLock { _ in
+    let team = ThreadTeam(memberCount: members)
+    defer { team.stop() }
+    return try body(Engine(team: team, variant: variant, precision: precision))
+  }
 }
 
 struct MissingVariant: Error { let name: String }

@@ -14,14 +14,14 @@ import Testing
 
   /// Algorithm 2 of Loshchilov & Hutter in f64.
   private func reference(
-    _ w: inout Double, _ m: inout Double, _ v: inout Double, gradient: Double, rate: Double,
-    decay: Double, count: Int, _ settings: ResolvedPlan.Optimizer
+    _ x: inout (w: Double, m: Double, v: Double), gradient: Double, rate: Double, decay: Double,
+    count: Int, _ settings: ResolvedPlan.Optimizer
   ) {
-    m = settings.beta1 * m + (1 - settings.beta1) * gradient
-    v = settings.beta2 * v + (1 - settings.beta2) * gradient * gradient
-    let mean = m / (1 - power(settings.beta1, count))
-    let square = v / (1 - power(settings.beta2, count))
-    w -= rate * (mean / (square.squareRoot() + settings.epsilon) + decay * w)
+    x.m = settings.beta1 * x.m + (1 - settings.beta1) * gradient
+    x.v = settings.beta2 * x.v + (1 - settings.beta2) * gradient * gradient
+    let mean = x.m / (1 - power(settings.beta1, count))
+    let square = x.v / (1 - power(settings.beta2, count))
+    x.w -= rate * (mean / (square.squareRoot() + settings.epsilon) + decay * x.w)
   }
 
   @Test func `three updates are those of the paper, decay on matrices only`() {
@@ -55,9 +55,8 @@ import Testing
         engine: engine)
       for index in 0..<count {
         reference(
-          &expected[index].w, &expected[index].m, &expected[index].v,
-          gradient: Double(gradient[index]) * scale.mean * scale.clip, rate: 0.01,
-          decay: index < 100 ? 0.1 : 0, count: update, settings)
+          &expected[index], gradient: Double(gradient[index]) * scale.mean * scale.clip,
+          rate: 0.01, decay: index < 100 ? 0.1 : 0, count: update, settings)
       }
     }
     for index in 0..<count {

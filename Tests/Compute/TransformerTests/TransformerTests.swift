@@ -4,7 +4,7 @@ import Tensors
 import Testing
 import Transformer
 
-@Suite struct `Transformer` {
+@Suite struct `Transformer graph` {
   @Test(arguments: [true, false])
   func `its loss is that of the model written plainly in f64`(isHeadTied: Bool) {
     let model = TinyModel(isHeadTied: isHeadTied)

@@ -36,7 +36,7 @@ private func tokens(_ count: Int, seed: UInt64) -> [UInt32] {
   return (0..<count).map { UInt32(stream.integer(below: 71, at: UInt64($0))) }
 }
 
-@Suite struct `Generator` {
+@Suite struct `Text generation` {
   private func requests() -> [Generator.Request] {
     (0..<5).map { index in
       Generator.Request(
@@ -120,7 +120,7 @@ private func tokens(_ count: Int, seed: UInt64) -> [UInt32] {
   }
 }
 
-@Suite struct `Sampler` {
+@Suite struct `Sampling` {
   private func rows(_ values: [Float]) -> SharedRows<Float> {
     let rows = AlignedStorage<Float>(count: values.count, filledWith: 0).rows
     rows.copy(from: values)

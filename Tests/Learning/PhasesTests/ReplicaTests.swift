@@ -1,10 +1,11 @@
 import Operators
 import Phases
+import Planning
 import Settings
 import Tensors
 import Testing
 
-@Suite struct `Replica` {
+@Suite struct `Worker replica` {
   /// A step of one worker: all slices, tree sum, update.
   private func step(_ step: Int, _ store: GradientStore) -> (UpdateOutcome, SliceStatistics) {
     let (replica, plan) = (store.replica, store.replica.plan)
