@@ -7,11 +7,20 @@ struct Repository {
   static let shared = Repository(
     root: #filePath.split(separator: "/").dropLast(4).reduce("") { "\($0)/\($1)" })
 
+  /// A rule was to be checked on files of which there are none.
+  struct NothingToCheck: Error {
+    let folder: String
+    let extensions: [String]
+  }
+
   /// Paths relative to the root of all files under `folder` that end in one of `extensions`.
+  ///
+  /// - Throws: ``NothingToCheck``: a rule that looks at no file holds for no reason.
   func files(under folder: String, _ extensions: String...) throws -> [String] {
-    let all = try FileManager.default.subpathsOfDirectory(atPath: "\(root)/\(folder)")
-    return all.filter { path in extensions.contains { path.hasSuffix(".\($0)") } }
-      .map { "\(folder)/\($0)" }.sorted()
+    let all = try FileManager.default.subpathsOfDirectory(atPath: "\(root)/\(folder)/.")
+    let found = all.filter { path in extensions.contains { path.hasSuffix(".\($0)") } }
+    guard !found.isEmpty else { throw NothingToCheck(folder: folder, extensions: extensions) }
+    return found.map { "\(folder)/\($0)" }.sorted()
   }
 
   func text(_ path: String) throws -> String {
@@ -66,6 +75,7 @@ struct Manifest {
     let name: String
     let room: String
     let dependencies: [String]
+    let isC: Bool
     /// Where its sources lie.
     let path: String
   }
@@ -97,7 +107,8 @@ struct Manifest {
       let folder = call == "tests(" ? "Tests" : "Sources"
       found.append(
         Target(
-          name: name, room: room, dependencies: names, path: "\(folder)/\(room)/\(name)"))
+          name: name, room: room, dependencies: names, isC: call == "cRoom(",
+          path: "\(folder)/\(room)/\(name)"))
     }
     targets = found
   }
