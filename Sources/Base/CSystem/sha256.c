@@ -73,7 +73,8 @@ __attribute__((target("sha,sse4.1,ssse3"))) static void blocks_hardware(
         for (int i = 0; i < 16; i++) {  // 4 rounds each; constant bound: w stays in registers
             if (i >= 4) {
                 __m128i seventh = _mm_alignr_epi8(w[(i + 3) % 4], w[(i + 2) % 4], 4);
-                __m128i sum = _mm_add_epi32(_mm_sha256msg1_epu32(w[i % 4], w[(i + 1) % 4]), seventh);
+                __m128i first = _mm_sha256msg1_epu32(w[i % 4], w[(i + 1) % 4]);
+                __m128i sum = _mm_add_epi32(first, seventh);
                 w[i % 4] = _mm_sha256msg2_epu32(sum, w[(i + 3) % 4]);
             }
             __m128i key = _mm_add_epi32(w[i % 4], _mm_load_si128((const __m128i *)ROUND + i));

@@ -99,6 +99,11 @@ public final class File: Sendable {
 
   /// Writes all of `bytes` at `offset`.
   public func write(_ bytes: [UInt8], at offset: Int) throws(SystemError) {
+    try write(bytes[...], at: offset)
+  }
+
+  /// Writes all of `bytes` at `offset`.
+  public func write(_ bytes: ArraySlice<UInt8>, at offset: Int) throws(SystemError) {
     // SAFETY: bytes have no padding; the span lives as long as the array is borrowed.
     try write(unsafe bytes.span.bytes, at: offset)
   }

@@ -48,7 +48,8 @@ public final class MemoryMappedFile: @unchecked Sendable {
     in range: Range<Int>, _ body: (RawSpan) throws(E) -> R
   ) throws(E) -> R {
     precondition(
-      range.lowerBound >= 0 && range.upperBound <= byteCount, "\(range) is outside 0..<\(byteCount)")
+      range.lowerBound >= 0 && range.upperBound <= byteCount,
+      "\(range) is outside 0..<\(byteCount)")
     return try withBytes { bytes throws(E) in try body(bytes.extracting(range)) }
   }
 }

@@ -43,8 +43,11 @@ struct MFUTable {
 
   /// What the figures below it mean: the formula and the peaks.
   static func preamble(_ record: StepRecord) -> [String] {
-    let nominal = record.peakNominalGigaflops.map { "\(NumberText.fixed($0, 1)) GFLOP/s" } ?? "n/a"
-    let measured = record.peakMeasuredGigaflops.map { "\(NumberText.fixed($0, 1)) GFLOP/s" } ?? "n/a"
+    func rate(_ gigaflops: Double?) -> String {
+      gigaflops.map { "\(NumberText.fixed($0, 1)) GFLOP/s" } ?? "n/a"
+    }
+    let nominal = rate(record.peakNominalGigaflops)
+    let measured = rate(record.peakMeasuredGigaflops)
     let denominator = record.mfuNominal == nil ? "measured (m)" : "nominal (n)"
     return [
       "# run \(record.run)  time UTC  MFU% of the \(denominator) peak; nominal \(nominal), "

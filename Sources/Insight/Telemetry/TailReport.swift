@@ -40,7 +40,8 @@ public struct TailReport: Sendable {
       let events = reader.events.filter { $0.time >= first || told.count < lineCount }
       told += events.map { ($0.time, line($0)) }
       // Equal times keep their order: steps were appended before events.
-      told = told.enumerated().sorted { ($0.element.time, $0.offset) < ($1.element.time, $1.offset) }
+      told = told.enumerated()
+        .sorted { ($0.element.time, $0.offset) < ($1.element.time, $1.offset) }
         .map(\.element)
     } else {
       told = reader.events.suffix(lineCount).map { ($0.time, line($0)) }

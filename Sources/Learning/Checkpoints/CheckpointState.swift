@@ -25,7 +25,8 @@ public struct CheckpointState: Codable, Equatable, Sendable {
 
   public init(
     run: String, phaseIndex: Int, phaseName: String, step: Int, position: Int,
-    schedulePosition: Int, tokensTotal: UInt64, dataCursor: UInt64, profile: String, model: ModelShape
+    schedulePosition: Int, tokensTotal: UInt64, dataCursor: UInt64, profile: String,
+    model: ModelShape
   ) {
     self.run = run
     self.phaseIndex = phaseIndex

@@ -87,7 +87,7 @@ public final class CheckpointWriter: Sendable {
     }
   }
 
-  /// Writes one chunk. Safe from several threads; the same chunk may come twice with the same bytes.
+  /// Writes one chunk. Safe from several threads; a chunk may come twice with the same bytes.
   ///
   /// - Throws: ``CheckpointError/noSuchChunk(index:count:)``,
   ///   ``CheckpointError/chunkSize(index:byteCount:expected:)``,
@@ -120,9 +120,7 @@ public final class CheckpointWriter: Sendable {
     var start = 0
     for piece in chunks.pieces(of: index) {
       let end = start + 4 * piece.range.count
-      // SAFETY: bytes have no padding; the span lives as long as the array is borrowed.
-      let part = unsafe bytes.span.bytes.extracting(start..<end)
-      try files.write(StatePart.allCases[piece.part], piece.range, part)
+      try files.write(StatePart.allCases[piece.part], piece.range, bytes[start..<end])
       start = end
     }
   }
@@ -153,9 +151,9 @@ public final class CheckpointWriter: Sendable {
 
   /// Reads back and synchronizes everything, writes the manifest and renames the folder into place.
   ///
-  /// A folder that already has the name (the run went back past it) is replaced in one step. If it
-  /// throws, the checkpoint does not exist; ``abort()`` removes what was written, unless chunks were
-  /// only missing: then they may still come.
+  /// A folder that already has the name (the run went back past it) is replaced in one step.
+  /// ``CheckpointError/missingChunks(count:first:)`` leaves the writer open: they may still come.
+  /// After any other error the checkpoint does not exist and its files are removed.
   public func commit() throws(CheckpointError) {
     let checksums = try progress.withLock { (progress) throws(CheckpointError) -> [UInt32] in
       guard !progress.isClosed else { throw .closed }

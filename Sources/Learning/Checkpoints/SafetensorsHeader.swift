@@ -94,7 +94,9 @@ public struct SafetensorsHeader: Equatable, Sendable {
       found.append(
         Tensor(name: entry.name, type: type, shape: entry.shape, range: entry.begin..<entry.end))
     }
-    found.sort { ($0.range.lowerBound, $0.range.upperBound) < ($1.range.lowerBound, $1.range.upperBound) }
+    found.sort {
+      ($0.range.lowerBound, $0.range.upperBound) < ($1.range.lowerBound, $1.range.upperBound)
+    }
     var end = 0
     for tensor in found {
       guard tensor.range.lowerBound == end else { throw .notContiguous(tensor: tensor.name) }
@@ -154,7 +156,8 @@ public struct SafetensorsHeader: Equatable, Sendable {
   private static func json(tensors: [Tensor], metadata: [String: String]) -> [UInt8] {
     var members: [String] = []
     if !metadata.isEmpty {
-      let pairs = metadata.sorted { $0.key < $1.key }.map { "\(quoted($0.key)):\(quoted($0.value))" }
+      let pairs = metadata.sorted { $0.key < $1.key }
+        .map { "\(quoted($0.key)):\(quoted($0.value))" }
       members.append("\"__metadata__\":{\(pairs.joined(separator: ","))}")
     }
     for tensor in tensors {

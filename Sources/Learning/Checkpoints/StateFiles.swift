@@ -69,7 +69,9 @@ struct StateFiles: Sendable {
     while low < layout.parameters.count, layout.parameters[low].offset < range.upperBound {
       let parameter = layout.parameters[low]
       let part = parameter.range.clamped(to: range)
-      if !part.isEmpty { found.append((part, starts[low] + 4 * (part.lowerBound - parameter.offset))) }
+      if !part.isEmpty {
+        found.append((part, starts[low] + 4 * (part.lowerBound - parameter.offset)))
+      }
       low += 1
     }
     return found
@@ -87,11 +89,12 @@ struct StateFiles: Sendable {
   }
 
   /// Writes a range of a part whose padding is zero.
-  func write(_ part: StatePart, _ range: Range<Int>, _ bytes: RawSpan) throws(SystemError) {
+  func write(
+    _ part: StatePart, _ range: Range<Int>, _ bytes: ArraySlice<UInt8>
+  ) throws(SystemError) {
     for place in places(of: part, range) {
-      let start = 4 * (place.flat.lowerBound - range.lowerBound)
-      try place.file.write(
-        bytes.extracting(start..<start + 4 * place.flat.count), at: place.fileOffset)
+      let start = bytes.startIndex + 4 * (place.flat.lowerBound - range.lowerBound)
+      try place.file.write(bytes[start..<start + 4 * place.flat.count], at: place.fileOffset)
     }
   }
 
@@ -124,9 +127,8 @@ struct StateFiles: Sendable {
   ) throws(SystemError) {
     window[range].fill(with: 0)
     for place in places(of: part, range) {
-      try window[place.flat].withMutableSpan { (span: inout MutableSpan<Float>) throws(SystemError) in
-        // SAFETY: every bit pattern is a Float, and the file is little-endian as the host is.
-        var bytes = unsafe span.mutableBytes
+      // The file is little-endian, as every supported host is.
+      try window[place.flat].withMutableBytes { (bytes: inout MutableRawSpan) throws(SystemError) in
         try place.file.read(at: place.fileOffset, into: &bytes)
       }
     }

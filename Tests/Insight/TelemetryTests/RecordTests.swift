@@ -33,8 +33,8 @@ import Testing
       let writer = try MetricsWriter(runDirectory: run)
       var written: [StepRecord] = []
       let values = [
-        0.1, 1.0 / 3.0, 2.302585092994046, 1e-300, .leastNonzeroMagnitude, 1.7976931348623157e308, 4.0, -0.0,
-        9.999999999999998, 123456789012345680.0,
+        0.1, 1.0 / 3.0, 2.302585092994046, 1e-300, .leastNonzeroMagnitude,
+        1.7976931348623157e308, 4.0, -0.0, 9.999999999999998, 123456789012345680.0,
       ]
       for (step, value) in values.enumerated() {
         var record = sampleRecord(step: step, loss: value)
@@ -165,14 +165,17 @@ import Testing
   @Test func `are RFC 3339 and read back`() {
     let cases: [(Int64, String)] = [
       (0, "1970-01-01T00:00:00.000Z"), (951_782_400_123, "2000-02-29T00:00:00.123Z"),
-      (1_709_210_096_007, "2024-02-29T12:34:56.007Z"), (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+      (1_709_210_096_007, "2024-02-29T12:34:56.007Z"),
+      (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
       (-1, "1969-12-31T23:59:59.999Z"),
     ]
     for (milliseconds, text) in cases {
       #expect(Timestamp.text(unixMilliseconds: milliseconds) == text)
       #expect(Timestamp.unixMilliseconds(text) == milliseconds)
     }
-    for text in ["", "2024-02-30T00:00:00.000Z", "2024-13-01T00:00:00.000Z", "2024-02-29 12:34:56.007Z"] {
+    for text in [
+      "", "2024-02-30T00:00:00.000Z", "2024-13-01T00:00:00.000Z", "2024-02-29 12:34:56.007Z",
+    ] {
       #expect(Timestamp.unixMilliseconds(text) == nil, "\(text)")
     }
   }

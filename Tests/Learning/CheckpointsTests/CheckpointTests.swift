@@ -10,7 +10,8 @@ import Testing
       let sample: SampleState
       let writer: CheckpointWriter
       func run(member: Int, memberCount: Int) {
-        for index in stride(from: member, to: writer.chunks.chunkCount, by: memberCount).reversed() {
+        let count = writer.chunks.chunkCount
+        for index in stride(from: member, to: count, by: memberCount).reversed() {
           // A failure shows as a missing chunk when the test commits.
           try? writer.writeChunk(index: index, bytes: sample.bytes(writer, index))
         }
@@ -131,7 +132,7 @@ import Testing
     }
   }
 
-  @Test func `that does not fit on the disk fails with that reason and harms nothing`() async throws {
+  @Test func `that does not fit on the disk fails with that reason and harms nothing`() async {
     await #expect(processExitsWith: .success) {
       try withTemporaryDirectory { run in
         try SampleState(step: 10).save(in: run)
@@ -139,7 +140,9 @@ import Testing
         _ = signal(SIGXFSZ, SIG_IGN)
         var limit = rlimit(rlim_cur: 100_000, rlim_max: 100_000)
         _ = unsafe setrlimit(__rlimit_resource_t(RLIMIT_FSIZE.rawValue), &limit)
-        let error = #expect(throws: CheckpointError.self) { try SampleState(step: 20).save(in: run) }
+        let error = #expect(throws: CheckpointError.self) {
+          try SampleState(step: 20).save(in: run)
+        }
         guard case .system(let cause)? = error, cause.isNoSpace else { exit(1) }
         guard try CheckpointReader.open(run).digest() == SampleState(step: 10).digest,
           try Files.list("\(run)/checkpoints") == ["pretrain-10"]
@@ -201,7 +204,8 @@ import Testing
         ("vocabulary_size", "1e30"), ("phase_index", "-3"),
       ] {
         let planted = text.split(separator: "\n", omittingEmptySubsequences: false).map { line in
-          line.contains("\"\(key)\"") ? "\"\(key)\" : \(value)\(line.hasSuffix(",") ? "," : "")" : line
+          guard line.contains("\"\(key)\"") else { return String(line) }
+          return "\"\(key)\" : \(value)" + (line.hasSuffix(",") ? "," : "")
         }.joined(separator: "\n")
         #expect(planted != text)
         try Files.write(planted, to: "\(path)/state.json")

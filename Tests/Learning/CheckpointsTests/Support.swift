@@ -43,7 +43,8 @@ struct SampleState {
     secondMoment = part(3)
     state = CheckpointState(
       run: "sample", phaseIndex: phaseIndex, phaseName: "pretrain", step: step,
-      position: step, schedulePosition: step, tokensTotal: 12_345 + UInt64(step), dataCursor: UInt64(8 * step),
+      position: step, schedulePosition: step, tokensTotal: 12_345 + UInt64(step),
+      dataCursor: UInt64(8 * step),
       profile: "portable", model: shape)
   }
 
