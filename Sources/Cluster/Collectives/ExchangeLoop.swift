@@ -325,7 +325,7 @@ final class ExchangeLoop: @unchecked Sendable {
       for peer in open { set.add(peer.connection.socket.raw, .readable) }
       do { try set.wait(until: deadline) } catch { return }
       open = open.filter { peer in
-        peer.target = .discard(byteCount: .max)
+        peer.target = .discard(byteCount: 8 * scratch.count)
         peer.payloadFilled = 0
         switch try? peer.pull(scratch: scratch) {
         case .moved, .wouldBlock: return true
