@@ -68,8 +68,8 @@ let package = Package(
     room("Checkpoints", in: "Learning", ["Settings", "Tensors", "System"]),
     room(
       "Evaluation", in: "Learning",
-      ["Transformer", "Operators", "Checkpoints", "Corpus", "Tokenization", "Settings", "Tensors",
-        "System"]),
+      ["Transformer", "Operators", "Checkpoints", "Corpus", "Tokenization", "Planning", "Settings",
+        "Tensors", "System"]),
     room(
       "Phases", in: "Learning",
       ["Transformer", "Optimization", "Operators", "Planning", "Settings", "Tensors", "System"]),
@@ -85,8 +85,8 @@ let package = Package(
         "Transport", "Telemetry", "Planning", "Settings", "Tensors", "System"]),
 
     // Programs: parse arguments, call one function, exit.
-    program("coordinator", ["CoordinatorRuntime", "Settings", "System"]),
-    program("worker", ["WorkerRuntime", "Settings", "System"]),
+    program("coordinator", ["CoordinatorRuntime", "Transport", "Settings", "System"]),
+    program("worker", ["WorkerRuntime", "Transport", "Settings", "System"]),
     program(
       "cox",
       ["CoordinatorRuntime", "WorkerRuntime", "Phases", "Evaluation", "Corpus", "Tokenization",

@@ -143,3 +143,6 @@ public func programPath() -> String {
   let count = unsafe readlink("/proc/self/exe", &buffer, buffer.count)
   return String(decoding: buffer.prefix(max(count, 0)).map(UInt8.init(bitPattern:)), as: UTF8.self)
 }
+
+/// The identifier of this process.
+public var currentProcessIdentifier: Int32 { getpid() }

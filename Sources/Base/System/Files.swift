@@ -1,3 +1,4 @@
+internal import CSystem
 internal import Glibc
 
 /// Files and folders by path.
@@ -39,11 +40,16 @@ public enum Files {
     guard byteCount <= byteCountMax else {
       throw .tooLarge(path: path, byteCount: byteCount, limit: byteCountMax)
     }
-    let bytes = try file.read(at: 0, byteCount: byteCount)
-    guard bytes.count == byteCount else {
-      throw .endOfFile(path: path, missing: byteCount - bytes.count)
+    // A file of the kernel (/proc, /sys) says it holds nothing, or a page, and then gives its text.
+    var bytes = try file.read(at: 0, byteCount: byteCount)
+    while true {
+      let more = try file.read(at: bytes.count, byteCount: 4096)
+      if more.isEmpty { return bytes }
+      bytes += more
+      guard bytes.count <= byteCountMax else {
+        throw .tooLarge(path: path, byteCount: bytes.count, limit: byteCountMax)
+      }
     }
-    return bytes
   }
 
   /// Replaces the file's contents as a whole: a reader, or a machine that loses power, sees the
@@ -72,6 +78,13 @@ public enum Files {
   /// Moves `path` to `target` in one step, replacing a file (or an empty folder) of that name.
   public static func rename(_ path: String, to target: String) throws(SystemError) {
     _ = try check("rename", "\(path) -> \(target)") { unsafe Int(Glibc.rename(path, target)) }
+  }
+
+  /// Swaps two existing paths of one file system in one step.
+  public static func exchange(_ path: String, _ other: String) throws(SystemError) {
+    _ = try check("renameat2", "\(path) <-> \(other)") {
+      unsafe Int(cs_exchange(path, other))
+    }
   }
 
   /// Creates a folder, and its parents where they are missing. An existing folder is fine.

@@ -83,6 +83,23 @@ public struct SharedRows<Element: BitwiseCopyable>: @unchecked Sendable {
     for index in 0..<count { unsafe base[index] = source[index] }
   }
 
+  /// Adds the elements' bytes, in the order of memory, to `bytes`.
+  public func appendBytes(to bytes: inout [UInt8]) {
+    unsafe bytes.append(
+      contentsOf: UnsafeRawBufferPointer(
+        start: base, count: count * MemoryLayout<Element>.stride))
+  }
+
+  /// Sets every element from bytes in the order of memory.
+  public func copyBytes(from source: ArraySlice<UInt8>) {
+    let byteCount = count * MemoryLayout<Element>.stride
+    precondition(source.count == byteCount, "\(source.count) bytes do not fill \(byteCount)")
+    unsafe source.withUnsafeBytes { bytes in
+      guard let start = bytes.baseAddress else { return }
+      unsafe UnsafeMutableRawPointer(base).copyMemory(from: start, byteCount: byteCount)
+    }
+  }
+
   /// The elements as an array. Copies; for tests and small tables.
   public var array: [Element] { withSpan { span in span.indices.map { span[$0] } } }
 }

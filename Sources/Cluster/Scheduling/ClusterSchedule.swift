@@ -86,7 +86,9 @@ public struct ClusterSchedule: Sendable {
     workerCountNeeded = max(outline.workerCountMin, expectedWorkerCount)
   }
 
-  public var isRunning: Bool { stage == .running }
+  public var isGathering: Bool { stage == .gathering }
+  /// Whether the next checkpoint is the run's last.
+  public var isEnding: Bool { isStopping || committedPosition == outline.operationCount }
   public var memberWorkers: [Int] { members }
 
   public mutating func apply(_ event: ClusterEvent) -> [Command] {

@@ -81,13 +81,22 @@ CK_INLINE ck_f32x16 ck_load_bf16(const uint16_t *p) {
     return (ck_f32x16)(__builtin_convertvector(bits, ck_u32x16) << 16);
 }
 
-// f32 to bf16 bits: to nearest, ties to even; a NaN stays quiet.
-CK_INLINE ck_u16x16 ck_round_bf16(ck_f32x16 v) {
+// f32 rounded to bf16 in the high half of a word: to nearest, ties to even; a NaN stays quiet.
+// The low half is not cleared.
+CK_INLINE ck_u32x16 ck_round_bf16_word(ck_f32x16 v) {
     ck_u32x16 bits = (ck_u32x16)v;
-    ck_u32x16 rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
-    ck_u32x16 quiet = (bits >> 16) | 0x40;
+    ck_u32x16 rounded = bits + 0x7FFF + ((bits >> 16) & 1);
     ck_u32x16 is_nan = (ck_u32x16)(v != v);
-    return __builtin_convertvector((is_nan & quiet) | (~is_nan & rounded), ck_u16x16);
+    return (is_nan & (bits | 0x400000)) | (~is_nan & rounded);
+}
+
+CK_INLINE ck_u32x16 ck_round_bf16_low(ck_f32x16 v) { return ck_round_bf16_word(v) >> 16; }
+CK_INLINE ck_u32x16 ck_round_bf16_high(ck_f32x16 v) {
+    return ck_round_bf16_word(v) & 0xFFFF0000u;
+}
+
+CK_INLINE ck_u16x16 ck_round_bf16(ck_f32x16 v) {
+    return __builtin_convertvector(ck_round_bf16_low(v), ck_u16x16);
 }
 
 CK_INLINE void ck_store_bf16(uint16_t *p, ck_f32x16 v) {
@@ -100,6 +109,27 @@ typedef float ck_f32x4 __attribute__((vector_size(16)));
 typedef float ck_f32x2 __attribute__((vector_size(8)));
 typedef int32_t ck_i32x8 __attribute__((vector_size(32)));
 typedef int32_t ck_i32x4 __attribute__((vector_size(16)));
+
+// The first count bf16 values from memory, the other lanes zero.
+CK_INLINE ck_f32x16 ck_load_bf16_first(const uint16_t *p, size_t count) {
+#ifdef CK_AVX512
+    ck_u16x16 bits =
+        (ck_u16x16)_mm256_maskz_loadu_epi16((__mmask16)((1u << count) - 1), p);
+#else
+    ck_u16x16 bits = {0};
+    memcpy(&bits, p, count * sizeof(uint16_t));
+#endif
+    return (ck_f32x16)(__builtin_convertvector(bits, ck_u32x16) << 16);
+}
+
+CK_INLINE void ck_store_bf16_first(uint16_t *p, ck_f32x16 v, size_t count) {
+    ck_u16x16 bits = ck_round_bf16(v);
+#ifdef CK_AVX512
+    _mm256_mask_storeu_epi16(p, (__mmask16)((1u << count) - 1), (__m256i)bits);
+#else
+    memcpy(p, &bits, count * sizeof(uint16_t));
+#endif
+}
 
 // The one order in which sixteen lanes become one number: lane i with lane i + 8, then i + 4,
 // i + 2, i + 1.
@@ -128,16 +158,16 @@ CK_INLINE float ck_max_lanes(ck_f32x16 v) {
 
 // e^x. Range reduction x = n ln 2 + r, |r| <= ln 2 / 2, then 1 + r + r^2 q(r) with the q of degree
 // 4 whose relative error is least (3.1e-9, coefficients rounded one by one). Over all floats in
-// [-87.3, 88.7] the result is within 0.9 ulp; beyond, it stays at its value at 88.7. exp(0) is exactly 1 (the online
-// softmax relies on it); below -87.3, -infinity included, the result is exactly 0; NaN stays.
+// [-87.3, 88.7] the result is within 0.9 ulp; above, it stays at its value at 88.7. exp(0) is
+// exactly 1 (the online softmax relies on it); below -87.3, -infinity included, the result is
+// exactly 0; NaN stays.
 CK_INLINE ck_f32x16 ck_exp(ck_f32x16 x) {
     const ck_f32x16 log2_e = ck_splat(0x1.715476p+0f);
     const ck_f32x16 ln2_high = ck_splat(0x1.62e400p-1f), ln2_low = ck_splat(0x1.7f7d1cp-20f);
     const ck_f32x16 shift = ck_splat(0x1.8p23f);  // adding it rounds to an integer
-    ck_i32x16 is_low = x < ck_splat(-87.3f);
     ck_f32x16 y = ck_select(x > ck_splat(88.7f), ck_splat(88.7f), x);
-    y = ck_select(is_low, ck_splat(0.0f), y);
-    ck_f32x16 n = ck_fma(y, log2_e, shift) - shift;
+    ck_f32x16 shifted = ck_fma(y, log2_e, shift);
+    ck_f32x16 n = shifted - shift;
     ck_f32x16 r = ck_fma(-n, ln2_high, y);
     r = ck_fma(-n, ln2_low, r);
     ck_f32x16 p = ck_splat(0x1.6a4ce4p-10f);
@@ -147,15 +177,11 @@ CK_INLINE ck_f32x16 ck_exp(ck_f32x16 x) {
     p = ck_fma(p, r, ck_splat(0x1.fffffcp-2f));
     p = ck_fma(p, r, ck_splat(1.0f));
     p = ck_fma(p, r, ck_splat(1.0f));
-    ck_i32x16 is_nan = x != x;
-    ck_i32x16 exponent = __builtin_convertvector(ck_select(is_nan, ck_splat(0.0f), n), ck_i32x16);
-    // 2^n in two factors, because n reaches 128 where one exponent field would overflow.
-    ck_i32x16 half = exponent >> 1;
-    ck_f32x16 scale_a = (ck_f32x16)((half + 127) << 23);
-    ck_f32x16 scale_b = (ck_f32x16)((exponent - half + 127) << 23);
-    ck_f32x16 result = p * scale_a * scale_b;
-    result = ck_select(is_low, ck_splat(0.0f), result);
-    return ck_select(is_nan, x, result);
+    // The low bits of shifted are n: moved into the exponent field they multiply p by 2^n. In the
+    // range the sum of the exponents stays within 1...254, at n = 128 too, where p < 1.
+    ck_f32x16 result = (ck_f32x16)((ck_u32x16)p + ((ck_u32x16)shifted << 23));
+    result = ck_select(x < ck_splat(-87.3f), ck_splat(0.0f), result);
+    return ck_select(x != x, x, result);
 }
 
 #endif

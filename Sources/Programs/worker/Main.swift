@@ -1,1 +1,74 @@
-@main struct Main { static func main() {} }
+import Settings
+import System
+import Transport
+import WorkerRuntime
+
+@main struct Main {
+  static func main() {
+    ProgramEdge.run(command, arguments: CommandLine.arguments) { invocation in
+      runWorker(try options(invocation))
+    }
+  }
+
+  static let command = Command(
+    "worker",
+    overview: "Computes slices of a run's steps and sums gradients with the other workers.",
+    discussion: """
+      A worker needs the coordinator's address and nothing else: plan, tokens and state come from
+      the coordinator and from other workers. It tries an unreachable coordinator for 60 s, then
+      exits 69.
+      """,
+    options: [
+      .option("coordinator", "host:port", help: "Where the coordinator listens."),
+      .option(
+        "threads", "count", .integer(1...4096),
+        help: "Compute threads. (default: the processors this process may use)"),
+      .option("name", "name", help: "How reports call this worker. (default: w<number>)"),
+      .option(
+        "kernels", "variant",
+        help: "scalar, avx2, avx512, avx512bf16 or neon. (default: the best there is)"),
+      .option(
+        "advertise", "host:port",
+        help: "Where other workers reach this one. (default: the address it reaches the "
+          + "coordinator from)"),
+      .option(
+        "connect-timeout", "seconds", .number(0...86_400), default: "60",
+        help: "How long an unreachable coordinator is tried."),
+      .flag("pin", help: "Keep each thread on one processor."),
+      .flag(
+        "plaintext",
+        help: "Talk to other machines without encryption, on a network you trust."),
+      .option(
+        "congestion", "name", default: "cubic", help: "TCP congestion control of every socket."),
+    ])
+
+  static func options(_ invocation: Invocation) throws -> WorkerOptions {
+    guard let text = invocation.text("coordinator") else {
+      throw command.refusal("--coordinator HOST:PORT is missing")
+    }
+    let coordinator: Address
+    let advertised: Address?
+    do {
+      coordinator = try Address(parsing: text)
+      advertised = try invocation.text("advertise").map { text throws(TransportError) in
+        try Address(parsing: text)
+      }
+    } catch {
+      throw command.refusal("\(error)")
+    }
+    guard coordinator.isLoopback || invocation.has("plaintext") else {
+      throw PlainError(
+        "\(coordinator) is another machine, and encryption has not landed yet. On a network you "
+          + "trust, add --plaintext here and on the coordinator.", .notAuthorized)
+    }
+    return WorkerOptions(
+      coordinator: coordinator,
+      threadCount: invocation.integer("threads") ?? max(1, allowedProcessors().count),
+      name: invocation.text("name") ?? "",
+      variant: invocation.text("kernels"),
+      advertised: advertised,
+      congestion: invocation.text("congestion") ?? "cubic",
+      connectSeconds: invocation.number("connect-timeout") ?? 60,
+      isPinned: invocation.has("pin"))
+  }
+}

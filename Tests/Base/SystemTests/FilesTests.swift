@@ -3,6 +3,7 @@ import System
 import Testing
 
 /// Runs `body` in a new folder that is removed afterwards.
+@discardableResult
 func withTemporaryDirectory<R>(_ body: (String) throws -> R) throws -> R {
   let folder = try Files.createTemporaryDirectory(prefix: "cox-test")
   defer { try? Files.removeTree(folder) }

@@ -29,6 +29,9 @@ int cs_allowed_processors(int *out, int capacity);
 // Subnormal results and operands become zero on the calling thread, as every kernel expects.
 void cs_flush_subnormals(void);
 
+// Swaps two paths in one step. Returns 0, or -1 with errno set.
+int cs_exchange(const char *path, const char *other);
+
 // A SHA-256 in progress.
 typedef struct {
     uint32_t state[8];

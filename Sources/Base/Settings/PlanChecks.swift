@@ -1,0 +1,176 @@
+internal import Tensors
+
+/// Checks across keys: each names the keys it is about, the place of the first one that was given,
+/// and how to mend it.
+extension Resolver {
+  /// Notes an issue unless `holds`, or unless one of `keys` was already refused.
+  private mutating func require(
+    _ holds: Bool, _ keys: String..., summary: @autoclosure () -> String, mend: String
+  ) {
+    guard !holds, keys.allSatisfy({ !entries.spoiled.contains($0) }) else { return }
+    let given = keys.first(where: entries.isGiven)
+    let place = given.map { entries.place(of: $0) } ?? .plan
+    issues.append(PlanIssue(place: place, summary: summary(), mend: mend))
+  }
+
+  mutating func check(_ plan: ResolvedPlan) {
+    require(
+      !(entries.isGiven("depth") && entries.isGiven("shape")), "depth", "shape",
+      summary: "depth and shape are both given", mend: "keep one of them")
+    checkModel(plan.model)
+    checkBatch(plan.batch, plan.model)
+    checkTokenizer(plan)
+    checkPhases(plan)
+  }
+
+  private mutating func checkModel(_ model: ModelShape) {
+    let heads = model.headCount
+    require(
+      entries.isGiven("model.head_width") || model.modelWidth % heads == 0,
+      "model.heads", "model.width", "shape", "depth",
+      summary: "\(heads) heads do not divide width \(model.modelWidth)",
+      mend: "choose a divisor, or give model.head_width")
+    require(
+      model.headWidth % 2 == 0 && model.headWidth > 0,
+      "model.head_width", "model.heads", "model.width",
+      summary: "head width \(model.headWidth) is odd",
+      mend: "rotary positions turn pairs: make model.head_width even")
+    require(
+      heads % model.keyValueHeadCount == 0, "model.key_value_heads", "model.heads",
+      summary: "\(model.keyValueHeadCount) key-value heads do not divide \(heads) heads",
+      mend: "choose a divisor of model.heads")
+  }
+
+  private mutating func checkBatch(_ batch: ResolvedPlan.Batch, _ model: ModelShape) {
+    let (sequences, slices) = (batch.sequences, batch.slices)
+    let isPower = slices & (slices - 1) == 0
+    require(
+      isPower, "batch.slices", summary: "\(slices) slices are no power of two",
+      mend: "slices are summed in a binary tree: 1, 2, 4, 8, ...")
+    require(
+      !isPower || sequences % slices == 0, "batch.slices", "batch.sequences",
+      summary: "\(slices) slices do not divide \(sequences) sequences",
+      mend: "leave batch.slices out for \([8, 4, 2].first { sequences % $0 == 0 } ?? 1)")
+    require(
+      sequences % slices != 0 || sequences / slices % batch.microbatch == 0,
+      "batch.microbatch", "batch.sequences", "batch.slices",
+      summary: "a micro-batch of \(batch.microbatch) does not divide the "
+        + "\(sequences / max(1, slices)) sequences of a slice",
+      mend: "leave batch.microbatch out, or choose a divisor")
+  }
+
+  private mutating func checkTokenizer(_ plan: ResolvedPlan) {
+    let tokenizer = plan.tokenizer
+    let least = ResolvedPlan.TokenizerChoice.byteVocabularySize
+    switch tokenizer.kind {
+    case .bpe:
+      require(
+        tokenizer.vocabularySize >= least, "tokenizer.vocabulary",
+        summary: "a vocabulary of \(tokenizer.vocabularySize) cannot hold every byte",
+        mend: "256 bytes and 7 special tokens need at least \(least)")
+    case .bytes:
+      require(
+        tokenizer.vocabularySize == least, "tokenizer.vocabulary",
+        summary: "bytes have \(least) ids, not \(tokenizer.vocabularySize)",
+        mend: "leave tokenizer.vocabulary out")
+    case .characters:
+      break
+    }
+    require(
+      plan.model.vocabularySize >= tokenizer.vocabularySize, "model.vocabulary",
+      "tokenizer.vocabulary",
+      summary: "\(plan.model.vocabularySize) embedding rows are too few for "
+        + "\(tokenizer.vocabularySize) ids",
+      mend: "leave model.vocabulary out")
+  }
+
+  private mutating func checkPhases(_ plan: ResolvedPlan) {
+    require(
+      !plan.phases.isEmpty, "phases", summary: "the plan has no phase",
+      mend: "leave phases out for tokenizer and pretrain")
+    var names: Set<String> = []
+    for (index, phase) in plan.phases.enumerated() {
+      let section = "phases[\(index)]"
+      require(
+        names.insert(phase.name).inserted, "\(section).name", section,
+        summary: "a second phase is named '\(phase.name)'",
+        mend: "names tell checkpoints apart: give it another \"name\"")
+      checkKind(phase, index)
+      checkUnused(phase, section)
+      checkSteps(phase, section)
+      checkData(phase, section)
+      let limit = phase.validation.tokenLimit ?? Int.max
+      require(
+        limit >= plan.model.sequenceLength, "\(section).validation.tokens", "model.context",
+        summary: "\(limit) validation tokens are less than one window",
+        mend: "give at least \(plan.model.sequenceLength), the context, or \"full\"")
+    }
+  }
+
+  private mutating func checkKind(_ phase: ResolvedPlan.Phase, _ index: Int) {
+    let key = "phases[\(index)].kind"
+    guard entries.isGiven(key) else { return }
+    require(
+      phase.kind.isSupported, key, summary: "phase kind '\(phase.kind.rawValue)' is not in this "
+        + "version", mend: "this version runs tokenizer, pretrain and evaluate")
+    require(
+      (phase.kind == .tokenizer) == (index == 0), key,
+      summary: index == 0
+        ? "the first phase is '\(phase.kind.rawValue)'" : "phase \(index) is a second tokenizer",
+      mend: index == 0
+        ? "put { \"kind\": \"tokenizer\" } before it" : "a plan has one tokenizer, its first phase")
+  }
+
+  /// A setting that nothing would read is refused rather than ignored.
+  private mutating func checkUnused(_ phase: ResolvedPlan.Phase, _ section: String) {
+    guard !phase.kind.takesSteps else { return }
+    var idle = ["schedule.kind", "schedule.peak", "schedule.final"].map { "\(section).\($0)" }
+    idle += ["schedule.warmup", "schedule.decay", "validation.every"].map { "\(section).\($0)" }
+    if phase.kind == .tokenizer {
+      idle += ["validation.tokens", "validation.full_at_end"].map { "\(section).\($0)" }
+    }
+    for key in idle where entries.isGiven(key) {
+      require(
+        false, key, summary: "\(phase.kind.rawValue) does not use \(key)", mend: "remove it")
+    }
+  }
+
+  private mutating func checkSteps(_ phase: ResolvedPlan.Phase, _ section: String) {
+    let (steps, schedule) = (phase.steps, phase.schedule)
+    require(
+      phase.kind.takesSteps || steps == 0, "\(section).steps", "\(section).kind",
+      summary: "\(phase.kind.rawValue) takes no steps", mend: "remove steps")
+    require(
+      !phase.kind.takesSteps || steps > 0, "\(section).steps",
+      summary: "\(phase.kind.rawValue) has no steps", mend: "give at least 1")
+    require(
+      schedule.warmupSteps <= steps, "\(section).schedule.warmup", "\(section).steps",
+      summary: "warm-up of \(schedule.warmupSteps) is longer than \(steps) steps",
+      mend: "give at most \(steps)")
+    require(
+      schedule.kind == .wsd || schedule.decaySteps == 0, "\(section).schedule.decay",
+      summary: "decay steps are for the wsd schedule only",
+      mend: "remove them, or set \"kind\": \"wsd\"")
+    require(
+      schedule.warmupSteps > steps || schedule.warmupSteps + schedule.decaySteps <= steps,
+      "\(section).schedule.decay", "\(section).schedule.warmup", "\(section).steps",
+      summary: "warm-up and decay of \(schedule.warmupSteps) + \(schedule.decaySteps) are longer "
+        + "than \(steps) steps", mend: "shorten one of them")
+    require(
+      schedule.final <= schedule.peak, "\(section).schedule.final", "\(section).schedule.peak",
+      summary: "final rate \(numberText(schedule.final)) is above the peak "
+        + numberText(schedule.peak), mend: "the rate falls from peak to final")
+  }
+
+  private mutating func checkData(_ phase: ResolvedPlan.Phase, _ section: String) {
+    guard case .path(let path) = phase.data.source, !entries.isDataOverridden else { return }
+    for key in ["seed", "documents"] {
+      for place in ["\(section).data.\(key)", "data.\(key)"] where entries.isGiven(place) {
+        let issue = PlanIssue(
+          place: entries.place(of: place),
+          summary: "\(place) is for the generated world, not for '\(path)'", mend: "remove it")
+        if !issues.contains(issue) { issues.append(issue) }
+      }
+    }
+  }
+}

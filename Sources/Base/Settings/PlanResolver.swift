@@ -1,0 +1,375 @@
+internal import Tensors
+
+/// One value of a resolved plan and where it came from.
+public struct Derivation: Equatable, Sendable {
+  /// `model.width`, `phases[1].schedule.peak`.
+  public let key: String
+  /// As JSON.
+  public let value: String
+  public let origin: PlanOrigin
+
+  /// Whether nobody gave the value: it follows from a rule.
+  public var isDerived: Bool {
+    if case .rule = origin { true } else { false }
+  }
+}
+
+/// A plan with nothing left to derive, and the origin of every value.
+public struct PlanResolution: Equatable, Sendable {
+  public let plan: ResolvedPlan
+  /// In the order of the resolved plan's keys.
+  public let derivations: [Derivation]
+  /// The plan file, as the user named it.
+  public let path: String
+
+  /// `plan.resolved.json`: the plan, and under `origins` where each value came from.
+  public var resolvedJSON: String {
+    let origins = derivations.map { ($0.key, JSONNode.text($0.origin.text(path: path))) }
+    guard case .object(var members) = plan.jsonNode.value else { return plan.planJSON() }
+    members.append(JSONNode.Member(key: "origins", node: .object(origins)))
+    return JSONNode(.object(members)).jsonText()
+  }
+}
+
+/// Turns a plan file into a ``ResolvedPlan``.
+public enum PlanResolver {
+  /// Reads, overrides, derives and checks.
+  ///
+  /// - Parameters:
+  ///   - text: The file's content.
+  ///   - path: The file as the user named it, for messages; its name is the default of `name`.
+  ///   - sets: `--set` options in the order given; the last for a key wins.
+  ///   - dataOverride: `--data`, the source of every phase.
+  /// - Throws: ``PlanError`` with everything that is wrong, in the order of the file.
+  public static func resolve(
+    text: String, path: String, sets: [(key: String, value: String)] = [],
+    dataOverride: String? = nil
+  ) throws(PlanError) -> PlanResolution {
+    var entries = try PlanEntries(text: text, path: path)
+    for (key, value) in sets { entries.set(key, value) }
+    if let dataOverride { entries.setDataSource(dataOverride) }
+    var resolver = Resolver(entries)
+    let plan = resolver.resolve()
+    let issues = entries.issues + resolver.issues
+    guard issues.isEmpty else { throw PlanError(path: path, issues: inOrder(issues)) }
+    return PlanResolution(plan: plan, derivations: resolver.derivations, path: path)
+  }
+
+  private static func inOrder(_ issues: [PlanIssue]) -> [PlanIssue] {
+    func rank(_ index: Int) -> (Int, Int, Int) {
+      switch issues[index].place {
+      case .file(let span, _): (span.line, span.column, index)
+      case .option: (Int.max - 1, 0, index)
+      case .plan: (Int.max, 0, index)
+      }
+    }
+    return issues.indices.sorted { rank($0) < rank($1) }.map { issues[$0] }
+  }
+}
+
+/// The state of one resolution: what was given, what was derived, what is wrong.
+struct Resolver {
+  let entries: PlanEntries
+  private(set) var derivations: [Derivation] = []
+  var issues: [PlanIssue] = []
+
+  init(_ entries: PlanEntries) { self.entries = entries }
+
+  // MARK: Values
+
+  /// The value given for `key` (or for `outer`, the same key of the whole plan), or the rule's.
+  private mutating func value<T>(
+    _ key: String, outer: String? = nil, _ read: (JSONNode) -> T?, _ write: (T) -> JSONNode,
+    or derived: T, _ rule: String
+  ) -> T {
+    for name in [key, outer ?? key] {
+      if let entry = entries.entries[name], let found = read(entry.node) {
+        note(key, write(found), entry.origin)
+        return found
+      }
+    }
+    note(key, write(derived), .rule(rule))
+    return derived
+  }
+
+  private mutating func note(_ key: String, _ node: JSONNode, _ origin: PlanOrigin) {
+    let value = node.jsonText(isIndented: false)
+    derivations.append(Derivation(key: key, value: value, origin: origin))
+  }
+
+  private mutating func integer(
+    _ key: String, outer: String? = nil, or derived: Int, _ rule: String
+  ) -> Int {
+    value(key, outer: outer, \.int, { JSONNode.integer($0) }, or: derived, rule)
+  }
+
+  private mutating func number(_ key: String, or derived: Double, _ rule: String) -> Double {
+    value(key, \.double, JSONNode.decimal, or: derived, rule)
+  }
+
+  private mutating func boolean(_ key: String, or derived: Bool, _ rule: String) -> Bool {
+    value(key, \.bool, JSONNode.flag, or: derived, rule)
+  }
+
+  private mutating func text(
+    _ key: String, outer: String? = nil, or derived: String, _ rule: String
+  ) -> String {
+    value(key, outer: outer, \.string, JSONNode.text, or: derived, rule)
+  }
+
+  private mutating func seed(
+    _ key: String, outer: String? = nil, or derived: UInt64, _ rule: String
+  ) -> UInt64 {
+    value(key, outer: outer, \.unsigned, { JSONNode.integer($0) }, or: derived, rule)
+  }
+
+  private mutating func choice<Choice: RawRepresentable>(
+    _ key: String, outer: String? = nil, or derived: Choice, _ rule: String
+  ) -> Choice where Choice.RawValue == String {
+    value(
+      key, outer: outer, { $0.string.flatMap(Choice.init(rawValue:)) },
+      { JSONNode.text($0.rawValue) }, or: derived, rule)
+  }
+
+  // MARK: The plan, top to bottom
+
+  mutating func resolve() -> ResolvedPlan {
+    let name = text("name", or: Self.name(ofFile: entries.path), "the file's name")
+    let seed = seed("seed", or: 1, "default")
+    let precision: Precision = choice("precision", or: .bf16, "default")
+    let dropout = number("dropout", or: 0, "default")
+    let preset = entries.entries["shape"]?.node.string.flatMap(ModelPreset.init(rawValue:))
+    var model = resolveModel(preset)
+    let initialization = ResolvedPlan.Initialization(
+      standardDeviation: number("initialization.standard_deviation", or: 0.02, "default"),
+      scalesResidual: boolean("initialization.scales_residual", or: true, "default"))
+    let batch = resolveBatch(model, preset)
+    let optimizer = resolveOptimizer()
+    let tokenizer = resolveTokenizer(model, preset)
+    model.vocabularySize = integer(
+      "model.vocabulary", or: tokenizer.vocabularySize,
+      tokenizer.vocabularySize == 0 ? "as the text has" : "the tokenizer's")
+    let phases = (0..<entries.phaseCount).map { index in
+      resolvePhase(index, seed, model, batch)
+    }
+    let checkpoints = ResolvedPlan.Checkpoints(
+      every: integer("checkpoints.every", or: 100, "default"),
+      keep: integer("checkpoints.keep", or: 3, "default"))
+    let plan = ResolvedPlan(
+      name: name, seed: seed, precision: precision, dropout: dropout, model: model,
+      initialization: initialization, batch: batch, optimizer: optimizer, tokenizer: tokenizer,
+      phases: phases, checkpoints: checkpoints)
+    check(plan)
+    return plan
+  }
+
+  /// `launch/plans/smoke.json` -> `smoke`.
+  private static func name(ofFile path: String) -> String {
+    let file = path.split(separator: "/").last.map(String.init) ?? ""
+    let stem = file.lastIndex(of: ".").map { String(file[..<$0]) } ?? file
+    let plain = stem.unicodeScalars.map { scalar -> Character in
+      let isPlain = scalar.isASCII && (scalar.properties.isAlphabetic || ("0"..."9") ~= scalar)
+      return isPlain || scalar == "_" ? Character(scalar) : "-"
+    }
+    return plain.isEmpty ? "plan" : String(plain.prefix(64))
+  }
+
+  private mutating func resolveModel(_ preset: ModelPreset?) -> ModelShape {
+    let given = entries.entries
+    let shape = preset?.model
+    let from = preset.map { "shape \($0.rawValue)" } ?? ""
+    let depth = given["depth"]?.node.int ?? given["model.layers"]?.node.int ?? 4
+    let layers = integer(
+      "model.layers", or: shape?.layerCount ?? depth,
+      shape != nil ? from : given["depth"] == nil ? "default" : "depth")
+    let width = integer(
+      "model.width", or: shape?.modelWidth ?? 64 * depth, shape == nil ? "64 x depth" : from)
+    // A preset's heads hold for the preset's width only.
+    let isPresetWidth = width == shape?.modelWidth
+    let heads = integer(
+      "model.heads", or: isPresetWidth ? shape?.headCount ?? 1 : Self.heads(forWidth: width),
+      isPresetWidth ? from : "width / 64")
+    let keyValueHeads = integer("model.key_value_heads", or: heads, "heads")
+    let headWidth = integer("model.head_width", or: width / heads, "width / heads")
+    let feedForward = integer(
+      "model.feed_forward",
+      or: isPresetWidth ? shape?.feedForwardWidth ?? 1 : (width * 8 / 3 + 31) / 32 * 32,
+      isPresetWidth ? from : "8/3 of width, up to a multiple of 32")
+    let context = integer(
+      "model.context", or: shape?.sequenceLength ?? 256, shape == nil ? "default" : from)
+    return ModelShape(
+      layerCount: layers, modelWidth: width, headCount: heads, keyValueHeadCount: keyValueHeads,
+      headWidth: headWidth, feedForwardWidth: feedForward, vocabularySize: 0,
+      sequenceLength: context,
+      isHeadTied: boolean("model.tied_head", or: true, "default"),
+      ropeTheta: number("model.rope_theta", or: 10_000, "default"),
+      normEpsilon: number("model.norm_epsilon", or: 1e-5, "default"))
+  }
+
+  /// About one head per 64 of width, so that heads divide the width and have an even width.
+  private static func heads(forWidth width: Int) -> Int {
+    let most = max(1, width / 64)
+    return (1...most).last { width % $0 == 0 && width / $0 % 2 == 0 } ?? 1
+  }
+
+  private mutating func resolveBatch(
+    _ model: ModelShape, _ preset: ModelPreset?
+  ) -> ResolvedPlan.Batch {
+    let context = model.sequenceLength
+    let sequences = integer(
+      "batch.sequences", or: preset?.sequencesPerStep ?? max(8, 4096 / context),
+      preset.map { "shape \($0.rawValue)" } ?? "4096 / context, at least 8")
+    let slices = integer(
+      "batch.slices", or: [8, 4, 2].first { sequences % $0 == 0 } ?? 1,
+      "the largest power of two up to 8 that divides sequences")
+    let share = max(1, sequences / slices)
+    let microbatch = integer(
+      "batch.microbatch", or: Self.largestDivisor(of: share, atMost: max(1, 2048 / context)),
+      "the largest divisor of a slice's \(share) with at most 2048 tokens")
+    return ResolvedPlan.Batch(sequences: sequences, slices: slices, microbatch: microbatch)
+  }
+
+  private static func largestDivisor(of number: Int, atMost limit: Int) -> Int {
+    (1...min(number, limit)).last { number % $0 == 0 } ?? 1
+  }
+
+  private mutating func resolveOptimizer() -> ResolvedPlan.Optimizer {
+    ResolvedPlan.Optimizer(
+      beta1: number("optimizer.beta1", or: 0.9, "default"),
+      beta2: number("optimizer.beta2", or: 0.95, "default"),
+      epsilon: number("optimizer.epsilon", or: 1e-8, "default"),
+      weightDecay: number("optimizer.weight_decay", or: 0.1, "default"),
+      gradientClip: number("optimizer.gradient_clip", or: 1, "default"))
+  }
+
+  private mutating func resolveTokenizer(
+    _ model: ModelShape, _ preset: ModelPreset?
+  ) -> ResolvedPlan.TokenizerChoice {
+    let kind: ResolvedPlan.TokenizerChoice.Kind = choice("tokenizer.kind", or: .bpe, "default")
+    let derived: (Int, String) =
+      switch kind {
+      case .bytes: (ResolvedPlan.TokenizerChoice.byteVocabularySize, "256 bytes + 7 special tokens")
+      case .characters: (0, "as the text has")
+      case .bpe:
+        if let preset {
+          (preset.model.vocabularySize, "shape \(preset.rawValue)")
+        } else {
+          (model.layerCount <= 4 ? 2048 : 8192, "2048 up to 4 layers, else 8192")
+        }
+      }
+    return ResolvedPlan.TokenizerChoice(
+      kind: kind, vocabularySize: integer("tokenizer.vocabulary", or: derived.0, derived.1),
+      splitter: text("tokenizer.splitter", or: "cl100k", "default"))
+  }
+
+  // MARK: Phases
+
+  private mutating func resolvePhase(
+    _ index: Int, _ seed: UInt64, _ model: ModelShape, _ batch: ResolvedPlan.Batch
+  ) -> ResolvedPlan.Phase {
+    let section = "phases[\(index)]"
+    if !entries.isGiven("\(section).kind"), !entries.spoiled.contains("\(section).kind"),
+      !entries.spoiled.contains(section)
+    {
+      let summary = "\(section) has no kind"
+      issues.append(
+        PlanIssue(
+          place: entries.place(of: section), summary: summary,
+          mend: "add \"kind\": \"pretrain\" or another"))
+    }
+    let kind: ResolvedPlan.Phase.Kind = choice("\(section).kind", or: .pretrain, "required")
+    let name = text("\(section).name", or: kind.rawValue, "its kind")
+    guard kind.takesSteps else {
+      return ResolvedPlan.Phase(
+        kind: kind, name: name, steps: entries.entries["\(section).steps"]?.node.int ?? 0,
+        data: resolveData(section, seed), schedule: .unused,
+        validation: kind == .tokenizer
+          ? ResolvedPlan.Validation(every: 0) : resolveValidation(section, steps: nil))
+    }
+    let tokensPerStep = batch.sequences * model.sequenceLength
+    let tokenCount = 20 * ParameterLayout(model).parameterCount
+    let steps = integer(
+      "\(section).steps", or: (tokenCount + tokensPerStep - 1) / tokensPerStep,
+      "20 tokens per parameter")
+    return ResolvedPlan.Phase(
+      kind: kind, name: name, steps: steps, data: resolveData(section, seed),
+      schedule: resolveSchedule(section, steps, model),
+      validation: resolveValidation(section, steps: steps))
+  }
+
+  private mutating func resolveData(_ section: String, _ seed: UInt64) -> ResolvedPlan.DataChoice {
+    let place = "\(section).data"
+    let source = text("\(place).source", outer: "data.source", or: "world", "default")
+    let chosen: ResolvedPlan.DataChoice.Source
+    if source == "world" {
+      chosen = .world(
+        seed: self.seed("\(place).seed", outer: "data.seed", or: seed, "seed"),
+        documents: integer("\(place).documents", outer: "data.documents", or: 10_000, "default"))
+    } else {
+      chosen = .path(source)
+    }
+    return ResolvedPlan.DataChoice(
+      source: chosen,
+      split: value(
+        "\(place).split", outer: "data.split",
+        { $0.string.flatMap(ResolvedPlan.DataChoice.Split.init(text:)) },
+        { JSONNode.text($0.text) }, or: .tail(0.1), "default"),
+      order: choice("\(place).order", outer: "data.order", or: .shuffled, "default"),
+      attention: choice("\(place).attention", outer: "data.attention", or: .window, "default"))
+  }
+
+  private mutating func resolveSchedule(
+    _ section: String, _ steps: Int, _ model: ModelShape
+  ) -> ResolvedPlan.Schedule {
+    let place = "\(section).schedule"
+    let kind: ResolvedPlan.Schedule.Kind = choice("\(place).kind", or: .cosine, "default")
+    // Five decimals are as exact as the rule is.
+    let rate = (100 * (384 / Double(model.modelWidth)).squareRoot()).rounded() / 100_000
+    let peak = number("\(place).peak", or: rate, "0.001 x sqrt(384 / width)")
+    return ResolvedPlan.Schedule(
+      kind: kind, peak: peak,
+      final: number(
+        "\(place).final", or: kind == .constant ? peak : peak / 10,
+        kind == .constant ? "peak" : "peak / 10"),
+      warmupSteps: integer(
+        "\(place).warmup", or: min(500, steps / 20), "steps / 20, at most 500"),
+      decaySteps: integer(
+        "\(place).decay", or: kind == .wsd ? steps / 5 : 0,
+        kind == .wsd ? "steps / 5" : "wsd only"))
+  }
+
+  /// - Parameter steps: Nil for a phase without steps, which validates once.
+  private mutating func resolveValidation(
+    _ section: String, steps: Int?
+  ) -> ResolvedPlan.Validation {
+    let place = "\(section).validation"
+    let every = steps.map {
+      integer("\(place).every", or: ($0 + 9) / 10, "steps / 10, rounded up")
+    }
+    let limit: Int? = value(
+      "\(place).tokens", { $0.string == "full" ? .some(nil) : $0.int.map { .some($0) } },
+      { $0.map { JSONNode.integer($0) } ?? .text("full") }, or: .some(65_536), "default")
+    return ResolvedPlan.Validation(
+      every: every ?? 0, tokenLimit: limit,
+      isFullAtEnd: boolean("\(place).full_at_end", or: true, "default"))
+  }
+}
+
+extension ResolvedPlan.TokenizerChoice {
+  /// Ids of the `bytes` tokenizer, and the fewest of a `bpe` one: 256 bytes and 7 special tokens.
+  public static var byteVocabularySize: Int { 263 }
+  /// Whether ``vocabularySize`` is known; with `characters` it is 0 until the text is read.
+  public var isVocabularyKnown: Bool { vocabularySize > 0 }
+}
+
+extension ResolvedPlan.Schedule {
+  /// Of a phase without steps.
+  public static let unused = Self(kind: .constant, peak: 0, final: 0, warmupSteps: 0)
+}
+
+extension ResolvedPlan.Phase.Kind {
+  /// Whether this version can run it.
+  public var isSupported: Bool { self == .tokenizer || self == .pretrain || self == .evaluate }
+  /// Whether the phase updates weights, step by step.
+  public var takesSteps: Bool { self != .tokenizer && self != .evaluate }
+}

@@ -1,0 +1,144 @@
+internal import Tensors
+
+/// A resolved plan is itself a plan file in which nothing is left out: one schema, one reader.
+extension ResolvedPlan {
+  /// The plan with every key, in the schema's order.
+  public var jsonNode: JSONNode {
+    .object([
+      ("name", .text(name)),
+      ("seed", .integer(seed)),
+      ("precision", .text(precision.rawValue)),
+      ("dropout", .decimal(dropout)),
+      ("model", modelNode),
+      (
+        "initialization",
+        .object([
+          ("standard_deviation", .decimal(initialization.standardDeviation)),
+          ("scales_residual", .flag(initialization.scalesResidual)),
+        ])
+      ),
+      (
+        "batch",
+        .object([
+          ("sequences", .integer(batch.sequences)),
+          ("slices", .integer(batch.slices)),
+          ("microbatch", .integer(batch.microbatch)),
+        ])
+      ),
+      (
+        "optimizer",
+        .object([
+          ("beta1", .decimal(optimizer.beta1)),
+          ("beta2", .decimal(optimizer.beta2)),
+          ("epsilon", .decimal(optimizer.epsilon)),
+          ("weight_decay", .decimal(optimizer.weightDecay)),
+          ("gradient_clip", .decimal(optimizer.gradientClip)),
+        ])
+      ),
+      (
+        "tokenizer",
+        .object(
+          [("kind", .text(tokenizer.kind.rawValue))]
+            + Self.known("vocabulary", tokenizer.vocabularySize)
+            + [("splitter", .text(tokenizer.splitter))])
+      ),
+      ("phases", .list(phases.map(\.jsonNode))),
+      (
+        "checkpoints",
+        .object([("every", .integer(checkpoints.every)), ("keep", .integer(checkpoints.keep))])
+      ),
+    ])
+  }
+
+  /// A size that is 0 until the text is read is left out.
+  private static func known(_ key: String, _ size: Int) -> [(String, JSONNode)] {
+    size > 0 ? [(key, .integer(size))] : []
+  }
+
+  private var modelNode: JSONNode {
+    .object(
+      [
+        ("layers", .integer(model.layerCount)),
+        ("width", .integer(model.modelWidth)),
+        ("heads", .integer(model.headCount)),
+        ("key_value_heads", .integer(model.keyValueHeadCount)),
+        ("head_width", .integer(model.headWidth)),
+        ("feed_forward", .integer(model.feedForwardWidth)),
+      ] + Self.known("vocabulary", model.vocabularySize) + [
+        ("context", .integer(model.sequenceLength)),
+        ("tied_head", .flag(model.isHeadTied)),
+        ("rope_theta", .decimal(model.ropeTheta)),
+        ("norm_epsilon", .decimal(model.normEpsilon)),
+      ])
+  }
+
+  /// The plan as strict JSON with snake_case keys; ``init(planJSON:path:)`` reads it back equal.
+  public func planJSON(isIndented: Bool = true) -> String {
+    jsonNode.jsonText(isIndented: isIndented)
+  }
+
+  /// Reads what ``planJSON(isIndented:)`` or ``PlanResolution/resolvedJSON`` wrote.
+  public init(planJSON text: String, path: String = "plan.resolved.json") throws(PlanError) {
+    self = try PlanResolver.resolve(text: text, path: path).plan
+  }
+}
+
+/// Through any coder, so that a plan can travel inside a message: the same keys as in a file.
+extension ResolvedPlan {
+  public init(from decoder: any Decoder) throws {
+    try self.init(planJSON: JSONNode(from: decoder).jsonText(), path: "message")
+  }
+
+  public func encode(to encoder: any Encoder) throws {
+    try jsonNode.encode(to: encoder)
+  }
+}
+
+extension ResolvedPlan.Phase {
+  /// Keys that the phase's kind does not use are left out.
+  var jsonNode: JSONNode {
+    var members: [(String, JSONNode)] = [("kind", .text(kind.rawValue)), ("name", .text(name))]
+    if kind.takesSteps { members.append(("steps", .integer(steps))) }
+    members.append(("data", data.jsonNode))
+    if kind.takesSteps { members.append(("schedule", schedule.jsonNode)) }
+    if kind != .tokenizer {
+      let every: [(String, JSONNode)] =
+        kind.takesSteps ? [("every", .integer(validation.every))] : []
+      let limit = validation.tokenLimit.map { JSONNode.integer($0) } ?? .text("full")
+      let rest = [("tokens", limit), ("full_at_end", .flag(validation.isFullAtEnd))]
+      members.append(("validation", .object(every + rest)))
+    }
+    return .object(members)
+  }
+}
+
+extension ResolvedPlan.Schedule {
+  var jsonNode: JSONNode {
+    .object([
+      ("kind", .text(kind.rawValue)),
+      ("peak", .decimal(peak)),
+      ("final", .decimal(final)),
+      ("warmup", .integer(warmupSteps)),
+      ("decay", .integer(decaySteps)),
+    ])
+  }
+}
+
+extension ResolvedPlan.DataChoice {
+  var jsonNode: JSONNode {
+    var members: [(String, JSONNode)] = []
+    switch source {
+    case .world(let seed, let documents):
+      members += [
+        ("source", .text("world")), ("seed", .integer(seed)), ("documents", .integer(documents)),
+      ]
+    case .path(let path):
+      members.append(("source", .text(path)))
+    }
+    return .object(
+      members + [
+        ("split", .text(split.text)), ("order", .text(order.rawValue)),
+        ("attention", .text(attention.rawValue)),
+      ])
+  }
+}

@@ -1,0 +1,13 @@
+#pragma STDC FP_CONTRACT OFF
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#define CK_HAS_BF16 1
+#include "ck_attention_variants.h"
+
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma,avx512bf16"))), apply_to = function)
+#include "ck_attention.inc"
+#pragma clang attribute pop
+
+const ck_attention_kernels ck_attention_avx512bf16 = {"avx512bf16", forward, backward, decode};
+#endif

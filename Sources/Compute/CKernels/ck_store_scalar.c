@@ -1,0 +1,6 @@
+#pragma STDC FP_CONTRACT OFF
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#define CK_NAME(family) ck_##family##_scalar
+#include "ck_store.inc"

@@ -1,0 +1,10 @@
+#pragma STDC FP_CONTRACT OFF
+#if defined(__aarch64__)
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#define CK_VARIANT "neon"
+#define CK_PASS_VECTORS 1
+#define CK_NAME(family) ck_##family##_neon
+#include "ck_tile.inc"
+#endif

@@ -1,0 +1,36 @@
+// Cross-entropy over the rows of a chunk of logits: losses, and the logits' gradient.
+#ifndef CK_HEAD_H
+#define CK_HEAD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ck_job.h"
+
+// A row's exponentials are summed in blocks of this many columns (sixteen f32 lanes in a block, a
+// tree of f64 over blocks); see docs/numerics.md.
+enum { CK_HEAD_BLOCK = 1024 };
+
+typedef struct {
+    float *_Nonnull logits;  // [row_count, row_stride]; overwritten by exp(logit - maximum)
+    size_t row_count, column_count;  // tokens, V
+    size_t row_stride;               // elements, of logits and d_logits; V rounded up to 64
+    const uint32_t *_Nonnull targets;  // [row_count], each below V where is_target
+    const bool *_Nonnull is_target;    // [row_count]; other rows have loss 0 and gradient 0
+    double *_Nonnull losses;           // [row_count], nats; overwritten
+    void *_Nullable d_logits;  // (softmax - one-hot) * loss_scale in the operand type, columns past
+                               // V zero; NULL: losses only
+    float loss_scale;
+    int32_t is_f32;
+} ck_head_args;
+
+typedef struct {
+    ck_job _Nonnull cross_entropy;  // over ck_head_args; members take rows
+} ck_head_kernels;
+
+// The kernels of a variant, or NULL if this architecture has none of that name. All give the same
+// bits.
+const ck_head_kernels *_Nullable ck_head_named(const char *_Nonnull variant);
+
+#endif

@@ -1,0 +1,60 @@
+// Products: the tile that all of them are made of, and the driver that walks a matrix with it.
+//
+// A "unit" is the 4 bytes of an operand that one step over k consumes: a pair (k, k + 1) of bf16,
+// or one f32. A panel is 64 columns of B, unit after unit: [unit][64] (see ck_pack.h).
+//
+// One element, one order: c is summed over k ascending in one f32 accumulator (avx512bf16: by
+// vdpbf16ps over pairs; all other variants: one FMA per k), whatever rows are computed beside it.
+#ifndef CK_MATMUL_H
+#define CK_MATMUL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ck_epilogue.h"
+
+// What a tile does with what c held before.
+enum {
+    CK_OVERWRITE = 0,
+    CK_ACCUMULATE = 1,  // c += product, the product summed from 0 first
+    CK_CONTINUE = 2,    // the sum goes on from c: k in several calls gives the bits of one call
+};
+
+// Computes row_count (1...6) rows x 64 columns of c from unit_count units. Unit p of row i of A lies
+// at a + i * a_row_stride + p * a_unit_stride (bytes, any alignment): row-major activations have
+// a unit stride of 4 and their row stride; a row inside a packed panel has a unit stride of 256
+// and a row stride of 4. b is a panel. c has 64 columns written in each row; it need not be aligned.
+typedef void (*ck_tile)(size_t unit_count, const void *_Nonnull a, size_t a_row_stride,
+                        size_t a_unit_stride, const void *_Nonnull b, float *_Nonnull c,
+                        size_t c_row_stride_elements, size_t row_count, int mode);
+
+typedef struct {
+    const char *_Nonnull name;
+    ck_tile _Nonnull bf16;
+    ck_tile _Nonnull f32;
+} ck_tile_kernels;
+
+// The tiles of a variant, or NULL if this architecture has none of that name.
+const ck_tile_kernels *_Nullable ck_tile_named(const char *_Nonnull variant);
+
+// Y [row_count, column_count] = A B, tile by tile through an epilogue.
+typedef struct {
+    ck_tile _Nonnull tile;
+    ck_epilogue _Nonnull epilogue;
+    ck_epilogue_args epilogue_args;
+    const void *_Nonnull a;      // row-major rows, or packed panels whose columns are the rows of A
+    const void *_Nonnull b;      // panels of k_count
+    size_t row_count, column_count, k_count;  // M, N, K in elements
+    size_t a_row_stride;         // bytes; row-major only
+    int32_t a_is_packed;
+    int32_t is_f32;
+    // Where sums wait between blocks of k, [panels of 64 columns][M rounded up to 6][64]; NULL sums
+    // each tile over all of k at once. For a K whose panel leaves the second-level cache; row-major
+    // A with an even K (or f32). Same bits.
+    float *_Nullable sums;
+} ck_matmul_args;
+
+// A ck_job over ck_matmul_args: the member's tiles. Members split the grid of tiles, never k.
+void ck_matmul(const void *_Nonnull args, int32_t member, int32_t member_count);
+
+#endif

@@ -1,0 +1,28 @@
+internal import CKernels
+internal import System
+public import Tensors
+
+extension Engine {
+  /// GFLOP/s of the calling thread's core: independent multiply-adds on registers only, with the
+  /// instruction that products of this variant and precision use.
+  ///
+  /// bf16 without a bf16 instruction multiplies in f32, so its peak is that of f32.
+  /// - Parameter seconds: How long to measure; the best fifth counts, because a host's other load
+  ///   only ever slows a probe.
+  public static func peakGigaflops(
+    variant: KernelVariant, precision: Precision, seconds: Double = 0.05
+  ) -> Double {
+    let isFloat: Int32 = precision == .f32 ? 1 : 0
+    var roundCount = 1000
+    var best = 0.0
+    let end = Clock.monotonicSeconds + seconds
+    while Clock.monotonicSeconds < end {
+      let start = Clock.monotonicSeconds
+      let operationCount = unsafe ck_probe(variant.name, isFloat, roundCount)
+      let elapsed = Clock.monotonicSeconds - start
+      if elapsed < seconds / 5 { roundCount *= 2 }
+      if elapsed > seconds / 20 { best = max(best, operationCount / elapsed * 1e-9) }
+    }
+    return best
+  }
+}

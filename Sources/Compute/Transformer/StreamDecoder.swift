@@ -1,0 +1,115 @@
+public import Operators
+public import Tensors
+
+/// One text being continued: the keys and values of its tokens in every layer.
+public final class DecoderStream {
+  let caches: [KeyValueCache]
+  /// Tokens seen so far.
+  public var tokenCount: Int { caches.first?.tokenCount ?? 0 }
+
+  init(shape: ModelShape, precision: Precision) {
+    caches = (0..<shape.layerCount).map { _ in
+      KeyValueCache(shape: AttentionShape(shape), precision: precision)
+    }
+  }
+}
+
+/// The forward pass of new tokens of several streams at once.
+///
+/// A token's logits have the bits that the training forward (without dropout) gives them for the
+/// same prefix, alone or in a batch, whatever portions the prefix came in.
+public final class StreamDecoder {
+  public let weights: ModelWeights
+  public let engine: Engine
+  /// Most tokens of one call, all streams together.
+  public let rowCapacity: Int
+  private let shape: ModelShape
+  private let attentionShape: AttentionShape
+  private let activations: Activations
+  private let positions: SharedRows<Int32>
+  private let lastRows: OperandStorage
+  private let logits: SharedRows<Float>
+
+  public init(weights: ModelWeights, engine: Engine, rowCapacity: Int) {
+    let shape = weights.layout.shape
+    self.weights = weights
+    self.engine = engine
+    self.rowCapacity = rowCapacity
+    self.shape = shape
+    attentionShape = AttentionShape(shape)
+    activations = Activations(
+      shape: shape, tokenCapacity: rowCapacity, precision: engine.precision,
+      isForwardOnly: true)
+    positions = AlignedStorage(count: rowCapacity, filledWith: 0).rows
+    lastRows = OperandStorage(
+      rowCount: rowCapacity, columnCount: shape.modelWidth, precision: engine.precision)
+    logits = AlignedStorage(count: rowCapacity * shape.vocabularySize, filledWith: 0).rows
+  }
+
+  /// An empty stream of this model.
+  public func makeStream() -> DecoderStream {
+    DecoderStream(shape: shape, precision: engine.precision)
+  }
+
+  /// Appends tokens to streams.
+  ///
+  /// - Parameter portions: Different streams and at least one new token for each.
+  /// - Returns: `[portions, V]`, the logits after the last token of each portion; valid until the
+  ///   next call.
+  /// - Precondition: No stream grows beyond the model's sequence length, and there are at most
+  ///   ``rowCapacity`` tokens.
+  public func feed(_ portions: [(stream: DecoderStream, tokens: [UInt32])]) -> SharedRows<Float> {
+    let ids = portions.flatMap(\.tokens)
+    let counts = portions.map(\.tokens.count)
+    precondition(ids.count <= rowCapacity, "\(ids.count) tokens, room for \(rowCapacity)")
+    loadPositions(portions)
+    let stream = activations.stream(0, ids.count)
+    engine.embeddingForward(
+      ids: ids, table: weights.master[weights.embedding], output: stream, dropout: nil)
+    for layer in 0..<shape.layerCount {
+      let kept = activations.layer(0, ids.count)
+      weights.forward(
+        layer, kept, output: stream, positions: positions[0..<ids.count],
+        masks: (attention: nil, feedForward: nil), engine: engine
+      ) {
+        engine.attentionDecode(
+          qkv: kept.queryKeyValue, shape: attentionShape, newTokenCounts: counts,
+          caches: portions.map { $0.stream.caches[layer] }, output: kept.attention)
+      }
+    }
+    return lastLogits(stream, counts)
+  }
+
+  private func loadPositions(_ portions: [(stream: DecoderStream, tokens: [UInt32])]) {
+    var row = 0
+    for portion in portions {
+      let first = portion.stream.tokenCount
+      precondition(!portion.tokens.isEmpty, "a stream gets no token")
+      precondition(
+        first + portion.tokens.count <= shape.sequenceLength,
+        "\(first) + \(portion.tokens.count) tokens, the model sees \(shape.sequenceLength)")
+      for index in portion.tokens.indices {
+        positions[row] = Int32(first + index)
+        row += 1
+      }
+    }
+  }
+
+  /// Only the last row of each portion meets the head.
+  private func lastLogits(_ stream: SharedRows<Float>, _ counts: [Int]) -> SharedRows<Float> {
+    let width = shape.modelWidth
+    var end = 0
+    for (index, count) in counts.enumerated() {
+      end += count
+      let row = stream[(end - 1) * width..<end * width]
+      engine.rmsNormForward(
+        row, gain: weights.gain(weights.finalNorm), epsilon: weights.epsilon,
+        output: lastRows.rows.rows(index..<index + 1),
+        inverseRMS: activations.final.inverseRMS.rows[0..<1])
+    }
+    let result = logits[0..<counts.count * shape.vocabularySize]
+    engine.logits(
+      normed: lastRows.rows.rows(0..<counts.count), head: weights.head.packed, into: result)
+    return result
+  }
+}

@@ -1,0 +1,109 @@
+public import Operators
+internal import System
+public import Tensors
+
+/// A decoder's forward and backward pass over one micro-batch.
+///
+/// The graph, for layer `l` with residual stream `x` (f32, `[T, D]`):
+///
+///     a = x + dropout(attention(rotary(norm(x) Wqkv)) Wo)
+///     y = a + dropout((silu(norm(a) Wgate) * norm(a) Wup) Wdown)
+///
+/// then a final norm and the output head. Everything it needs is allocated by ``init``; a pass
+/// allocates nothing. Not reentrant: one caller, whose thread is member 0 of the engine's team.
+public final class Transformer {
+  public let weights: ModelWeights
+  public let engine: Engine
+  /// Most rows of a micro-batch.
+  public let tokenCapacity: Int
+  let shape: ModelShape
+  let activations: Activations
+  let attentionShape: AttentionShape
+  let workspaces: Workspaces
+  private var forwardSeconds = 0.0
+
+  /// - Parameters:
+  ///   - tokenCapacity: Most rows of a micro-batch.
+  ///   - lookupRowCapacity: Most rows of the look-up part of a gradient; 0 where none is computed.
+  public init(
+    weights: ModelWeights, engine: Engine, tokenCapacity: Int, lookupRowCapacity: Int
+  ) {
+    precondition(
+      weights.precision == engine.precision,
+      "weights packed in \(weights.precision), kernels in \(engine.precision)")
+    let shape = weights.layout.shape
+    self.weights = weights
+    self.engine = engine
+    self.tokenCapacity = tokenCapacity
+    self.shape = shape
+    activations = Activations(
+      shape: shape, tokenCapacity: tokenCapacity, precision: engine.precision)
+    attentionShape = AttentionShape(shape)
+    workspaces = Workspaces(
+      layout: weights.layout, engine: engine, tokenCapacity: tokenCapacity,
+      lookupRowCapacity: lookupRowCapacity)
+  }
+
+  /// The losses of a micro-batch, without dropout and without gradients.
+  public func loss(_ batch: Microbatch) -> SliceStatistics {
+    _ = forward(batch, dropout: nil, isCancelled: { false })
+    return headLoss(batch, gradient: nil, accumulate: false)
+  }
+
+  /// Seconds spent in forward passes (output head apart) since the last call.
+  public func takeForwardSeconds() -> Double {
+    defer { forwardSeconds = 0 }
+    return forwardSeconds
+  }
+
+  /// Fills the activations of `batch`, up to the final norm. Returns false when cancelled, which
+  /// it asks before each layer.
+  func forward(_ batch: Microbatch, dropout: Dropout?, isCancelled: () -> Bool) -> Bool {
+    let tokenCount = batch.tokenCount
+    precondition(
+      tokenCount <= tokenCapacity, "\(tokenCount) tokens, room for \(tokenCapacity)")
+    let start = Clock.monotonicSeconds
+    defer { forwardSeconds += Clock.monotonicSeconds - start }
+    let width = shape.modelWidth
+    engine.embeddingForward(
+      ids: batch.ids, table: weights.master[weights.embedding],
+      output: activations.stream(0, tokenCount),
+      dropout: dropout?.mask(.embedding, layer: 0, firstRow: batch.firstToken, width: width))
+    for layer in 0..<shape.layerCount {
+      if isCancelled() { return false }
+      forward(layer, batch, dropout)
+    }
+    engine.rmsNormForward(
+      activations.stream(shape.layerCount, tokenCount), gain: weights.gain(weights.finalNorm),
+      epsilon: weights.epsilon, output: activations.final.normed.rows.rows(0..<tokenCount),
+      inverseRMS: activations.final.inverseRMS.rows[0..<tokenCount])
+    return true
+  }
+
+  private func forward(_ layer: Int, _ batch: Microbatch, _ dropout: Dropout?) {
+    let kept = activations.layer(layer, batch.tokenCount)
+    func mask(_ site: Dropout.Site) -> DropoutMask? {
+      dropout?.mask(site, layer: layer, firstRow: batch.firstToken, width: shape.modelWidth)
+    }
+    weights.forward(
+      layer, kept, output: activations.stream(layer + 1, batch.tokenCount),
+      positions: batch.positions, masks: (mask(.attention), mask(.feedForward)), engine: engine
+    ) {
+      engine.attentionForward(
+        qkv: kept.queryKeyValue, shape: attentionShape, segments: batch.segments,
+        output: kept.attention, logSumExp: kept.logSumExp, workspace: workspaces.attention)
+    }
+  }
+
+  /// The head's losses; with `gradient` also d loss / d normed and the head's gradient.
+  func headLoss(
+    _ batch: Microbatch, gradient: SharedRows<Float>?, accumulate: Bool
+  ) -> SliceStatistics {
+    let tokenCount = batch.tokenCount
+    return engine.headLoss(
+      normed: activations.final.normed.rows.rows(0..<tokenCount), head: weights.head.packed,
+      targets: batch.targets, isTarget: batch.isTarget, lossScale: 1,
+      dNormed: gradient == nil ? nil : activations.backward(tokenCount).normed, headGradient: gradient ?? weights.master,
+      accumulate: accumulate, workspace: workspaces.head)
+  }
+}

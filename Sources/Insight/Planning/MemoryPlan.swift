@@ -1,0 +1,169 @@
+public import Settings
+internal import Tensors
+
+/// Memory of a worker, item by item, before anything is allocated.
+///
+/// It counts what the worker allocates for the model; each item names its rule. What the run
+/// really takes is compared with it by a test of the programs.
+public struct MemoryPlan: Equatable, Sendable {
+  public struct Item: Equatable, Sendable {
+    public let name: String
+    public let byteCount: Int
+    /// How the bytes come about.
+    public let rule: String
+  }
+
+  /// Slices of the worker.
+  public let slices: Range<Int>
+  public let items: [Item]
+
+  public var byteCount: Int { items.reduce(0) { $0 + $1.byteCount } }
+
+  /// Program, libraries, tokens of the granted window, sockets.
+  public static let processByteCount = 24 << 20
+  /// Pieces of other ranks' gradients that wait to be added.
+  public static let slotByteCount = 8 << 20
+  /// Tokens whose logits exist at the same time.
+  public static let headChunkTokenCount = 256
+
+  /// The plans of all workers that have slices.
+  public static func workers(
+    plan: ResolvedPlan, workerCount: Int, threadCount: Int
+  ) -> [MemoryPlan] {
+    SliceTree(sliceCount: plan.batch.slices).deal(workerCount: workerCount)
+      .filter { !$0.isEmpty }
+      .map {
+        MemoryPlan(plan: plan, slices: $0, workerCount: workerCount, threadCount: threadCount)
+      }
+  }
+
+  /// - Parameter slices: The contiguous run of one worker.
+  public init(plan: ResolvedPlan, slices: Range<Int>, workerCount: Int, threadCount: Int) {
+    let layout = ParameterLayout(plan.model)
+    let sizes = Sizes(plan: plan, layout: layout)
+    let joins = plan.batch.microbatchesPerSlice == 1 && slices.count > 1
+    var buffers = Self.bufferCount(
+      slices: slices, sliceCount: plan.batch.slices, joinsLeaves: joins)
+    let held = SliceTree(sliceCount: plan.batch.slices).nodes(covering: slices).count
+    // Sums arrive while the last slice is computed, so they have a buffer of their own.
+    if workerCount > 1 { buffers += 1 }
+    let tokens = plan.batch.microbatch * plan.model.sequenceLength
+    var items = [
+      Item(name: "weights and moments", byteCount: 12 * layout.count, rule: "12 per parameter"),
+      Item(
+        name: "packed weights", byteCount: sizes.packed,
+        rule: "\(2 * plan.precision.byteCount) per matmul parameter, both orientations"),
+      Item(
+        name: "gradients", byteCount: 4 * layout.count * buffers,
+        rule: "4 per parameter x \(buffers) (\(held) held)"),
+      Item(
+        name: "look-up rows", byteCount: 4 * sizes.lookup * (buffers + (joins ? 1 : 0)),
+        rule: "\(plan.lookupRowCountMax) rows x \(buffers + (joins ? 1 : 0))"),
+    ]
+    if joins, tokens > Self.headChunkTokenCount {
+      items.append(
+        Item(
+          name: "head gradient apart", byteCount: 4 * sizes.head, rule: "4 per head parameter"))
+    }
+    items += [
+      Item(
+        name: "activations", byteCount: tokens * sizes.activationsPerToken,
+        rule: "\(Figures.grouped(sizes.activationsPerToken)) per token"
+          + " x \(Figures.grouped(tokens)) tokens of a micro-batch"),
+      Item(
+        name: "output head", byteCount: sizes.headWorkspace,
+        rule: "logits of \(Self.headChunkTokenCount) tokens"),
+      Item(
+        name: "attention", byteCount: sizes.attentionPerThread * threadCount,
+        rule: "tiles of one head x \(threadCount) threads"),
+    ]
+    if workerCount > 1 {
+      items.append(
+        Item(name: "exchange", byteCount: Self.slotByteCount, rule: "slots for incoming pieces"))
+    }
+    items.append(
+      Item(name: "program", byteCount: Self.processByteCount, rule: "code, tokens, sockets"))
+    self.slices = slices
+    self.items = items
+  }
+
+  /// Most gradient buffers in use while a run of slices is computed in ascending order and
+  /// siblings are added as soon as both are there.
+  ///
+  /// - Parameter joinsLeaves: A right leaf of a single micro-batch is added to its sibling while
+  ///   it is computed and needs no buffer.
+  public static func bufferCount(
+    slices: Range<Int>, sliceCount: Int, joinsLeaves: Bool
+  ) -> Int {
+    let root = SliceTree(sliceCount: sliceCount).root
+    var held: Set<SliceNode> = [], most = 0
+    for slice in slices {
+      var node = SliceNode.leaf(slice)
+      let joins = joinsLeaves && held.contains(node.sibling)
+      most = max(most, held.count + (joins ? 0 : 1))
+      while node != root, held.remove(node.sibling) != nil { node = node.parent }
+      held.insert(node)
+    }
+    return most
+  }
+}
+
+/// Bytes and elements of the parts, from the shapes alone.
+private struct Sizes {
+  /// Both packed copies of every matrix.
+  let packed: Int
+  /// Elements of the look-up part.
+  let lookup: Int
+  /// Elements of the output head.
+  let head: Int
+  let activationsPerToken: Int
+  let headWorkspace: Int
+  let attentionPerThread: Int
+
+  init(plan: ResolvedPlan, layout: ParameterLayout) {
+    let shape = plan.model
+    let element = plan.precision.byteCount
+    let (width, forward) = (shape.modelWidth, shape.feedForwardWidth)
+    let (attention, fused) = (shape.attentionWidth, shape.queryKeyValueWidth)
+    func both(_ rows: Int, _ columns: Int) -> Int {
+      Self.packed(rows, depth: columns, element) + Self.packed(columns, depth: rows, element)
+    }
+    let layer =
+      both(fused, width) + both(width, attention) + both(2 * forward, width)
+      + both(width, forward)
+    packed = shape.layerCount * layer + both(shape.vocabularySize, width)
+    lookup = plan.lookupRowCountMax * width
+    head = shape.vocabularySize * width
+    // What a layer keeps for its backward pass, then what exists once, then the packed operands of
+    // weight gradients, one for each width on either side.
+    let perLayer =
+      4 * (2 * width + 2 + shape.headCount)
+      + element * (2 * width + fused + attention + 3 * forward)
+    let once = 4 * (3 * width + 1) + element * (2 * width + attention + fused + 2 * forward)
+    let sides = [Set([width, fused, 2 * forward]), Set([width, attention, forward])]
+    let pairs = sides.joined().reduce(0) { $0 + element * Self.panels($1) }
+    activationsPerToken = shape.layerCount * perLayer + once + pairs
+    let chunk = MemoryPlan.headChunkTokenCount
+    headWorkspace =
+      chunk * (Self.panels(shape.vocabularySize) * (4 + 2 * element) + Self.panels(width) * 6)
+    attentionPerThread = Self.attention(shape, element)
+  }
+
+  /// Columns rounded up to whole panels of 64.
+  static func panels(_ columns: Int) -> Int { (columns + 63) / 64 * 64 }
+
+  /// One packed operand: panels of 64 columns, `k` in pairs for bf16.
+  static func packed(_ columns: Int, depth: Int, _ element: Int) -> Int {
+    panels(columns) * (element == 2 ? (depth + 1) / 2 * 2 : depth) * element
+  }
+
+  /// Key and value tiles of a window in packed form and, in the backward pass, their gradients.
+  static func attention(_ shape: ModelShape, _ element: Int) -> Int {
+    let tiles = (shape.sequenceLength + 63) / 64
+    let operand = 64 * panels(shape.headWidth) * element
+    let block = 64 * panels(shape.headWidth) * 4
+    let forward = tiles * 2 * operand + block
+    let backward = tiles * (operand + 2 * block) + 4 * operand + block + 64 * 64 * 4
+    return max(forward, backward)
+  }
+}

@@ -1,0 +1,48 @@
+public import Tensors
+
+/// Floating-point operations that a token costs.
+///
+/// The PaLM formula, which others print too: six for each parameter that takes part in a product
+/// (a tied head once, a look-up never), two of them forward and four backward, and the two
+/// products of attention over a window of T tokens:
+///
+///     FLOPs per token = 6 N + 12 L A T
+///
+/// with N matmul parameters, L layers, A = heads x head width (the model's width in most models)
+/// and T tokens of context. The causal figure halves the attention term, which is the work really
+/// done, so it can never pass the peak. Nothing is credited for computing something twice.
+///
+/// - Source: Chowdhery et al. 2022, arXiv:2204.02311, appendix B.
+public struct ModelFlops: Equatable, Sendable {
+  /// N: ``Tensors/ModelShape/matmulParameterCount``.
+  public let matmulParameterCount: Int
+  public let layerCount: Int
+  /// A.
+  public let attentionWidth: Int
+  /// T.
+  public let sequenceLength: Int
+
+  public init(_ shape: ModelShape) {
+    matmulParameterCount = shape.matmulParameterCount
+    layerCount = shape.layerCount
+    attentionWidth = shape.attentionWidth
+    sequenceLength = shape.sequenceLength
+  }
+
+  private var attention: Double {
+    12 * Double(layerCount) * Double(attentionWidth) * Double(sequenceLength)
+  }
+
+  /// Forward and backward, by the PaLM formula.
+  public var perToken: Double { 6 * Double(matmulParameterCount) + attention }
+  /// Forward and backward, the attention term halved.
+  public var perTokenCausal: Double { 6 * Double(matmulParameterCount) + attention / 2 }
+  /// A third: without the backward pass.
+  public var perTokenForwardCausal: Double { perTokenCausal / 3 }
+
+  /// The formula with its numbers, for a calculator.
+  public var formula: String {
+    "6 x \(matmulParameterCount) matmul parameters + 12 x \(layerCount) layers"
+      + " x \(attentionWidth) x \(sequenceLength) (PaLM; causal: 6 for 12)"
+  }
+}

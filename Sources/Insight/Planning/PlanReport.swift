@@ -1,0 +1,201 @@
+public import Settings
+public import Tensors
+
+/// A plan that this machine cannot run. Exits 78.
+public struct InfeasiblePlan: ProgramError, Equatable {
+  /// What is in the way, one line each.
+  public let problems: [String]
+  public var exitCode: ExitCode { .badPlan }
+  public var message: String {
+    problems.map { "error: the plan is infeasible: \($0)" }.joined(separator: "\n")
+  }
+}
+
+/// What `cox plan` prints: the resolved plan, and what it will cost.
+public struct PlanReport: Sendable {
+  /// Where the plan is to run.
+  public struct Cluster: Equatable, Sendable {
+    public var workerCount: Int
+    /// Of each worker.
+    public var threadCount: Int
+    /// Memory that all workers of this host may use together; nil: not checked.
+    public var memoryByteCount: Int?
+    /// Nil: unknown, and no time is estimated.
+    public var assumptions: TimeEstimate.Assumptions?
+    public init(
+      workerCount: Int, threadCount: Int, memoryByteCount: Int? = nil,
+      assumptions: TimeEstimate.Assumptions? = nil
+    ) {
+      self.workerCount = workerCount
+      self.threadCount = threadCount
+      self.memoryByteCount = memoryByteCount
+      self.assumptions = assumptions
+    }
+  }
+
+  /// Characters assumed where only the text will tell how many there are.
+  public static let characterCountAssumed = 128
+
+  public let resolution: PlanResolution
+  public let cluster: Cluster
+  /// The plan, with an assumed vocabulary where it is not known yet.
+  public let plan: ResolvedPlan
+  public let flops: ModelFlops
+  public let layout: ParameterLayout
+  /// Of each worker with slices.
+  public let memory: [MemoryPlan]
+  public let wire: WireBytes
+  public let time: TimeEstimate?
+
+  /// - Precondition: At least one worker and thread.
+  public init(_ resolution: PlanResolution, on cluster: Cluster) {
+    precondition(
+      cluster.workerCount > 0 && cluster.threadCount > 0,
+      "\(cluster.workerCount) workers of \(cluster.threadCount) threads")
+    var plan = resolution.plan
+    if plan.model.vocabularySize == 0 { plan.model.vocabularySize = Self.characterCountAssumed }
+    self.resolution = resolution
+    self.cluster = cluster
+    self.plan = plan
+    flops = ModelFlops(plan.model)
+    layout = ParameterLayout(plan.model)
+    memory = MemoryPlan.workers(
+      plan: plan, workerCount: cluster.workerCount, threadCount: cluster.threadCount)
+    wire = WireBytes(plan: plan, workerCount: cluster.workerCount)
+    time = cluster.assumptions.map {
+      TimeEstimate(
+        plan: plan, workerCount: cluster.workerCount, threadCount: cluster.threadCount,
+        assumptions: $0)
+    }
+  }
+
+  /// - Throws: ``InfeasiblePlan`` where the workers do not fit into memory.
+  public func check() throws(InfeasiblePlan) {
+    guard let limit = cluster.memoryByteCount else { return }
+    let needed = memory.reduce(0) { $0 + $1.byteCount }
+    guard needed > limit else { return }
+    throw InfeasiblePlan(problems: [
+      "\(memory.count) workers need \(Figures.bytes(needed)), this host has "
+        + "\(Figures.bytes(limit)); use fewer workers, or a smaller model or batch.microbatch"
+    ])
+  }
+
+  /// The worker that needs most.
+  private var largest: MemoryPlan { memory.max { $0.byteCount < $1.byteCount } ?? memory[0] }
+
+  // MARK: Text
+
+  /// Everything, for a terminal.
+  public var lines: [String] {
+    ["plan \(plan.name)  (\(resolution.path))", ""] + derivationLines + [""] + summaryLines
+  }
+
+  /// Every value with the rule, file line or option it came from.
+  public var derivationLines: [String] {
+    let rows = resolution.derivations.map {
+      ["  \($0.key)", $0.value, $0.origin.text(path: resolution.path)]
+    }
+    return Figures.table([["  key", "value", "from"]] + rows)
+  }
+
+  /// What the plan costs: parameters, FLOPs, memory, bytes, time.
+  public var summaryLines: [String] {
+    let idle = cluster.workerCount - memory.count
+    let tail = idle > 0 ? "  (\(idle) on standby: there are \(plan.batch.slices) slices)" : ""
+    return [
+      "workers     \(cluster.workerCount) x \(cluster.threadCount) threads\(tail)",
+      "model       " + modelText,
+      "FLOPs       \(Figures.short(flops.perToken)) per token"
+        + " (causal \(Figures.short(flops.perTokenCausal))) = \(flops.formula)",
+    ] + phaseLines + memoryLines + [wireLine, checkpointLine] + timeLines
+  }
+
+  private var modelText: String {
+    let shape = plan.model
+    let assumed = resolution.plan.model.vocabularySize == 0 ? " assumed" : ""
+    return "\(Figures.grouped(layout.parameterCount)) parameters: \(shape.layerCount) layers, "
+      + "width \(shape.modelWidth), \(shape.headCount) heads of \(shape.headWidth) "
+      + "(\(shape.keyValueHeadCount) key-value), feed-forward \(shape.feedForwardWidth), "
+      + "vocabulary \(shape.vocabularySize)\(assumed), context \(shape.sequenceLength)"
+  }
+
+  private var phaseLines: [String] {
+    plan.phases.filter { $0.kind.takesSteps }.map { phase in
+      let tokens = phase.steps * plan.tokensPerStep
+      return "phase       \(phase.name): \(phase.steps) steps x "
+        + "\(Figures.grouped(plan.tokensPerStep)) tokens = "
+        + "\(Figures.short(Double(tokens))) tokens, \(Figures.short(Double(tokens) * flops.perToken)) FLOP"
+    }
+  }
+
+  private var memoryLines: [String] {
+    let worker = largest
+    let rows = worker.items.map {
+      ["            \($0.name)", Figures.bytes($0.byteCount), $0.rule]
+    }
+    return [
+      "memory      \(Figures.bytes(worker.byteCount)) per worker at most"
+        + " (slices \(worker.slices.lowerBound)..<\(worker.slices.upperBound))"
+    ] + Figures.table(rows, right: [1])
+  }
+
+  private var wireLine: String {
+    guard wire.workerCount > 1 else { return "network     none: one worker keeps all slices" }
+    let buckets = BucketPlan.buckets(
+      layout: layout, lookupCount: plan.lookupRowCountMax * plan.model.modelWidth)
+    return "network     at most \(Figures.bytes(wire.sentMax)) sent per step and worker, "
+      + "\(Figures.bytes(wire.sentInAll)) in all, in \(buckets.count) buckets"
+  }
+
+  private var checkpointLine: String {
+    let keep = plan.checkpoints.keep
+    return "checkpoints \(Figures.bytes(12 * layout.parameterCount)) each, the newest \(keep) kept"
+  }
+
+  private var timeLines: [String] {
+    guard let time, let assumptions = cluster.assumptions else {
+      return ["time        unknown: the peak of this processor is not known"]
+    }
+    let share = Figures.fixed(assumptions.efficiency * 100, 0)
+    return [
+      "time        about \(Figures.duration(seconds: time.totalSeconds)) in all; a step "
+        + "\(Figures.duration(seconds: time.computeSeconds)) of arithmetic, "
+        + "\(Figures.duration(seconds: time.exchangeSeconds)) of exchange beside it",
+      "            at \(share) % of \(Figures.fixed(assumptions.peakPerThread, 0)) GFLOP/s "
+        + "per thread and \(Figures.short(assumptions.linkBytesPerSecond))B/s per link",
+    ]
+  }
+
+  // MARK: JSON
+
+  /// The same, for programs. Keys are snake_case.
+  public var json: JSONNode {
+    let items = largest.items.map {
+      JSONNode.object([
+        ("name", .text($0.name)), ("bytes", .integer($0.byteCount)), ("rule", .text($0.rule)),
+      ])
+    }
+    let origins = resolution.derivations.map {
+      ($0.key, JSONNode.text($0.origin.text(path: resolution.path)))
+    }
+    func optional(_ number: Double?) -> JSONNode { number.map { .decimal($0) } ?? JSONNode(.null) }
+    return .object([
+      ("plan", resolution.plan.jsonNode),
+      ("origins", .object(origins)),
+      ("workers", .integer(cluster.workerCount)),
+      ("threads", .integer(cluster.threadCount)),
+      ("parameters", .integer(layout.parameterCount)),
+      ("flops_per_token", .decimal(flops.perToken)),
+      ("flops_per_token_causal", .decimal(flops.perTokenCausal)),
+      ("flops_formula", .text(flops.formula)),
+      ("tokens_per_step", .integer(plan.tokensPerStep)),
+      ("memory_bytes", .integer(largest.byteCount)),
+      ("memory", .list(items)),
+      ("wire_bytes_per_step_max", .integer(wire.sentMax)),
+      ("wire_bytes_per_step", .integer(wire.sentInAll)),
+      ("checkpoint_bytes", .integer(12 * layout.parameterCount)),
+      ("seconds_per_step", optional(time.map { max($0.computeSeconds, $0.exchangeSeconds) })),
+      ("seconds", optional(time?.totalSeconds)),
+    ])
+  }
+}

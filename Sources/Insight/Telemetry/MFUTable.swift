@@ -1,0 +1,130 @@
+/// The lines of `mfu.log` and of the report: fixed columns, one line per step or per second.
+///
+/// When steps are shorter than a second, a line stands for all steps since the line before: rates
+/// and shares are then taken over their sum, loss and step are the last one's.
+struct MFUTable {
+  static let header =
+    "time     phase    step/of     loss    val   tok/s   MFU% (causal)  peak GF  wk "
+    + "| fwd bwd exch wait opt other % |  ETA"
+  static let headerInterval = 40
+
+  private let outline: RunOutline?
+  private var pace = Pace()
+  private var pending: [StepRecord] = []
+  private var lastMilliseconds: Int64?
+  private var lineCount = 0
+
+  init(outline: RunOutline?) { self.outline = outline }
+
+  /// Takes a record and returns the lines to write now: none while less than a second has passed
+  /// since the line before, else one, with a header above every 40th.
+  mutating func append(_ record: StepRecord) -> [String] {
+    pending.append(record)
+    pace.append(record.seconds)
+    let now = Timestamp.unixMilliseconds(record.time)
+    if let now, let last = lastMilliseconds, now >= last, now - last < 1000 { return [] }
+    lastMilliseconds = now
+    return flush()
+  }
+
+  /// The line for the steps that no line has told yet.
+  mutating func flush() -> [String] {
+    guard let last = pending.last else { return [] }
+    var lines: [String] = []
+    if lineCount % Self.headerInterval == 0 {
+      lines += Self.preamble(last)
+      lines.append(Self.header)
+    }
+    lines.append(line(last))
+    lineCount += 1
+    pending = []
+    return lines
+  }
+
+  /// What the figures below it mean: the formula and the peaks.
+  static func preamble(_ record: StepRecord) -> [String] {
+    let nominal = record.peakNominalGigaflops.map { "\(NumberText.fixed($0, 1)) GFLOP/s" } ?? "n/a"
+    let measured = record.peakMeasuredGigaflops.map { "\(NumberText.fixed($0, 1)) GFLOP/s" } ?? "n/a"
+    let denominator = record.mfuNominal == nil ? "measured (m)" : "nominal (n)"
+    return [
+      "# run \(record.run)  time UTC  MFU% of the \(denominator) peak; nominal \(nominal), "
+        + "measured \(measured)",
+      "# \(NumberText.prefixed(record.flopsPerToken))FLOP per token: \(record.flopsFormula)",
+    ]
+  }
+
+  private func line(_ last: StepRecord) -> String {
+    let seconds = pending.reduce(0) { $0 + $1.seconds }
+    let tokens = pending.reduce(0) { $0 + Double($1.tokens) }
+    let rate = seconds > 0 ? tokens / seconds : last.tokensPerSecond
+    let isNominal = last.mfuNominal != nil
+    let mfu = mean { isNominal ? $0.mfuNominal : $0.mfuMeasured }
+    let causal = mean { isNominal ? $0.mfuNominalCausal : $0.mfuMeasuredCausal }
+    let peak = isNominal ? last.peakNominalGigaflops : last.peakMeasuredGigaflops
+    let validation = pending.last { $0.validationLoss != nil }?.validationLoss
+    let stepCount = outline?.stepCount(ofPhase: last.phase)
+    let position = stepCount.map { "\(last.step + 1)/\($0)" } ?? "\(last.step + 1)"
+    let left = outline?.remainingSteps(afterPhase: last.phase, step: last.step)
+    let column = NumberText.column
+    var text = column(String(last.time.dropFirst(11).prefix(8)), 9)
+    text += column(String(last.phase.prefix(8)), 9)
+    text += column(position, 12)
+    text += column(NumberText.fixed(last.loss, 4), 8)
+    text += column(validation.map { NumberText.fixed($0, 3) } ?? "-", 6)
+    text += column(rate < 999_999.5 ? NumberText.grouped(rate) : NumberText.prefixed(rate), 8)
+    text += column("\(NumberText.percent(mfu)) (\(NumberText.percent(causal)))", 15)
+    text += column(peak.map { "\(NumberText.fixed($0, 0)) \(isNominal ? "n" : "m")" } ?? "n/a", 9)
+    text += column("\(last.workers)", 3) + "| " + shares(seconds) + "|  "
+    text += NumberText.duration(pace.secondsLeft(steps: left))
+    let skipped = pending.count { $0.skipped }
+    return skipped == 0 ? text : text + "  ! \(skipped) skipped"
+  }
+
+  /// Percent of the time by cause; data and checkpoints count as other.
+  private func shares(_ seconds: Double) -> String {
+    func share(_ part: (StepRecord.SecondsBy) -> Double) -> String {
+      let sum = pending.reduce(0) { $0 + part($1.secondsBy) }
+      return seconds > 0 ? NumberText.percent(sum / seconds, 0) : "n/a"
+    }
+    let column = NumberText.column
+    return column(share(\.forward), 4) + column(share(\.backward), 4)
+      + column(share(\.exchange), 5) + column(share(\.wait), 5) + column(share(\.optimizer), 4)
+      + column(share { $0.other + $0.data + $0.checkpoint }, 8)
+  }
+
+  /// The mean over the pending steps, weighted by their seconds; nil unless every step has it.
+  private func mean(_ value: (StepRecord) -> Double?) -> Double? {
+    var sum = 0.0
+    var weight = 0.0
+    for record in pending {
+      guard let value = value(record) else { return nil }
+      sum += value * record.seconds
+      weight += record.seconds
+    }
+    return weight > 0 ? sum / weight : nil
+  }
+}
+
+/// Appends to `mfu.log`, the file that plain `tail -f` shows: one line per step or per second,
+/// whichever is rarer, a header every 40 lines, never rewritten.
+public final class MFULogWriter {
+  private let lines: LineWriter
+  private var table: MFUTable
+
+  /// Opens or creates the file in the run's folder, cutting off a torn last line.
+  public init(runDirectory: String, outline: RunOutline?) throws(TelemetryError) {
+    lines = try LineWriter("\(runDirectory)/\(RunFile.mfuLog)")
+    table = MFUTable(outline: outline)
+  }
+
+  /// Takes a step's record; writes a line if it is time for one.
+  public func append(_ record: StepRecord) throws(TelemetryError) {
+    for line in table.append(record) { try lines.append(line) }
+  }
+
+  /// Writes the line for the last steps. Called when the run ends or pauses.
+  public func finish() throws(TelemetryError) {
+    for line in table.flush() { try lines.append(line) }
+    try lines.synchronize()
+  }
+}

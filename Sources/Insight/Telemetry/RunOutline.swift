@@ -1,0 +1,81 @@
+internal import FoundationEssentials
+public import Settings
+
+/// What reports need of a plan: its phases and their lengths.
+public struct RunOutline: Equatable, Sendable {
+  public struct Phase: Equatable, Sendable {
+    public let name: String
+    public let stepCount: Int
+    public init(name: String, stepCount: Int) {
+      self.name = name
+      self.stepCount = stepCount
+    }
+  }
+
+  public let run: String
+  public let phases: [Phase]
+
+  public init(run: String, phases: [Phase]) {
+    self.run = run
+    self.phases = phases
+  }
+
+  public init(_ plan: ResolvedPlan) {
+    self.init(
+      run: plan.name, phases: plan.phases.map { Phase(name: $0.name, stepCount: $0.steps) })
+  }
+
+  /// Reads a `plan.resolved.json`; nil if it is not one.
+  public init?(json: [UInt8]) {
+    struct Entry: Decodable {
+      var name: String
+      var steps: Int?
+    }
+    struct Plan: Decodable {
+      var name: String
+      var phases: [Entry]
+    }
+    let decoder = JSONDecoder()
+    decoder.allowsJSON5 = true
+    guard let plan = try? decoder.decode(Plan.self, from: Data(json)) else { return nil }
+    self.init(
+      run: plan.name,
+      phases: plan.phases.map { Phase(name: $0.name, stepCount: max(0, $0.steps ?? 0)) })
+  }
+
+  /// Steps of the phase of this name.
+  public func stepCount(ofPhase name: String) -> Int? {
+    phases.first { $0.name == name }?.stepCount
+  }
+
+  /// Steps of the whole plan that come after step `step` of the phase; nil for an unknown phase.
+  public func remainingSteps(afterPhase name: String, step: Int) -> Int? {
+    guard let index = phases.firstIndex(where: { $0.name == name }) else { return nil }
+    let inPhase = max(0, phases[index].stepCount - step - 1)
+    return phases[(index + 1)...].reduce(inPhase) { $0 &+ $1.stepCount }
+  }
+}
+
+/// The recent mean of seconds per step, from which the time left follows.
+struct Pace: Equatable, Sendable {
+  /// Long enough to smooth validations and stragglers, short enough to follow a lost worker.
+  private static let stepCount = 50
+  private var recent: [Double] = []
+  private var next = 0
+
+  mutating func append(_ seconds: Double) {
+    guard seconds.isFinite else { return }
+    if recent.count < Self.stepCount {
+      recent.append(seconds)
+    } else {
+      recent[next] = seconds
+      next = (next + 1) % Self.stepCount
+    }
+  }
+
+  /// Seconds for this many more steps; nil before the first step or without a plan.
+  func secondsLeft(steps: Int?) -> Double? {
+    guard let steps, !recent.isEmpty else { return nil }
+    return Double(steps) * recent.reduce(0, +) / Double(recent.count)
+  }
+}

@@ -1,0 +1,87 @@
+internal import FoundationEssentials
+internal import System
+
+/// What a checkpoint consists of. Written last: a folder without it is not a checkpoint.
+struct Manifest: Codable, Equatable {
+  static let fileName = "manifest.json"
+  static let knownFormat = 1
+  /// Far above any real one: 40 bytes per chunk of 4 MiB.
+  static let byteCountMax = 64 << 20
+
+  struct Entry: Codable, Equatable {
+    var name: String
+    var bytes: Int
+    var sha256: String
+  }
+
+  /// One tensor and where it starts in the flat files of the moments, counted in elements.
+  struct Place: Codable, Equatable {
+    var name: String
+    var shape: [Int]
+    var offset: Int
+  }
+
+  var format: Int
+  var files: [Entry]
+  /// Elements of `first_moment.f32` and `second_moment.f32`, padding between tensors included.
+  var elementCount: Int
+  /// In flat order.
+  var tensors: [Place]
+  /// CRC-32C of every chunk of the state: master weights, first moment, second moment.
+  var chunkChecksums: [UInt32]
+
+  func entry(_ name: String) -> Entry? { files.first { $0.name == name } }
+}
+
+/// The names of a checkpoint's files.
+enum CheckpointFile {
+  static let weights = "model.safetensors"
+  static let firstMoment = "first_moment.f32"
+  static let secondMoment = "second_moment.f32"
+  static let state = "state.json"
+  static let tokenizer = "tokenizer.json"
+  static let plan = "plan.resolved.json"
+}
+
+/// JSON with sorted snake_case keys, so that equal values have equal bytes.
+func encoded<Value: Encodable>(
+  _ value: Value, file: String
+) throws(CheckpointError) -> [UInt8] {
+  let encoder = JSONEncoder()
+  encoder.keyEncodingStrategy = .convertToSnakeCase
+  encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+  do {
+    return Array(try encoder.encode(value)) + [0x0A]
+  } catch {
+    throw .malformed(file: file)
+  }
+}
+
+func decoded<Value: Decodable>(
+  _ type: Value.Type, _ bytes: [UInt8], file: String
+) throws(CheckpointError) -> Value {
+  let decoder = JSONDecoder()
+  decoder.keyDecodingStrategy = .convertFromSnakeCase
+  do {
+    return try decoder.decode(type, from: Data(bytes))
+  } catch {
+    throw .malformed(file: file)
+  }
+}
+
+/// SHA-256 of a file, read in pieces.
+func hexDigest(of file: File) throws(CheckpointError) -> String {
+  let byteCount = try wrapping { () throws(SystemError) in try file.byteCount() }
+  var hash = SHA256()
+  var offset = 0
+  while offset < byteCount {
+    let start = offset
+    let piece = try wrapping { () throws(SystemError) in
+      try file.read(at: start, byteCount: min(4 << 20, byteCount - start))
+    }
+    guard !piece.isEmpty else { break }
+    hash.update(piece)
+    offset += piece.count
+  }
+  return hash.hexDigest
+}

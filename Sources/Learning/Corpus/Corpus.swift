@@ -1,0 +1,171 @@
+public import Settings
+internal import System
+public import Tensors
+public import Tokenization
+
+/// The text of a phase as tokens: the training part as windows in a random order that anybody can
+/// recompute, the part held back as an evaluation text.
+///
+/// Lives on the coordinator. Any slice of any step is a function of (data, tokenizer, batch, seed,
+/// phase, step, slice); asking for it twice or out of order gives the same tokens.
+public final class Corpus: Sendable {
+  public let tokenizer: Tokenizer
+  /// SHA-256 of everything the tokens depend on, 64 hex digits.
+  public let identity: String
+  private let data: ResolvedPlan.DataChoice
+  private let training: TokenStream
+  private let orders: EpochOrders
+  /// The part held back.
+  public let validation: EvaluationText
+
+  /// Opens the tokens made earlier in `cacheDirectory`, or makes them from the source.
+  ///
+  /// - Parameters:
+  ///   - sequenceLength: T; the training part must hold one window of T + 1 tokens.
+  ///   - event: Told what happened, for the log.
+  /// - Throws: ``CorpusError``.
+  public init(
+    data: ResolvedPlan.DataChoice, tokenizer: Tokenizer, cacheDirectory: String,
+    sequenceLength: Int, event: (CorpusEvent) -> Void = { _ in }
+  ) throws(CorpusError) {
+    let source = try TextSource(data.source)
+    let builder = CorpusBuilder(
+      source: source, split: data.split, tokenizer: tokenizer, directory: cacheDirectory)
+    for path in source.skippedPaths { event(.skippedFile(path: path)) }
+    let (training, validation, identity) = try builder.streams(event)
+    guard training.tokenCount > sequenceLength else {
+      throw .tooFewTokens(found: training.tokenCount, needed: sequenceLength + 1)
+    }
+    var heldBack: [UInt32] = []
+    do { try validation.read(0..<validation.tokenCount, into: &heldBack) } catch {
+      throw .system(error)
+    }
+    self.data = data
+    self.tokenizer = tokenizer
+    self.identity = hexText(identity)
+    self.training = training
+    self.validation = EvaluationText(tokens: heldBack, tokenizer: tokenizer)
+    orders = EpochOrders(training)
+  }
+
+  /// Tokens to train on, the `<|bos|>` of each document included.
+  public var trainingTokenCount: Int { training.tokenCount }
+  public var trainingByteCount: Int { training.textByteCount }
+  public var trainingDocumentCount: Int { training.documentCount }
+  public var validationTokenCount: Int { validation.tokenCount }
+  public var validationByteCount: Int { validation.byteCount }
+
+  /// Trains the tokenizer that a plan asks for on the training part of `data`.
+  public static func trainTokenizer(
+    _ choice: ResolvedPlan.TokenizerChoice, on data: ResolvedPlan.DataChoice
+  ) throws(CorpusError) -> Tokenizer {
+    guard let splitter = Splitter(rawValue: choice.splitter) else {
+      let supported = Splitter.allCases.map(\.rawValue).joined(separator: ", ")
+      throw .tokenizer(
+        path: "plan", .unsupported(key: "splitter", found: choice.splitter, supported: supported))
+    }
+    let kind: Tokenizer.Kind =
+      switch choice.kind {
+      case .bpe: .bpe
+      case .bytes: .bytes
+      case .characters: .characters
+      }
+    if kind == .bytes { return .bytes }
+    let source = try TextSource(data.source)
+    var trainer = Tokenizer.Trainer(
+      kind: kind, vocabularySize: choice.vocabularySize, splitter: splitter)
+    try TextSplit(source, data.split).forEachPart {
+      (document, range, isTraining) throws(CorpusError) in
+      guard isTraining else { return }
+      do throws(TokenizerError) { try trainer.add(document.bytes, range: range) } catch {
+        throw .tokenizer(path: document.path, error)
+      }
+    }
+    do { return try trainer.finish() } catch { throw .tokenizer(path: source.name, error) }
+  }
+
+  /// Slice `slice` of training step `step`: sequences of T inputs and their targets.
+  ///
+  /// - Parameters:
+  ///   - seed: The run's seed.
+  ///   - phase: Index of the phase in the plan.
+  /// - Throws: ``CorpusError/system(_:)`` if the tokens can no longer be read.
+  public func slice(
+    step: Int, slice: Int, batch: ResolvedPlan.Batch, sequenceLength: Int, seed: UInt64, phase: Int
+  ) throws(CorpusError) -> TokenSlice {
+    precondition(step >= 0, "there is no step \(step)")
+    precondition(0 <= slice && slice < batch.slices, "slice \(slice) of \(batch.slices)")
+    let first = step * batch.sequences + slice * batch.sequencesPerSlice
+    var sequences: [TokenSlice.Sequence] = []
+    for number in first..<first + batch.sequencesPerSlice {
+      var tokens: [UInt32] = []
+      tokens.reserveCapacity(sequenceLength + 1)
+      var starts: [Int] = []
+      switch data.order {
+      case .shuffled:
+        let windowCount = EpochOrder.windowCount(training.tokenCount, sequenceLength)
+        let order = orders.order(
+          EpochOrder.Key(
+            seed: seed, phase: phase, epoch: number / windowCount, sequenceLength: sequenceLength))
+        try order.read(number % windowCount, into: &tokens, documentStarts: &starts)
+      case .random:
+        try readRandomWindow(number, sequenceLength, seed, phase, &tokens, &starts)
+      }
+      sequences.append(sequence(tokens, documentStarts: starts))
+    }
+    return TokenSlice(sequences: sequences)
+  }
+
+  /// Sequence `number` of the phase, counted over all steps, at a random offset.
+  private func readRandomWindow(
+    _ number: Int, _ sequenceLength: Int, _ seed: UInt64, _ phase: Int, _ tokens: inout [UInt32],
+    _ documentStarts: inout [Int]
+  ) throws(CorpusError) {
+    let draws = RandomStream(seed: seed, phase: phase, purpose: CorpusPurpose.random)
+    let first = draws.longInteger(
+      below: training.tokenCount - sequenceLength, at: UInt64(number))
+    let window = first..<first + sequenceLength + 1
+    do { try training.read(window, into: &tokens) } catch { throw .system(error) }
+    guard data.attention == .document else { return }
+    var index = training.documentStarts.partitioningIndex { $0 >= first }
+    while index < training.documentCount, training.documentStarts[index] < window.upperBound {
+      documentStarts.append(training.documentStarts[index] - first)
+      index += 1
+    }
+  }
+
+  private func sequence(
+    _ tokens: [UInt32], documentStarts: [Int]
+  ) -> TokenSlice.Sequence {
+    let count = tokens.count - 1
+    var segmentStarts: [UInt32] = [0]
+    if data.attention == .document {
+      segmentStarts += documentStarts.filter { $0 > 0 && $0 < count }.map { UInt32($0) }
+    }
+    return TokenSlice.Sequence(
+      tokens: tokens, isTarget: [Bool](repeating: true, count: count),
+      segmentStarts: segmentStarts)
+  }
+
+  /// Slice `slice` of `sliceCount` of a validation.
+  ///
+  /// - Parameter tokenLimit: Most tokens it reads, evenly spaced; nil for the whole part.
+  public func validationSlice(
+    slice: Int, sliceCount: Int, sequenceLength: Int, tokenLimit: Int?
+  ) -> TokenSlice {
+    validation.slice(slice, of: sliceCount, sequenceLength: sequenceLength, tokenLimit: tokenLimit)
+  }
+}
+
+extension Array {
+  /// The first index whose element satisfies `predicate`, in an array where all that do come last.
+  func partitioningIndex(where predicate: (Element) -> Bool) -> Int {
+    var low = 0
+    var high = count
+    while low < high {
+      let middle = (low + high) / 2
+      if predicate(self[middle]) { high = middle } else { low = middle + 1 }
+    }
+    return low
+  }
+}

@@ -1,0 +1,83 @@
+public import System
+public import Tokenization
+
+/// What can be wrong with a text source or with the shards made of it.
+public enum CorpusError: Error, Equatable, Sendable {
+  case missing(path: String)
+  /// The folder has no file that could be read as text.
+  case noTextFiles(path: String)
+  /// The source holds no text at all.
+  case emptySource(path: String)
+  /// The text (after decompression) is not UTF-8 from this byte on.
+  case invalidUTF8(path: String, byteOffset: Int)
+  /// A line of a .jsonl file is not a JSON object.
+  case malformedLine(path: String, line: Int, byteOffset: Int, problem: String)
+  /// A line of a .jsonl file has no string under "text".
+  case lineWithoutText(path: String, line: Int)
+  case compression(path: String, CompressionError)
+  /// The tokenizer cannot encode the text.
+  case tokenizer(path: String, TokenizerError)
+  /// Too little text to train on.
+  case tooFewTokens(found: Int, needed: Int)
+  /// A file of tokens is not what its header says.
+  case damagedShard(path: String, problem: String)
+  case system(SystemError)
+}
+
+extension CorpusError: CustomStringConvertible {
+  public var description: String {
+    switch self {
+    case .missing(let path):
+      "there is no file or folder \(path); check --data or the plan's \"data\""
+    case .noTextFiles(let path):
+      "\(path) has no text: it needs files ending in .txt or .jsonl, or these with .gz or .zst"
+    case .emptySource(let path):
+      "\(path) holds no text"
+    case .invalidUTF8(let path, let offset):
+      "\(path) is not UTF-8 at byte \(offset) of the text; convert it first (iconv -t UTF-8)"
+    case .malformedLine(let path, let line, let offset, let problem):
+      "\(path), line \(line), byte \(offset) of the line: the line \(problem); every line must be a "
+        + "JSON object"
+    case .lineWithoutText(let path, let line):
+      "\(path), line \(line): the object has no string \"text\""
+    case .compression(let path, let error):
+      "\(path): \(error)"
+    case .tokenizer(let path, let error):
+      "\(path): \(error)"
+    case .tooFewTokens(let found, let needed):
+      "the training text gives \(found) tokens, one window needs \(needed); give more text or set a "
+        + "shorter sequence_length"
+    case .damagedShard(let path, let problem):
+      "\(path) \(problem); remove it and run again, it is made from the source"
+    case .system(let error):
+      error.description
+    }
+  }
+}
+
+/// What happened while a corpus was made, for the log.
+public enum CorpusEvent: Equatable, Sendable {
+  /// Tokens made earlier were verified and are used.
+  case reused(directory: String, tokenCount: Int)
+  /// Tokens made earlier cannot be used and are made again.
+  case rebuilding(path: String, problem: String)
+  /// A file of the folder is not text by its name.
+  case skippedFile(path: String)
+  /// Tokens were made.
+  case built(directory: String, tokenCount: Int, documentCount: Int)
+}
+
+extension CorpusEvent: CustomStringConvertible {
+  public var description: String {
+    switch self {
+    case .reused(let directory, let count):
+      "data: \(count) training tokens in \(directory) verified and used again"
+    case .rebuilding(let path, let problem):
+      "data: \(path) \(problem); made again from the source"
+    case .skippedFile(let path):
+      "data: \(path) skipped, its name ends in neither .txt nor .jsonl (nor these with .gz, .zst)"
+    case .built(let directory, let tokens, let documents):
+      "data: \(tokens) training tokens of \(documents) documents written to \(directory)"
+    }
+  }
+}

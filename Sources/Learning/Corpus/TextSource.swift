@@ -1,0 +1,221 @@
+public import Settings
+internal import System
+internal import Tokenization
+
+/// Text, document after document: the generated world, a file, or the files of a folder.
+///
+/// A .txt file is one document; every line of a .jsonl file is one, its "text". Either may be
+/// compressed (.gz, .zst). Files of a folder come in the byte order of their paths below it. The
+/// bytes are taken as they are: no byte order mark is removed, no line ending changed.
+public struct TextSource: Sendable {
+  /// One file, with the path below the folder that names it on every machine.
+  struct SourceFile: Sendable {
+    var path: String
+    var relativePath: String
+  }
+
+  enum Origin: Sendable {
+    case world(World, documentCount: Int)
+    case files([SourceFile])
+  }
+
+  /// What errors and events call it.
+  public let name: String
+  let origin: Origin
+  /// Files of the folder that are not text by name.
+  public let skippedPaths: [String]
+
+  /// - Throws: ``CorpusError/missing(path:)``, ``CorpusError/noTextFiles(path:)``.
+  public init(_ source: ResolvedPlan.DataChoice.Source) throws(CorpusError) {
+    switch source {
+    case .world(let seed, let documents):
+      name = "world \(seed)"
+      origin = .world(World(seed: seed), documentCount: documents)
+      skippedPaths = []
+    case .path(let path):
+      name = path
+      let found = try Self.findFiles(path)
+      origin = .files(found.texts)
+      skippedPaths = found.skipped
+    }
+  }
+
+  /// Whether a name says that a file is text this program reads.
+  static func isTextName(_ name: String) -> Bool {
+    let plain = plainName(name)
+    return plain.hasSuffix(".txt") || plain.hasSuffix(".jsonl")
+  }
+
+  /// The name without the ending of a compression. `a.gz` alone counts as `a.txt`.
+  private static func plainName(_ name: String) -> String {
+    guard Compression(fileName: name) != nil else { return name }
+    let plain = name.split(separator: ".", omittingEmptySubsequences: false).dropLast()
+      .joined(separator: ".")
+    return plain.hasSuffix(".txt") || plain.hasSuffix(".jsonl") || plain.contains(".")
+      ? plain : plain + ".txt"
+  }
+
+  private static func findFiles(
+    _ path: String
+  ) throws(CorpusError) -> (texts: [SourceFile], skipped: [String]) {
+    let info: Files.Info?
+    do { info = try Files.info(path) } catch { throw .system(error) }
+    guard let info else { throw .missing(path: path) }
+    // A file named outright is read whatever it is called.
+    guard info.isDirectory else {
+      return ([SourceFile(path: path, relativePath: Files.name(of: path))], [])
+    }
+    var texts: [SourceFile] = []
+    var skipped: [String] = []
+    try walk(path, below: "", &texts, &skipped)
+    guard !texts.isEmpty else { throw .noTextFiles(path: path) }
+    texts.sort { $0.relativePath.utf8.lexicographicallyPrecedes($1.relativePath.utf8) }
+    return (texts, skipped)
+  }
+
+  private static func walk(
+    _ folder: String, below prefix: String, _ texts: inout [SourceFile],
+    _ skipped: inout [String]
+  ) throws(CorpusError) {
+    let names: [String]
+    do { names = try Files.list(folder) } catch { throw .system(error) }
+    for name in names where !name.hasPrefix(".") {
+      let path = "\(folder)/\(name)"
+      let info: Files.Info?
+      do { info = try Files.info(path) } catch { throw .system(error) }
+      guard let info else { continue }
+      if info.isDirectory {
+        try walk(path, below: "\(prefix)\(name)/", &texts, &skipped)
+      } else if isTextName(name) {
+        texts.append(SourceFile(path: path, relativePath: "\(prefix)\(name)"))
+      } else {
+        skipped.append(path)
+      }
+    }
+  }
+
+  // MARK: - Identity
+
+  /// SHA-256 over everything the text depends on: names and bytes of the files, or the world.
+  func digest() throws(CorpusError) -> [UInt8] {
+    var hash = SHA256()
+    switch origin {
+    case .world(let world, let documentCount):
+      hash.update("world \(World.version) \(world.seed) \(documentCount)")
+    case .files(let files):
+      for file in files {
+        hash.update(UInt64(file.relativePath.utf8.count))
+        hash.update(file.relativePath)
+        let bytes = try read(file)
+        hash.update(UInt64(bytes.count))
+        hash.update(bytes)
+      }
+    }
+    return hash.digest
+  }
+
+  private func read(_ file: SourceFile) throws(CorpusError) -> [UInt8] {
+    do { return try Files.read(file.path) } catch { throw .system(error) }
+  }
+
+  // MARK: - Documents
+
+  /// One document inside the bytes that hold it.
+  public struct Document {
+    public let bytes: [UInt8]
+    public let range: Range<Int>
+    /// The file, or the world's name.
+    public let path: String
+    /// 1-based line of a .jsonl file.
+    public let line: Int?
+  }
+
+  /// Calls `body` with every document in order. Empty documents are passed over.
+  ///
+  /// - Throws: ``CorpusError`` with file and offset or line; what `body` throws.
+  public func forEachDocument(
+    _ body: (Document) throws(CorpusError) -> Void
+  ) throws(CorpusError) {
+    switch origin {
+    case .world(let world, let documentCount):
+      for index in 0..<documentCount {
+        let bytes = Array(world.document(index).utf8)
+        try body(Document(bytes: bytes, range: 0..<bytes.count, path: name, line: nil))
+      }
+    case .files(let files):
+      for file in files { try forEachDocument(of: file, body) }
+    }
+  }
+
+  private func forEachDocument(
+    of file: SourceFile, _ body: (Document) throws(CorpusError) -> Void
+  ) throws(CorpusError) {
+    var bytes = try read(file)
+    if let compression = Compression(fileName: file.path) {
+      do { bytes = try compression.decompress(bytes) } catch {
+        throw .compression(path: file.path, error)
+      }
+    }
+    if Self.plainName(file.path).hasSuffix(".jsonl") {
+      try forEachLine(of: file, bytes, body)
+      return
+    }
+    if let bad = firstInvalidUTF8(in: bytes, range: 0..<bytes.count) {
+      throw .invalidUTF8(path: file.path, byteOffset: bad)
+    }
+    if bytes.isEmpty { return }
+    try body(Document(bytes: bytes, range: 0..<bytes.count, path: file.path, line: nil))
+  }
+
+  private func forEachLine(
+    of file: SourceFile, _ bytes: [UInt8], _ body: (Document) throws(CorpusError) -> Void
+  ) throws(CorpusError) {
+    var start = 0
+    var line = 1
+    while start < bytes.count {
+      let end = firstNewline(in: bytes, from: start)
+      if let text = try textOfLine(bytes, start..<end, file.path, line), !text.isEmpty {
+        try body(Document(bytes: text, range: 0..<text.count, path: file.path, line: line))
+      }
+      start = end + 1
+      line += 1
+    }
+  }
+
+  /// The "text" of one line; nil for a blank line.
+  private func textOfLine(
+    _ bytes: [UInt8], _ range: Range<Int>, _ path: String, _ line: Int
+  ) throws(CorpusError) -> [UInt8]? {
+    if bytes[range].allSatisfy({ $0 == 0x20 || $0 == 0x0D || $0 == 0x09 }) { return nil }
+    if let bad = firstInvalidUTF8(in: bytes, range: range) {
+      throw .invalidUTF8(path: path, byteOffset: bad)
+    }
+    let failure = { (error: JSONError) -> CorpusError in
+      .malformedLine(
+        path: path, line: line, byteOffset: error.byteOffset, problem: "\(error.problem)")
+    }
+    var scanner = JSONScanner(bytes, range: range)
+    var text: [UInt8]?
+    try scanner.readObject(failing: failure) { (scanner, key) throws(CorpusError) in
+      do throws(JSONError) {
+        if key == Array("text".utf8), try scanner.peek() == 0x22 {
+          text = try scanner.readString()
+        } else {
+          try scanner.skipValue()
+        }
+      } catch {
+        throw failure(error)
+      }
+    }
+    do { try scanner.finish() } catch { throw failure(error) }
+    guard let text else { throw .lineWithoutText(path: path, line: line) }
+    return text
+  }
+
+  private func firstNewline(in bytes: [UInt8], from start: Int) -> Int {
+    let span = bytes.span
+    var index = start
+    while index < span.count, span[index] != 0x0A { index += 1 }
+    return index
+  }
+}

@@ -1,0 +1,330 @@
+internal import Checkpoints
+internal import ControlProtocol
+internal import Planning
+internal import Scheduling
+internal import Settings
+internal import System
+internal import Telemetry
+internal import Tensors
+internal import Transport
+
+/// Where sockets, files and clocks meet the scheduling core: one thread takes what happened, asks
+/// the core, and does what it says.
+final class CoordinatorDriver {
+  private let folder: RunFolder
+  private let options: CoordinatorOptions
+  private let program: PhaseProgram
+  private let recorder: RunRecorder
+  private let source: TrainingSource
+  private let queue: EventQueue
+  private let intake: CheckpointIntake
+  private var schedule: ClusterSchedule
+  private var connections: [Int: WorkerConnection] = [:]
+  private var identity: WorkerIdentity?
+  private var nextWorker = 0
+  private var stops = 0
+  private var failedSaves = 0
+  private var end: CoordinatorEnd?
+  private let startedSeconds = Clock.monotonicSeconds
+
+  /// A worker that says nothing for this long is taken for dead, seconds. Heartbeats come twice a
+  /// second from a thread of their own, so it must be stopped or cut off.
+  private static let silenceSeconds = 5.0
+  /// How long members of the last view are waited for after a restart, seconds.
+  private static let gatherSeconds = 10.0
+
+  init(
+    folder: RunFolder, options: CoordinatorOptions, program: PhaseProgram, recorder: RunRecorder,
+    source: TrainingSource, queue: EventQueue, intake: CheckpointIntake
+  ) {
+    self.folder = folder
+    self.options = options
+    self.program = program
+    self.recorder = recorder
+    self.source = source
+    self.queue = queue
+    self.intake = intake
+    let start = folder.start
+    nextWorker = start.nextWorker
+    schedule = ClusterSchedule(
+      outline: Scheduling.RunOutline(
+        tree: SliceTree(sliceCount: folder.plan.batch.slices),
+        operationCount: program.operationCount,
+        checkpointPositions: program.checkpointPositions,
+        chunkCount: source.chunkCount, workerCountMin: options.workerCountMin),
+      view: start.view, committedPosition: start.committedPosition,
+      checkpointPosition: start.checkpointPosition, expectedWorkerCount: start.workerCount)
+  }
+
+  /// Runs until the run is over.
+  func run() -> CoordinatorEnd {
+    if schedule.committedPosition == program.operationCount,
+      folder.start.checkpointPosition == program.operationCount
+    {
+      return CoordinatorEnd(kind: .completed, message: "this run is complete already")
+    }
+    while end == nil {
+      let limit = schedule.isGathering ? Self.gatherSeconds : 1
+      if let event = queue.next(atMost: limit) {
+        handle(event)
+      } else if schedule.isGathering,
+        Clock.monotonicSeconds - startedSeconds >= Self.gatherSeconds
+      {
+        perform(schedule.apply(.gatherDeadline))
+      }
+    }
+    return end ?? CoordinatorEnd(kind: .failed, message: "")
+  }
+
+  // MARK: What happened
+
+  private func handle(_ event: RuntimeEvent) {
+    switch event {
+    case .arrived(let hello, let control): welcome(hello, control)
+    case .bulkArrived(let worker, let bulk):
+      if let connection = connections[worker] { connection.attach(bulk) } else { bulk.close() }
+    case .message(let worker, let message): hear(worker, message)
+    case .gone(let worker, let cause, let control):
+      guard let connection = connections[worker],
+        ObjectIdentifier(connection.control) == control
+      else { return }
+      lose(worker, cause)
+    case .log(let worker, let text):
+      if let connection = connections[worker] { folder.appendLog(connection.name, text) }
+    case .checkpointed(let position, let name): noteCheckpoint(position, name)
+    case .checkpointFailed(let position, let reason): noteFailedSave(position, reason)
+    case .stopRequested: stop()
+    }
+  }
+
+  private func hear(_ worker: Int, _ message: WorkerMessage) {
+    guard let connection = connections[worker] else { return }
+    switch message {
+    case .suspended(let view, let position, let nodes):
+      apply(.suspended(worker: worker, view: view, position: position, nodes: nodes))
+    case .measuredPeak(let gigaflops):
+      recorder.notePeak(
+        worker: worker, hello: connection.hello, name: connection.name, gigaflops: gigaflops)
+      apply(.measuredPeak(worker: worker))
+    case .completed(let report):
+      recorder.take(report, from: worker, name: connection.name)
+      apply(.completed(worker: worker, view: report.view, position: report.position))
+      recorder.commit(upTo: schedule.committedPosition)
+    case .peerLost(let view, let rank, let cause):
+      recorder.event(
+        .warning, "\(connection.name) reports rank \(rank) of view \(view): \(cause)")
+      apply(.peerLost(reporter: worker, view: view, rank: rank, cause: cause))
+    case .alive: break
+    case .leaving:
+      recorder.event(.workerLeft, "\(connection.name) asks to leave")
+      apply(.leaving(worker: worker))
+    case .failed(let reason):
+      recorder.event(.warning, "\(connection.name): \(reason)")
+      lose(worker, reason)
+    }
+  }
+
+  /// Every worker of a run follows one numeric profile and passes one self-test.
+  private struct WorkerIdentity: Equatable {
+    let profile: String
+    let selfTest: String
+  }
+
+  private func welcome(_ hello: WorkerHello, _ control: MessageChannel) {
+    if let reason = refusal(of: hello) {
+      recorder.event(.warning, "\(control.peer): \(reason.text)")
+      try? control.send(
+        MessageCoding.encode(CoordinatorMessage.refused(reason: reason.text, code: reason.code)),
+        deadline: .after(.seconds(2)))
+      return control.close()
+    }
+    identity = WorkerIdentity(profile: hello.profile, selfTest: hello.selfTest)
+    let isReturning = hello.returning?.run == folder.runNumber
+    let worker = isReturning ? hello.returning?.worker ?? nextWorker : nextWorker
+    nextWorker = max(nextWorker, worker + 1)
+    if connections[worker] != nil { lose(worker, "it connected again") }
+    let name = hello.name.isEmpty ? "w\(worker)" : hello.name
+    let connection = WorkerConnection(
+      worker: worker, name: name, hello: hello, control: control, source: source)
+    connections[worker] = connection
+    journal(.joined(worker: worker, name: name))
+    connection.send(
+      .welcome(run: folder.runNumber, worker: worker, name: name, plan: folder.planText))
+    Reception.listen(
+      to: worker, over: control, silenceSeconds: Self.silenceSeconds,
+      post: { [queue] in queue.post($0) })
+    recorder.event(
+      .workerJoined,
+      "\(name) from \(control.peer), \(hello.threadCount) threads, \(hello.kernels)")
+    apply(
+      .joined(Member(worker: worker, name: name, dataAddress: hello.dataAddress)))
+  }
+
+  private func refusal(of hello: WorkerHello) -> (text: String, code: Int32)? {
+    if hello.version != protocolVersion {
+      return (
+        "the worker speaks protocol version \(hello.version), the coordinator \(protocolVersion); "
+          + "run the same release on both", 78
+      )
+    }
+    if let identity, identity.profile != hello.profile {
+      return (
+        "the run follows the numeric profile \(identity.profile), the worker has \(hello.profile); "
+          + "results would differ. Start it with --kernels of that profile, or run all with "
+          + "a portable variant", 78
+      )
+    }
+    if let identity, identity.selfTest != hello.selfTest {
+      return (
+        "the worker's kernels fail the self-test of profile \(hello.profile): "
+          + "\(hello.selfTest.prefix(12)) instead of \(identity.selfTest.prefix(12))", 78
+      )
+    }
+    if !folder.profile.isEmpty, folder.profile != hello.profile {
+      return (
+        "the run was started with the numeric profile \(folder.profile), the worker has "
+          + "\(hello.profile)", 78
+      )
+    }
+    return nil
+  }
+
+  private func lose(_ worker: Int, _ cause: String) {
+    guard let connection = connections.removeValue(forKey: worker) else { return }
+    connection.close()
+    recorder.forget(worker: worker)
+    recorder.event(.workerLeft, "\(connection.name): \(cause)")
+    apply(.lost(worker: worker, cause: cause))
+  }
+
+  private func stop() {
+    stops += 1
+    guard stops == 1 else { leaveProcess(code: 130) }
+    recorder.event(.stopped, "asked to stop; saving a checkpoint (again to leave at once)")
+    apply(.stopRequested)
+  }
+
+  // MARK: What to do
+
+  private func apply(_ event: ClusterEvent) { perform(schedule.apply(event)) }
+
+  private func perform(_ commands: [Scheduling.Command]) {
+    for command in commands where end == nil { perform(command) }
+  }
+
+  private func perform(_ command: Scheduling.Command) {
+    switch command {
+    case .suspend(let workers, let view): send(.suspend(view: view), to: workers)
+    case .measurePeak(let workers): send(.measurePeak, to: workers)
+    case .resume(let resumption): resume(resumption)
+    case .grant(let workers, let view, let position):
+      for worker in workers { connections[worker]?.extendFeed(view: view, limit: position) }
+      send(.grant(view: view, position: position), to: workers)
+    case .save(let position, let shares): save(position, shares)
+    case .abandonSave(let position):
+      intake.abandon(position: position)
+      recorder.event(.checkpointFailed, "position \(position): a worker left while saving")
+    case .dismiss(let worker, let reason):
+      recorder.event(.workerLeft, "\(connections[worker]?.name ?? "w\(worker)"): \(reason)")
+      let connection = connections.removeValue(forKey: worker)
+      connection?.send(.leave(reason: reason, code: 0))
+      connection?.close()
+    case .rewound(let from, let to):
+      journal(.rewound(from: from, to: to))
+      recorder.rewind(from: from, to: to)
+    case .finish(let how): finish(how)
+    }
+  }
+
+  private func resume(_ resumption: Resumption) {
+    journal(
+      .view(
+        number: resumption.view, workers: resumption.members.map(\.name),
+        position: resumption.position))
+    folder.noteProfile(identity?.profile ?? "")
+    recorder.beginView(resumption)
+    for (rank, member) in resumption.members.enumerated() {
+      connections[member.worker]?.feed(
+        view: resumption.view, position: resumption.position, limit: resumption.grantedPosition,
+        sendsState: resumption.sources[rank] == .checkpoint)
+    }
+    send(.resume(resumption), to: resumption.members.map(\.worker))
+  }
+
+  private func send(_ message: CoordinatorMessage, to workers: [Int]) {
+    for worker in workers { connections[worker]?.send(message) }
+  }
+
+  /// On disk before it is announced. Without its ledger the coordinator must not go on.
+  private func journal(_ record: LedgerRecord) {
+    do {
+      try folder.ledger.append(record, synchronizing: true)
+    } catch {
+      end = CoordinatorEnd(kind: .failed, message: "the ledger cannot be written: \(error)", code: 74)
+    }
+  }
+
+  private func save(_ position: Int, _ shares: [SaveShare]) {
+    do throws(CheckpointError) {
+      intake.begin(position: position, writer: try folder.makeWriter(at: position, program, recorder))
+    } catch {
+      return noteFailedSave(position, "\(error)")
+    }
+    for share in shares {
+      connections[share.worker]?.send(.save(position: position, chunks: share.chunks))
+    }
+  }
+
+  private func noteCheckpoint(_ position: Int, _ name: String) {
+    failedSaves = 0
+    journal(.checkpointed(position: position, name: name))
+    recorder.event(.checkpointSaved, name)
+    folder.removeOldCheckpoints()
+    source.noteCheckpoint(name)
+    apply(.checkpointed(position: position))
+  }
+
+  /// Training goes on after a checkpoint that failed; a run that has nothing left to do cannot.
+  private func noteFailedSave(_ position: Int, _ reason: String) {
+    failedSaves += 1
+    recorder.event(.checkpointFailed, "position \(position): \(reason)")
+    let isLast = position == program.operationCount || schedule.isEnding
+    if isLast && failedSaves >= 1 {
+      end = CoordinatorEnd(
+        kind: .failed,
+        message: "the last checkpoint cannot be written: \(reason). Older checkpoints stand; "
+          + "make room and run the same command again", code: 74)
+      send(.leave(reason: "the coordinator cannot save", code: 74), to: Array(connections.keys))
+      return
+    }
+    apply(.checkpointFailed(position: position))
+  }
+
+  private func finish(_ how: RunEnd) {
+    recorder.commit(upTo: schedule.committedPosition)
+    let position = schedule.committedPosition
+    switch how {
+    case .completed:
+      journal(.ended(reason: "completed", position: position))
+      recorder.finish(.finished, "complete after \(position) operations")
+      send(.leave(reason: "the run is complete", code: 0), to: Array(connections.keys))
+      end = end ?? CoordinatorEnd(kind: .completed, message: folder.closingMessage)
+    case .stopped:
+      journal(.ended(reason: "stopped", position: position))
+      recorder.finish(.stopped, "stopped at position \(position)")
+      send(.leave(reason: "the run was stopped", code: 75), to: Array(connections.keys))
+      end = end ?? CoordinatorEnd(kind: .stopped, message: folder.resumeMessage)
+    }
+    pauseThread(milliseconds: 100)
+    for connection in connections.values { connection.close() }
+  }
+}
+
+/// What reached the coordinator, in order, for its one thread.
+final class EventQueue: Sendable {
+  private let events = Monitor<[RuntimeEvent]>([])
+  func post(_ event: RuntimeEvent) { events.update { $0.append(event) } }
+  func next(atMost seconds: Double) -> RuntimeEvent? {
+    events.wait(atMost: seconds) { $0.isEmpty ? nil : $0.removeFirst() }
+  }
+}

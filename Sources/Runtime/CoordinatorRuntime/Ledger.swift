@@ -1,0 +1,139 @@
+internal import ControlProtocol
+internal import System
+
+/// One decision of the coordinator, as it stands in `ledger.log`.
+enum LedgerRecord: Codable, Equatable, Sendable {
+  /// A coordinator took charge of the run; incarnations count from 1.
+  case opened(run: UInt64, incarnation: Int, planDigest: String)
+  case view(number: Int, workers: [String], position: Int)
+  /// A worker was given a number, which no other gets.
+  case joined(worker: Int, name: String)
+  /// Operations before `position` are done on every member.
+  case committed(position: Int)
+  case phaseBegan(index: Int, name: String)
+  case checkpointed(position: Int, name: String)
+  /// The plan was changed on resume; `changes` are `key: old -> new`.
+  case amended(changes: [String], position: Int)
+  case rewound(from: Int, to: Int)
+  case ended(reason: String, position: Int)
+}
+
+/// A ledger that cannot be used.
+enum LedgerError: Error, Equatable {
+  case system(SystemError)
+  /// A record before the last one does not verify: the file was changed by somebody else.
+  case damaged(path: String, line: Int)
+}
+
+/// The coordinator's write-ahead log: one record a line, `<CRC-32C in hex> <JSON>`.
+///
+/// What must not be lost is on disk before it is announced. A torn last line (the machine died
+/// while writing it) was never announced and is cut off.
+final class Ledger {
+  private let file: File
+  /// What stood in the file when it was opened.
+  let history: [LedgerRecord]
+  private let badLine: Int?
+
+  init(_ path: String) throws(LedgerError) {
+    do throws(SystemError) {
+      let bytes = Files.exists(path) ? try Files.read(path, byteCountMax: 1 << 30) : []
+      let found = Self.parse(bytes)
+      if found.badLine == nil, found.validByteCount < bytes.count {
+        try Files.write(Array(bytes.prefix(found.validByteCount)), to: path)
+      }
+      history = found.records
+      badLine = found.badLine
+      file = try File(path, .append)
+    } catch {
+      throw .system(error)
+    }
+    if let badLine { throw .damaged(path: path, line: badLine) }
+  }
+
+  /// Numbers that were given to workers are all below this.
+  var workerCountEver: Int {
+    history.reduce(0) { count, record in
+      if case .joined(let worker, _) = record { max(count, worker + 1) } else { count }
+    }
+  }
+
+  /// Appends a record. With `synchronizing`, it is on disk when this returns.
+  func append(_ record: LedgerRecord, synchronizing: Bool) throws(SystemError) {
+    try file.append(Array(Self.line(record).utf8))
+    if synchronizing { try file.synchronize() }
+  }
+
+  static func line(_ record: LedgerRecord) -> String {
+    let json = MessageCoding.encode(record)
+    return hexText(CRC32C.checksum(json)) + " " + String(decoding: json, as: UTF8.self) + "\n"
+  }
+
+  struct Contents {
+    var records: [LedgerRecord]
+    /// How many bytes hold them.
+    var validByteCount: Int
+    /// The line that is damaged although others follow it, if any.
+    var badLine: Int?
+  }
+
+  static func parse(_ bytes: [UInt8]) -> Contents {
+    var records: [LedgerRecord] = []
+    var start = 0
+    var line = 1
+    while let end = bytes[start...].firstIndex(of: 0x0A) {
+      guard let record = record(bytes[start..<end]) else {
+        let isLast = bytes[(end + 1)...].firstIndex(of: 0x0A) == nil
+        return Contents(
+          records: records, validByteCount: start, badLine: isLast ? nil : line)
+      }
+      records.append(record)
+      start = end + 1
+      line += 1
+    }
+    return Contents(records: records, validByteCount: start)
+  }
+
+  private static func record(_ line: ArraySlice<UInt8>) -> LedgerRecord? {
+    guard let space = line.firstIndex(of: 0x20) else { return nil }
+    let json = Array(line[(space + 1)...])
+    let checksum = String(decoding: line[..<space], as: UTF8.self)
+    guard checksum == hexText(CRC32C.checksum(json)) else { return nil }
+    return try? MessageCoding.decode(LedgerRecord.self, from: json)
+  }
+}
+
+/// What a restarted coordinator needs of its ledger.
+struct LedgerSummary: Equatable {
+  var run: UInt64?
+  var incarnation = 0
+  var view = 0
+  var workerCount = 0
+  var committedPosition = 0
+  var isEnded = false
+
+  init(_ history: [LedgerRecord]) {
+    for record in history {
+      switch record {
+      case .opened(let run, let incarnation, _):
+        self.run = run
+        self.incarnation = incarnation
+        isEnded = false
+      case .view(let number, let workers, let position):
+        view = number
+        workerCount = workers.count
+        committedPosition = position
+      case .committed(let position): committedPosition = position
+      case .rewound(_, let to): committedPosition = to
+      case .ended: isEnded = true
+      case .phaseBegan, .checkpointed, .amended, .joined: break
+      }
+    }
+  }
+}
+
+/// A 32-bit checksum as eight hexadecimal digits.
+private func hexText(_ value: UInt32) -> String {
+  let digits = String(value, radix: 16)
+  return String(repeating: "0", count: 8 - digits.count) + digits
+}

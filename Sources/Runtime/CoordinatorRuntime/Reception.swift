@@ -1,0 +1,118 @@
+internal import ControlProtocol
+internal import Scheduling
+internal import System
+internal import Transport
+
+/// What reaches the coordinator from outside, in the order of arrival.
+enum RuntimeEvent: Sendable {
+  case arrived(WorkerHello, MessageChannel)
+  case bulkArrived(worker: Int, BulkChannel)
+  case message(worker: Int, WorkerMessage)
+  case gone(worker: Int, cause: String, control: ObjectIdentifier)
+  case log(worker: Int, text: String)
+  case checkpointed(position: Int, name: String)
+  case checkpointFailed(position: Int, reason: String)
+  case stopRequested
+}
+
+/// Accepts connections and hears each one's greeting, on threads of its own.
+///
+/// Until a caller has shown what it is it gets little: one message of at most 16 KiB within 2
+/// seconds, and there are at most 64 such callers.
+final class Reception: Sendable {
+  private struct State {
+    var unknownCount = 0
+  }
+  private static let unknownCountMax = 64
+  private static let greetingByteCountMax = 16 << 10
+
+  private let listener: Listener
+  private let run: UInt64
+  private let intake: CheckpointIntake
+  private let state = Monitor(State())
+  private let post: @Sendable (RuntimeEvent) -> Void
+
+  init(
+    _ listener: Listener, run: UInt64, intake: CheckpointIntake,
+    post: @escaping @Sendable (RuntimeEvent) -> Void
+  ) {
+    self.listener = listener
+    self.run = run
+    self.intake = intake
+    self.post = post
+  }
+
+  func start() {
+    _ = startThread { [self] in
+      while !listener.isClosed {
+        guard let connection = try? listener.accept(deadline: .never) else { continue }
+        let isRoom = state.update { state in
+          guard state.unknownCount < Self.unknownCountMax else { return false }
+          state.unknownCount += 1
+          return true
+        }
+        guard isRoom else {
+          connection.close()
+          continue
+        }
+        _ = startThread { [self] in receive(connection) }
+      }
+    }
+  }
+
+  private func receive(_ connection: Connection) {
+    let channel = MessageChannel(connection, byteCountMax: Self.greetingByteCountMax)
+    let bytes = try? channel.receive(deadline: .after(.seconds(2)))
+    state.update { $0.unknownCount -= 1 }
+    guard let bytes = bytes ?? nil,
+      let greeting = try? MessageCoding.decode(Greeting.self, from: bytes)
+    else { return connection.close() }
+    channel.byteCountMax = MessageChannel.byteCountMaxDefault
+    switch greeting {
+    case .control(let hello): post(.arrived(hello, channel))
+    case .bulk(let version, let run, let worker):
+      guard version == protocolVersion, run == self.run else { return connection.close() }
+      receiveBulk(BulkChannel(connection), worker)
+    }
+  }
+
+  private func receiveBulk(_ bulk: BulkChannel, _ worker: Int) {
+    post(.bulkArrived(worker: worker, bulk))
+    while let frame = try? bulk.receive(deadline: .never) {
+      switch BulkKind(rawValue: UInt64(frame.kind)) {
+      case .state:
+        intake.receive(
+          position: Int(clamping: frame.a), chunk: Int(clamping: frame.b), bytes: frame.payload)
+      case .log:
+        post(.log(worker: worker, text: String(decoding: frame.payload, as: UTF8.self)))
+      case .tokens, nil: break
+      }
+    }
+    bulk.close()
+  }
+
+  /// Reads a welcomed worker's messages until its connection ends or stays silent.
+  static func listen(
+    to worker: Int, over control: MessageChannel, silenceSeconds: Double,
+    post: @escaping @Sendable (RuntimeEvent) -> Void
+  ) {
+    _ = startThread {
+      var cause = "its connection ended"
+      do throws(TransportError) {
+        while let bytes = try control.receive(
+          deadline: .after(.milliseconds(Int(silenceSeconds * 1000))))
+        {
+          guard let message = try? MessageCoding.decode(WorkerMessage.self, from: bytes) else {
+            cause = "it sent a message nobody can read"
+            break
+          }
+          post(.message(worker: worker, message))
+        }
+      } catch {
+        cause = "\(error)"
+      }
+      control.close()
+      post(.gone(worker: worker, cause: cause, control: ObjectIdentifier(control)))
+    }
+  }
+}

@@ -1,0 +1,249 @@
+internal import Checkpoints
+internal import Corpus
+internal import Planning
+internal import Settings
+internal import System
+internal import Tensors
+internal import Tokenization
+
+/// Where a run stands when a coordinator takes it up.
+struct RunStart: Equatable {
+  var isResumed = false
+  var view = 0
+  var workerCount = 0
+  var nextWorker = 0
+  var committedPosition = 0
+  var checkpointPosition: Int?
+  var tokensTotal: UInt64 = 0
+}
+
+/// The folder of a run: `runs/<name>/` with plan, ledger, tokenizer, tokens, checkpoints, records.
+final class RunFolder {
+  let path: String
+  let plan: ResolvedPlan
+  let planText: String
+  let runNumber: UInt64
+  let ledger: Ledger
+  let start: RunStart
+  let checkpoint: CheckpointReader?
+  private(set) var profile: String
+  private let lock: FileLock
+  private let tokenizerJSON: [UInt8]
+  private let layout: ParameterLayout
+  private let planPath: String
+
+  /// Opens the folder of `resolution`'s run, or creates it.
+  ///
+  /// - Throws: ``CoordinatorEnd`` with what is wrong, how to mend it, and the exit code.
+  init(
+    _ options: CoordinatorOptions, _ resolution: PlanResolution, tell: (String) -> Void
+  ) throws(CoordinatorEnd) {
+    let path = options.runDirectory ?? "runs/\(resolution.plan.name)"
+    self.path = path
+    planPath = options.plan
+    do {
+      try Files.createDirectory("\(path)/logs")
+      guard let lock = try FileLock("\(path)/.lock") else {
+        throw CoordinatorEnd(
+          kind: .failed, message: "another coordinator is running \(path); stop it first", code: 1)
+      }
+      self.lock = lock
+      let ledger = try Ledger("\(path)/ledger.log")
+      self.ledger = ledger
+      let summary = LedgerSummary(ledger.history)
+      try CheckpointFolder.removeLeftovers(inRun: path)
+
+      let tokenizer = try Self.tokenizer(resolution.plan, path, tell)
+      tokenizerJSON = tokenizer.json()
+      var plan = resolution.plan
+      plan.model.vocabularySize = tokenizer.vocabularySize
+      plan.tokenizer.vocabularySize = tokenizer.vocabularySize
+      layout = ParameterLayout(plan.model)
+
+      let isResumed = Files.exists("\(path)/plan.resolved.json")
+      var changes: [String] = []
+      if isResumed {
+        changes = try Self.changes(to: plan, path, isAmending: options.isAmending)
+      }
+      self.plan = plan
+      planText = plan.planJSON()
+      try Files.write(planText, to: "\(path)/plan.resolved.json")
+      try Files.write(tokenizerJSON, to: "\(path)/tokenizer.json")
+
+      let found = try CheckpointReader.newest(inRun: path)
+      for passed in found.passedOver {
+        tell("checkpoint \(passed.name) passed over: \(passed.reason)")
+      }
+      checkpoint = found.reader
+      profile = found.reader?.state.profile ?? ""
+      let program = PhaseProgram(plan)
+      var start = RunStart(isResumed: isResumed)
+      start.view = summary.view
+      start.workerCount = summary.isEnded ? 0 : summary.workerCount
+      start.nextWorker = ledger.workerCountEver
+      start.committedPosition = min(summary.committedPosition, program.operationCount)
+      start.checkpointPosition = found.reader.map { Self.position(of: $0.state, in: program) }
+      start.tokensTotal = found.reader?.state.tokensTotal ?? 0
+      self.start = start
+
+      runNumber = summary.run ?? Self.freshRunNumber()
+      try ledger.append(
+        .opened(
+          run: runNumber, incarnation: summary.incarnation + 1,
+          planDigest: SHA256.hex(of: Array(planText.utf8))), synchronizing: true)
+      if !changes.isEmpty {
+        try ledger.append(
+          .amended(changes: changes, position: start.committedPosition), synchronizing: true)
+        tell("plan amended: \(changes.joined(separator: ", "))")
+      }
+    } catch let end as CoordinatorEnd {
+      throw end
+    } catch let error as SystemError {
+      throw CoordinatorEnd(kind: .failed, message: "run folder \(path): \(error)", code: 74)
+    } catch let error as LedgerError {
+      throw CoordinatorEnd(kind: .failed, message: "\(error)", code: 65)
+    } catch let error as CheckpointError {
+      throw CoordinatorEnd(kind: .failed, message: "\(error)", code: 65)
+    } catch {
+      throw CoordinatorEnd(kind: .failed, message: "\(error)", code: 1)
+    }
+  }
+
+  /// Tokens of every phase that trains or evaluates, by phase index; phases that read the same
+  /// text share them.
+  func corpora(tell: (String) -> Void) throws(CoordinatorEnd) -> [Int: Corpus] {
+    var opened: [(data: ResolvedPlan.DataChoice, corpus: Corpus)] = []
+    var corpora: [Int: Corpus] = [:]
+    for (index, phase) in plan.phases.enumerated() where phase.kind != .tokenizer {
+      if let known = opened.first(where: { $0.data == phase.data }) {
+        corpora[index] = known.corpus
+        continue
+      }
+      do {
+        let tokenizer = try Tokenizer.load(json: tokenizerJSON)
+        let corpus = try Corpus(
+          data: phase.data, tokenizer: tokenizer, cacheDirectory: "\(path)/data/\(index)",
+          sequenceLength: plan.model.sequenceLength, event: { tell("\($0)") })
+        opened.append((phase.data, corpus))
+        corpora[index] = corpus
+      } catch let error as CorpusError {
+        throw Self.end(of: error)
+      } catch {
+        throw CoordinatorEnd(kind: .failed, message: "\(error)", code: 65)
+      }
+    }
+    return corpora
+  }
+
+  private static func end(of error: CorpusError) -> CoordinatorEnd {
+    switch error {
+    case .missing, .noTextFiles: CoordinatorEnd(kind: .failed, message: "\(error)", code: 66)
+    case .system: CoordinatorEnd(kind: .failed, message: "\(error)", code: 74)
+    default: CoordinatorEnd(kind: .failed, message: "\(error)", code: 65)
+    }
+  }
+
+  /// The tokenizer the run has, or one trained on the training part of its first phase.
+  private static func tokenizer(
+    _ plan: ResolvedPlan, _ path: String, _ tell: (String) -> Void
+  ) throws -> Tokenizer {
+    let file = "\(path)/tokenizer.json"
+    if Files.exists(file) { return try Tokenizer.load(json: Files.read(file)) }
+    guard let first = plan.phases.first(where: { $0.kind != .tokenizer }) else { return .bytes }
+    let started = Clock.monotonicSeconds
+    do {
+      let tokenizer = try Corpus.trainTokenizer(plan.tokenizer, on: first.data)
+      let seconds = ((Clock.monotonicSeconds - started) * 10).rounded() / 10
+      tell(
+        "tokenizer: \(tokenizer.kind.rawValue), \(tokenizer.vocabularySize) ids, \(seconds) s")
+      return tokenizer
+    } catch {
+      throw end(of: error)
+    }
+  }
+
+  /// What `plan` changes against the plan that the run was started with.
+  private static func changes(
+    to plan: ResolvedPlan, _ path: String, isAmending: Bool
+  ) throws -> [String] {
+    let bytes = try Files.read("\(path)/plan.resolved.json")
+    let old: ResolvedPlan
+    do {
+      old = try ResolvedPlan(planJSON: String(decoding: bytes, as: UTF8.self))
+    } catch {
+      throw CoordinatorEnd(kind: .failed, message: error.message, code: 65)
+    }
+    let difference = PlanDifference(from: old, to: plan)
+    if difference.changes.isEmpty { return [] }
+    let lines = difference.changes.map { "  \($0.key): \($0.old) -> \($0.new)" }
+    let list = lines.joined(separator: "\n")
+    guard difference.canAmend else {
+      throw CoordinatorEnd(
+        kind: .failed,
+        message: "the plan differs from the one that \(path) was started with:\n\(list)\n"
+          + "These keys alter steps already taken. Use the old plan, or another --run folder.",
+        code: 78)
+    }
+    guard isAmending else {
+      throw CoordinatorEnd(
+        kind: .failed,
+        message: "the plan differs from the one that \(path) was started with:\n\(list)\n"
+          + "None of these alters steps already taken: add --amend to go on with them.", code: 78)
+    }
+    return difference.changes.map { "\($0.key): \($0.old) -> \($0.new)" }
+  }
+
+  private static func position(of state: CheckpointState, in program: PhaseProgram) -> Int {
+    let progress = program.progress(at: state.position)
+    if progress == (state.phaseIndex, state.step) { return state.position }
+    return program.position(afterStep: state.step - 1, ofPhase: state.phaseIndex)
+      ?? program.operationCount
+  }
+
+  private static func freshRunNumber() -> UInt64 {
+    var generator = SystemRandomNumberGenerator()
+    // Below 2^53, so that a JSON reader which takes numbers for doubles keeps it.
+    return generator.next() >> 11
+  }
+
+  // MARK: While it runs
+
+  /// The profile is fixed by the first view.
+  func noteProfile(_ name: String) { if profile.isEmpty { profile = name } }
+
+  func appendLog(_ worker: String, _ text: String) {
+    let name = worker.filter { $0.isLetter || $0.isNumber || $0 == "-" || $0 == "_" || $0 == "." }
+    guard let file = try? File("\(path)/logs/\(name).log", .append) else { return }
+    try? file.append(Array(text.utf8))
+  }
+
+  func makeWriter(
+    at position: Int, _ program: PhaseProgram, _ recorder: RunRecorder
+  ) throws(CheckpointError) -> CheckpointWriter {
+    let (phase, step) = program.progress(at: position)
+    let state = CheckpointState(
+      run: plan.name, phaseIndex: phase, phaseName: plan.phases[phase].name, step: step,
+      position: position, schedulePosition: step, tokensTotal: recorder.tokensTotal,
+      dataCursor: UInt64(step * plan.batch.sequences), profile: profile, model: plan.model)
+    return try CheckpointWriter(
+      runDirectory: path, layout: layout, state: state, tokenizer: tokenizerJSON,
+      plan: Array(planText.utf8))
+  }
+
+  func removeOldCheckpoints() {
+    _ = try? CheckpointFolder.keep(newest: max(plan.checkpoints.keep, 1), inRun: path)
+  }
+
+  var closingMessage: String {
+    """
+    complete: \(path)
+      cox tail \(path) --once                       the report
+      cox generate \(path) --prompt "Once"          text from the model
+      cox digest \(path)                            what came out, as one number
+    """
+  }
+
+  var resumeMessage: String {
+    "stopped with a checkpoint in \(path); go on with: coordinator \(planPath) --run \(path)"
+  }
+}

@@ -1,0 +1,267 @@
+internal import ControlProtocol
+internal import Synchronization
+internal import System
+internal import Tensors
+internal import Transport
+
+/// A worker's two connections to its coordinator, kept up by threads of their own.
+///
+/// When the coordinator goes away the worker goes on within its granted window, while this link
+/// tries to reach it (or its successor) for a minute; reports that it missed are sent again.
+final class CoordinatorLink: Sendable {
+  struct Welcome: Equatable, Sendable {
+    var run: UInt64
+    var worker: Int
+    var name: String
+    var plan: String
+  }
+
+  private struct State {
+    var inbox: [CoordinatorMessage] = []
+    var control: MessageChannel?
+    var bulk: BulkChannel?
+    var welcome: Welcome?
+    var end: WorkerEnd?
+    var isLeaving = false
+    /// The newest reports, for a coordinator that comes back: one window of them.
+    var reports: [OperationReport] = []
+  }
+
+  private let options: WorkerOptions
+  private let state = Monitor(State())
+  private let log: WorkerLog
+  private let tokens: TokenStore
+  /// State chunks that come from the coordinator's checkpoint.
+  let chunks: ChunkStore
+  /// Called on the link's thread the moment a `suspend` arrives.
+  private let onSuspend: @Sendable () -> Void
+  /// Rises while the worker makes progress; told to the coordinator twice a second.
+  let progress = Atomic<Int>(0)
+
+  private static let reportCountMax = 128
+
+  init(
+    _ options: WorkerOptions, log: WorkerLog, tokens: TokenStore, chunks: ChunkStore,
+    onSuspend: @escaping @Sendable () -> Void
+  ) {
+    self.options = options
+    self.log = log
+    self.tokens = tokens
+    self.chunks = chunks
+    self.onSuspend = onSuspend
+  }
+
+  /// Starts the threads. `hello` is asked for anew at each connection, with its local address.
+  func start(hello: @escaping @Sendable (_ localHost: String) -> WorkerHello) {
+    _ = startThread { [self] in keepConnected(hello) }
+    _ = startThread { [self] in sendHeartbeats() }
+    _ = startThread { [self] in sendLog() }
+  }
+
+  // MARK: For the worker's main thread
+
+  /// The next message of the coordinator, in order; nil when none comes within `seconds`.
+  ///
+  /// - Throws: ``WorkerEnd`` when the worker cannot go on without its coordinator.
+  func next(atMost seconds: Double?) throws(WorkerEnd) -> CoordinatorMessage? {
+    let result = state.wait(atMost: seconds) { state -> Result<CoordinatorMessage, WorkerEnd>? in
+      if !state.inbox.isEmpty { return .success(state.inbox.removeFirst()) }
+      return state.end.map { .failure($0) }
+    }
+    guard let result else { return nil }
+    return try result.get()
+  }
+
+  /// Sends now, or not at all: whoever reads a new connection asks again.
+  func send(_ message: WorkerMessage) {
+    let control = state.update { state -> MessageChannel? in
+      if case .completed(let report) = message {
+        state.reports = (state.reports + [report]).suffix(Self.reportCountMax)
+      }
+      return state.control
+    }
+    try? control?.send(MessageCoding.encode(message), deadline: .after(.seconds(5)))
+  }
+
+  /// Sends one chunk of the state over the bulk connection.
+  func sendChunk(_ bytes: [UInt8], position: Int, chunk: Int) {
+    let bulk = state.update { $0.bulk }
+    let frame = BulkFrame(
+      kind: UInt16(BulkKind.state.rawValue), a: UInt64(position), b: UInt64(chunk), c: 0, d: 0,
+      payload: bytes)
+    try? bulk?.send(frame, deadline: .after(.seconds(60)))
+  }
+
+  /// Ends every wait of the main thread with this reason.
+  func end(_ end: WorkerEnd) { state.update { if $0.end == nil { $0.end = end } } }
+
+  /// Closes both connections for good.
+  func leave() {
+    let channels = state.update { state in
+      state.isLeaving = true
+      return (state.control, state.bulk)
+    }
+    channels.0?.close()
+    channels.1?.close()
+  }
+
+  // MARK: Connections
+
+  private func keepConnected(_ hello: @Sendable (String) -> WorkerHello) {
+    var lastContact = Clock.monotonicSeconds
+    var attempts = 0
+    while !state.update({ $0.isLeaving }) {
+      do throws(TransportError) {
+        let connection = try Connection.connect(
+          to: options.coordinator, congestion: options.congestion, deadline: .after(.seconds(5)))
+        attempts = 0
+        try converse(over: connection, hello)
+        lastContact = Clock.monotonicSeconds
+      } catch {
+        attempts += 1
+        if attempts == 1 { log.write("cannot reach the coordinator: \(error); trying again") }
+        guard Clock.monotonicSeconds - lastContact < options.connectSeconds else {
+          let reason =
+            "cannot reach the coordinator at \(options.coordinator) for "
+            + "\(Int(options.connectSeconds)) s (\(attempts) tries; last: \(error)). "
+            + "Is it running there? Start it with: coordinator PLAN --listen \(options.coordinator)"
+          return end(WorkerEnd(reason: reason, code: 69))
+        }
+        pauseThread(milliseconds: min(1000, 50 * attempts))
+      }
+    }
+  }
+
+  /// Greets, then hands every message to the inbox until the connection ends.
+  private func converse(
+    over connection: Connection, _ hello: (String) -> WorkerHello
+  ) throws(TransportError) {
+    let control = MessageChannel(connection)
+    defer {
+      state.update { $0.control = nil }
+      connection.close()
+    }
+    var greeting = hello(connection.localAddress?.host ?? "127.0.0.1")
+    if let known = state.update({ $0.welcome }) {
+      greeting.returning = ReturningWorker(run: known.run, worker: known.worker)
+    }
+    try control.send(
+      MessageCoding.encode(Greeting.control(greeting)), deadline: .after(.seconds(5)))
+    while let bytes = try control.receive(deadline: .never) {
+      guard let message = try? MessageCoding.decode(CoordinatorMessage.self, from: bytes) else {
+        return end(WorkerEnd(reason: "the coordinator sent a message nobody can read", code: 1))
+      }
+      switch message {
+      case .welcome(let run, let worker, let name, let plan):
+        welcome(Welcome(run: run, worker: worker, name: name, plan: plan), control)
+      case .refused(let reason, let code):
+        return end(WorkerEnd(reason: "the coordinator refused: \(reason)", code: code))
+      case .suspend: onSuspend()
+      default: break
+      }
+      state.update { $0.inbox.append(message) }
+    }
+    if !state.update({ $0.isLeaving }) { log.write("the coordinator went away; going on") }
+  }
+
+  private func welcome(_ welcome: Welcome, _ control: MessageChannel) {
+    log.setName(welcome.name)
+    let reports = state.update { state in
+      state.control = control
+      state.welcome = welcome
+      return state.reports
+    }
+    for report in reports { send(.completed(report)) }
+    startBulk(welcome)
+  }
+
+  private func startBulk(_ welcome: Welcome) {
+    guard
+      let connection = try? Connection.connect(
+        to: options.coordinator, congestion: options.congestion, deadline: .after(.seconds(5)))
+    else { return }
+    let greeting = Greeting.bulk(
+      version: protocolVersion, run: welcome.run, worker: welcome.worker)
+    let first = MessageChannel(connection)
+    guard (try? first.send(MessageCoding.encode(greeting), deadline: .after(.seconds(5)))) != nil
+    else { return }
+    let bulk = BulkChannel(connection)
+    state.update { $0.bulk = bulk }
+    _ = startThread { [self] in receiveBulk(bulk) }
+  }
+
+  private func receiveBulk(_ bulk: BulkChannel) {
+    while let frame = try? bulk.receive(deadline: .never) {
+      switch BulkKind(rawValue: UInt64(frame.kind)) {
+      case .tokens:
+        do {
+          try tokens.receive(
+            view: Int(clamping: frame.a), position: Int(clamping: frame.b),
+            offset: Int(clamping: frame.c), total: Int(clamping: frame.d), part: frame.payload)
+        } catch {
+          end(WorkerEnd(reason: "the coordinator sent bad tokens: \(error)", code: 1))
+        }
+      case .state:
+        chunks.receive(
+          view: Int(clamping: frame.a), chunk: Int(clamping: frame.b), bytes: frame.payload)
+      case .log, nil: break
+      }
+    }
+    bulk.close()
+  }
+
+  private func sendHeartbeats() {
+    while !state.update({ $0.isLeaving }) {
+      send(.alive(progress: progress.load(ordering: .relaxed)))
+      pauseThread(milliseconds: 500)
+    }
+  }
+
+  private func sendLog() {
+    while !state.update({ $0.isLeaving }) {
+      let lines = log.takeUnsent(atMost: 1)
+      guard !lines.isEmpty else { continue }
+      let payload = Array(lines.map { $0 + "\n" }.joined().utf8)
+      let frame = BulkFrame(
+        kind: UInt16(BulkKind.log.rawValue), a: 0, b: 0, c: 0, d: 0, payload: payload)
+      let bulk = state.update { $0.bulk }
+      if (try? bulk?.send(frame, deadline: .after(.seconds(5)))) == nil || bulk == nil {
+        log.returnUnsent(lines)
+        pauseThread(milliseconds: 500)
+      }
+    }
+  }
+}
+
+/// Chunks of a checkpoint on their way from the coordinator.
+final class ChunkStore: Sendable {
+  private struct State {
+    var view = 0
+    var chunks: [Int: [UInt8]] = [:]
+    var isInterrupted = false
+  }
+  private let state = Monitor(State())
+
+  func receive(view: Int, chunk: Int, bytes: [UInt8]) {
+    state.update { state in
+      if view > state.view {
+        state.view = view
+        state.chunks = [:]
+      }
+      if view == state.view { state.chunks[chunk] = bytes }
+    }
+  }
+
+  /// The next chunk of the view's state; nil when `interrupt()` was called first.
+  func next(view: Int) -> (chunk: Int, bytes: [UInt8])? {
+    state.wait { state -> (chunk: Int, bytes: [UInt8])?? in
+      if state.isInterrupted { return .some(nil) }
+      guard state.view == view, let first = state.chunks.first else { return nil }
+      state.chunks[first.key] = nil
+      return .some((first.key, first.value))
+    } ?? nil
+  }
+
+  func interrupt() { state.update { $0.isInterrupted = true } }
+  func allow() { state.update { $0.isInterrupted = false } }
+}

@@ -1,0 +1,224 @@
+internal import Collectives
+internal import ControlProtocol
+internal import Phases
+internal import Planning
+internal import System
+internal import Tensors
+internal import Transformer
+
+/// One operation of the program, from tokens to report.
+struct OperationRun {
+  let session: WorkerSession
+  let inForce: ViewInForce
+  let position: Int
+
+  /// - Returns: nil when it was interrupted; complete gradient sums are kept then.
+  func run() throws(ExchangeError) -> OperationReport? {
+    switch session.program.operation(at: position) {
+    case .train(let phase, let step): try train(phase: phase, step: step)
+    case .validate: try validate()
+    case .end: preconditionFailure("no operation at position \(position)")
+    }
+  }
+
+  // MARK: Training
+
+  private func train(phase: Int, step: Int) throws(ExchangeError) -> OperationReport? {
+    var watch = Stopwatch()
+    guard let slices = session.tokens.slices(view: inForce.number, position: position) else {
+      return nil
+    }
+    watch.lap(\.data)
+    begin(step: step, slices: slices)
+    let shares = inForce.shares(at: position, tree: session.tree)
+    let mine = shares[inForce.rank]
+    let held = session.gradients.heldSlices
+    let computing = mine.filter { !held.contains($0) }
+
+    let reduction = try Reduction(self, step: step, shares: shares)
+    let isComplete = session.gradients.compute(
+      mine, tokens: { slices[$0] }, isCancelled: { session.interruption.isRaised },
+      ready: { reduction.markReady($0) })
+    guard isComplete else { return nil }
+    Failpoint.afterSlice.pass(step: step)
+    watch.lapCompute(session.replica)
+    let (gradient, statistics) = try reduction.finish()
+    watch.lap(\.exchange)
+    session.saver.waitIdle()
+    watch.lap(\.checkpoint)
+
+    Failpoint.beforeUpdate.pass(step: step)
+    let outcome = session.replica.update(gradient: gradient, statistics: statistics, step: step)
+    session.gradients.release()
+    session.gradientPosition = nil
+    Failpoint.afterUpdate.pass(step: step)
+    watch.lap(\.optimizer)
+    watch.time.hiddenExchange = reduction.hiddenSeconds
+    return OperationReport(
+      view: inForce.number, position: position, tokenCount: statistics.tokenCount,
+      lossSum: statistics.lossSum, gradientNorm: outcome.gradNorm,
+      learningRate: outcome.learningRate, isSkipped: outcome.skipped,
+      sliceCount: computing.count,
+      recomputedCount: position == inForce.position && inForce.number > 1 ? computing.count : 0,
+      time: watch.finish(), byteCount: reduction.byteCount)
+  }
+
+  /// Starts the step, or takes up one that an older view left with some sums complete.
+  private func begin(step: Int, slices: [TokenSlice]) {
+    guard session.gradientPosition != position else { return }
+    session.gradients.begin(step: step, touchedRows: Self.touchedRows(slices))
+    session.gradientPosition = position
+  }
+
+  /// Ids that some position of the step reads, ascending, each once.
+  static func touchedRows(_ slices: [TokenSlice]) -> [UInt32] {
+    var seen = Set<UInt32>()
+    for slice in slices {
+      for sequence in slice.sequences { seen.formUnion(sequence.tokens.dropLast()) }
+    }
+    return seen.sorted()
+  }
+
+  // MARK: Validation
+
+  private func validate() throws(ExchangeError) -> OperationReport? {
+    var watch = Stopwatch()
+    guard let slices = session.tokens.slices(view: inForce.number, position: position) else {
+      return nil
+    }
+    watch.lap(\.data)
+    let shares = inForce.shares(at: position, tree: session.tree)
+    var statistics: [SliceNode: SliceStatistics] = [:]
+    for slice in shares[inForce.rank] {
+      if session.interruption.isRaised { return nil }
+      statistics[.leaf(slice)] = session.replica.evaluateSlice(slices[slice])
+    }
+    watch.lap(\.forward)
+    let merged = session.tree.merge(statistics)
+    var total = merged[session.tree.root]
+    if let exchange = inForce.exchange {
+      total = try exchange.exchangeStatistics(
+        step: position, holdings: shares.map { session.tree.nodes(covering: $0) }, mine: merged)
+    }
+    guard let total else { preconditionFailure("a view of one holds every slice") }
+    watch.lap(\.exchange)
+    return OperationReport(
+      view: inForce.number, position: position, tokenCount: total.tokenCount,
+      lossSum: total.lossSum, gradientNorm: 0, learningRate: 0, isSkipped: false,
+      sliceCount: shares[inForce.rank].count, recomputedCount: 0, time: watch.finish(),
+      byteCount: 0)
+  }
+}
+
+extension SliceTree {
+  /// Adds sums of siblings up the tree as far as both are there.
+  func merge(_ sums: [SliceNode: SliceStatistics]) -> [SliceNode: SliceStatistics] {
+    var sums = sums
+    for level in 0..<depth {
+      for node in sums.keys.sorted() where node.level == level && node.isLeft {
+        guard let right = sums[node.sibling], let left = sums[node] else { continue }
+        sums[node] = nil
+        sums[node.sibling] = nil
+        sums[node.parent] = left + right
+      }
+    }
+    return sums
+  }
+}
+
+/// The sum of a step's gradients over all members, while and after they are computed.
+private final class Reduction {
+  private let session: WorkerSession
+  private let exchange: GradientExchange?
+  private let buckets: [Range<Int>]
+  private var nextBucket = 0
+  private var isBegun = false
+  private let step: Int
+  private let shares: [[Int]]
+  /// The exchange's figures so far count from the view's start.
+  private var before = ExchangeFigures()
+  private(set) var byteCount = 0
+  private(set) var hiddenSeconds = 0.0
+
+  init(_ operation: OperationRun, step: Int, shares: [[Int]]) throws(ExchangeError) {
+    session = operation.session
+    exchange = operation.inForce.exchange
+    self.step = operation.position
+    self.shares = shares
+    buckets = BucketPlan.buckets(
+      layout: session.replica.layout, lookupCount: session.replica.lookupCount)
+  }
+
+  /// Elements before `range.upperBound` are final in all nodes of this worker.
+  func markReady(_ range: Range<Int>) {
+    guard let exchange else { return }
+    if !isBegun { begin(exchange) }
+    while nextBucket < buckets.count, buckets[nextBucket].upperBound <= range.upperBound {
+      exchange.markReady(bucket: nextBucket)
+      nextBucket += 1
+    }
+  }
+
+  private func begin(_ exchange: GradientExchange) {
+    isBegun = true
+    before = exchange.figures
+    let sum = session.sumBuffer()
+    exchange.begin(
+      step: step, holdings: shares.map { session.tree.nodes(covering: $0) },
+      nodes: session.gradients.upcomingNodes.mapValues {
+        ExchangeBuffer(session.replica.windows(of: $0))
+      },
+      sum: ExchangeBuffer(session.replica.windows(of: sum)), buckets: buckets)
+  }
+
+  func finish() throws(ExchangeError) -> (NodeGradient, SliceStatistics) {
+    let gradients = session.gradients
+    guard let exchange else {
+      guard let root = gradients.nodes[session.tree.root],
+        let statistics = gradients.statistics[session.tree.root]
+      else { preconditionFailure("a view of one holds every slice") }
+      return (root, statistics)
+    }
+    if !isBegun { begin(exchange) }
+    while nextBucket < buckets.count {
+      exchange.markReady(bucket: nextBucket)
+      nextBucket += 1
+    }
+    exchange.setStatistics(gradients.statistics)
+    let statistics = try exchange.wait()
+    try exchange.waitStateSent()
+    let figures = exchange.figures
+    byteCount = Int(figures.bytesSent - before.bytesSent)
+    hiddenSeconds = figures.hiddenSeconds - before.hiddenSeconds
+    return (session.sumBuffer(), statistics)
+  }
+}
+
+/// Where an operation's time goes.
+struct Stopwatch {
+  private let start = Clock.monotonicSeconds
+  private var last = Clock.monotonicSeconds
+  var time = OperationTime()
+
+  /// Books the time since the last lap.
+  mutating func lap(_ part: WritableKeyPath<OperationTime, Double>) {
+    let now = Clock.monotonicSeconds
+    time[keyPath: part] += now - last
+    last = now
+  }
+
+  /// Books the time since the last lap as forward and backward, as the replica measured them.
+  mutating func lapCompute(_ replica: Replica) {
+    let now = Clock.monotonicSeconds
+    let elapsed = now - last
+    let forward = min(replica.transformer.takeForwardSeconds(), elapsed)
+    time.forward += forward
+    time.backward += elapsed - forward
+    last = now
+  }
+
+  mutating func finish() -> OperationTime {
+    time.total = Clock.monotonicSeconds - start
+    return time
+  }
+}

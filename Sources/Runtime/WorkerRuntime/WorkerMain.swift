@@ -1,0 +1,129 @@
+internal import ControlProtocol
+internal import Operators
+internal import Settings
+internal import System
+internal import Telemetry
+internal import Transport
+
+/// Runs a worker until its coordinator lets it go; returns the exit code.
+public func runWorker(_ options: WorkerOptions) -> Int32 {
+  let log = WorkerLog()
+  do {
+    let host = WorkerHost(options, log: log)
+    try host.run()
+    return 0
+  } catch {
+    log.write(error.reason)
+    return error.code
+  }
+}
+
+/// The parts of a worker's process that outlive views: connections, kernels, the data port.
+private final class WorkerHost {
+  private let options: WorkerOptions
+  private let log: WorkerLog
+
+  init(_ options: WorkerOptions, log: WorkerLog) {
+    self.options = options
+    self.log = log
+  }
+
+  func run() throws(WorkerEnd) {
+    let tokens = TokenStore()
+    let chunks = ChunkStore()
+    let interruption = try makeInterruption()
+    let link = CoordinatorLink(
+      options, log: log, tokens: tokens, chunks: chunks,
+      onSuspend: {
+        interruption.raise()
+        tokens.interrupt()
+        chunks.interrupt()
+      })
+    stopOnSignals(link)
+    let variant = try chosenVariant()
+    let team = ThreadTeam(memberCount: options.threadCount, pinned: options.isPinned)
+    let probe = Engine(team: team, variant: variant)
+    let selfTest = probe.selfTestDigest()
+    let listener = try openListener()
+    let name = options.name
+    let threadCount = options.threadCount
+    let advertised = options.advertised
+    let port = listener.address.port
+    let peakNominal = nominalPeak(variant, threadCount: threadCount)
+    link.start { localHost in
+      WorkerHello(
+        name: name, host: Processor.bootIdentifier() ?? "unknown", threadCount: threadCount,
+        profile: variant.profile, selfTest: selfTest,
+        kernels: "\(variant.name) on \(Processor.name() ?? "unknown processor")",
+        dataAddress: (advertised ?? Address(host: localHost, port: port)).description,
+        peakNominalGigaflops: peakNominal)
+    }
+    defer { link.leave() }
+    guard case .welcome(let run, let worker, let given, let planText) = try firstMessage(link)
+    else { throw WorkerEnd(reason: "the coordinator did not say welcome", code: 1) }
+    let plan: ResolvedPlan
+    do {
+      plan = try ResolvedPlan(planJSON: planText)
+    } catch {
+      throw WorkerEnd(reason: "the coordinator's plan cannot be read: \(error.message)", code: 78)
+    }
+    let engine = Engine(team: team, variant: variant, precision: plan.precision)
+    let session = WorkerSession(
+      welcome: CoordinatorLink.Welcome(run: run, worker: worker, name: given, plan: planText),
+      plan: plan, engine: engine, link: link, log: log, tokens: tokens,
+      interruption: interruption, listener: listener)
+    try session.serve()
+  }
+
+  /// Of the cores this worker's threads occupy; nil for a processor that hides its name.
+  private func nominalPeak(_ variant: KernelVariant, threadCount: Int) -> Double? {
+    NominalPeak.gigaflops(
+      processorName: Processor.name(),
+      instruction: variant.name == "avx512bf16" ? .bf16DotProduct : .fma,
+      coreCount: min(Double(threadCount), Processor.usableCoreCount()))
+  }
+
+  private func firstMessage(_ link: CoordinatorLink) throws(WorkerEnd) -> CoordinatorMessage? {
+    try link.next(atMost: nil)
+  }
+
+  private func makeInterruption() throws(WorkerEnd) -> Interruption {
+    do {
+      return try Interruption()
+    } catch {
+      throw WorkerEnd(reason: "\(error)", code: 1)
+    }
+  }
+
+  private func chosenVariant() throws(WorkerEnd) -> KernelVariant {
+    guard let name = options.variant else { return .best }
+    if let variant = KernelVariant(named: name) { return variant }
+    let names = KernelVariant.available.map(\.name).joined(separator: ", ")
+    throw WorkerEnd(reason: "this processor cannot run kernels '\(name)'; it has \(names)", code: 64)
+  }
+
+  /// A port for other workers: on the advertised port if one is named, else on a free one.
+  private func openListener() throws(WorkerEnd) -> Listener {
+    let host = options.coordinator.isLoopback ? "127.0.0.1" : "0.0.0.0"
+    let port = options.advertised?.port ?? 0
+    do {
+      return try Listener(Address(host: host, port: port), congestion: options.congestion)
+    } catch {
+      throw WorkerEnd(reason: "no port for other workers: \(error)", code: 1)
+    }
+  }
+
+  /// Ctrl-C once: leave in order. Twice: now.
+  private func stopOnSignals(_ link: CoordinatorLink) {
+    let count = Monitor(0)
+    onSignals([.interrupt, .terminate]) { [log] _ in
+      let times = count.update { count in
+        count += 1
+        return count
+      }
+      if times > 1 { leaveProcess(code: 130) }
+      log.write("leaving at the next safe point (again to leave at once)")
+      link.send(.leaving)
+    }
+  }
+}

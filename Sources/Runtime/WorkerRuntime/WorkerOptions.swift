@@ -1,0 +1,43 @@
+public import Transport
+
+/// What a person says when starting a worker.
+public struct WorkerOptions: Sendable {
+  public var coordinator: Address
+  public var threadCount: Int
+  /// Empty: the coordinator picks a name.
+  public var name: String
+  /// A kernel variant by name; nil takes the best this processor can run.
+  public var variant: String?
+  /// The address other workers are told; nil: the local end of the connection to the coordinator.
+  public var advertised: Address?
+  public var congestion: String
+  /// How long an unreachable coordinator is tried before the worker gives up, seconds.
+  public var connectSeconds: Double
+  /// Whether each thread keeps to one processor.
+  public var isPinned: Bool
+
+  public init(
+    coordinator: Address, threadCount: Int, name: String = "", variant: String? = nil,
+    advertised: Address? = nil, congestion: String = Connection.defaultCongestion,
+    connectSeconds: Double = 60, isPinned: Bool = false
+  ) {
+    self.coordinator = coordinator
+    self.threadCount = threadCount
+    self.name = name
+    self.variant = variant
+    self.advertised = advertised
+    self.congestion = congestion
+    self.connectSeconds = connectSeconds
+    self.isPinned = isPinned
+  }
+}
+
+/// Why a worker's process ends, and the code it ends with.
+public struct WorkerEnd: Error, Equatable, Sendable {
+  public let reason: String
+  public let code: Int32
+  public init(reason: String, code: Int32) {
+    self.reason = reason
+    self.code = code
+  }
+}

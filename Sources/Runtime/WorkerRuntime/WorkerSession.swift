@@ -1,0 +1,301 @@
+internal import Collectives
+internal import ControlProtocol
+internal import Operators
+internal import Phases
+internal import Planning
+internal import Settings
+internal import Synchronization
+internal import System
+internal import Tensors
+internal import Transport
+
+/// A worker's part in a run: what it holds, where it stands, and what it does next.
+///
+/// One thread (member 0 of the team) runs it. It hears the coordinator between operations; a
+/// `suspend` reaches it at once through ``Interruption``.
+final class WorkerSession {
+  let link: CoordinatorLink
+  let log: WorkerLog
+  let tokens: TokenStore
+  let interruption: Interruption
+  let run: UInt64
+  /// The number the coordinator gave it.
+  let worker: Int
+  let plan: ResolvedPlan
+  let program: PhaseProgram
+  let engine: Engine
+  let listener: Listener
+  let replica: Replica
+  let gradients: GradientStore
+  let saver: StateSaver
+  let tree: SliceTree
+
+  /// Operations whose effect the state holds; nil without state.
+  private(set) var position: Int?
+  var view: ViewInForce?
+  /// Position whose slices ``gradients`` holds.
+  var gradientPosition: Int?
+  /// Where sums go that take part in an exchange: the nodes stay as they are.
+  private var sum: NodeGradient?
+  /// Slices of the operation under way that this worker computed in an older view.
+  var recomputed = 0
+
+  init(
+    welcome: CoordinatorLink.Welcome, plan: ResolvedPlan, engine: Engine, link: CoordinatorLink,
+    log: WorkerLog, tokens: TokenStore, interruption: Interruption, listener: Listener
+  ) {
+    run = welcome.run
+    worker = welcome.worker
+    self.plan = plan
+    self.link = link
+    self.log = log
+    self.tokens = tokens
+    self.interruption = interruption
+    self.engine = engine
+    self.listener = listener
+    program = PhaseProgram(plan)
+    tree = SliceTree(sliceCount: plan.batch.slices)
+    replica = Replica(plan: plan, engine: engine, phaseIndex: program.firstPhaseIndex)
+    gradients = GradientStore(replica: replica)
+    saver = StateSaver(
+      parts: [replica.master, replica.firstMoment, replica.secondMoment],
+      send: { [link] bytes, position, chunk in
+        link.sendChunk(bytes, position: position, chunk: chunk)
+      })
+  }
+
+  /// Runs until the coordinator lets the worker go.
+  ///
+  /// - Throws: ``WorkerEnd``, for an orderly end too.
+  func serve() throws(WorkerEnd) {
+    while true {
+      guard let message = try link.next(atMost: nil) else { continue }
+      try handle(message)
+      try runGranted()
+    }
+  }
+
+  private func handle(_ message: CoordinatorMessage) throws(WorkerEnd) {
+    switch message {
+    case .welcome: break  // the session it belongs to has begun
+    case .refused(let reason, let code): throw WorkerEnd(reason: reason, code: code)
+    case .suspend(let number): suspend(number)
+    case .measurePeak:
+      link.send(.measuredPeak(gigaflops: measurePeak()))
+    case .resume(let resumption): resume(resumption)
+    case .grant(let number, let position):
+      if view?.number == number { view?.grantedPosition = position }
+    case .save(let position, let chunks):
+      if position == self.position { saver.start(position: position, chunks: chunks) }
+    case .leave(let reason, let code):
+      saver.waitIdle()
+      view?.exchange?.close()
+      throw WorkerEnd(reason: reason, code: code)
+    }
+  }
+
+  // MARK: Views
+
+  private func suspend(_ number: Int) {
+    view?.exchange?.abort()
+    view = nil
+    let nodes = position != nil && gradientPosition == position ? gradients.nodes.keys.sorted() : []
+    link.send(.suspended(view: number, position: position, nodes: nodes))
+    interruption.lower()
+    tokens.allow()
+    link.chunks.allow()
+  }
+
+  private func resume(_ resumption: Resumption) {
+    guard let rank = resumption.members.firstIndex(where: { $0.worker == worker }) else { return }
+    let entered = Clock.monotonicSeconds
+    var inForce = ViewInForce(resumption, rank: rank)
+    do {
+      if resumption.members.count > 1 {
+        inForce.exchange = try connect(inForce)
+      }
+      view = inForce
+      try takeState(inForce)
+      log.write(
+        "view \(resumption.view): rank \(rank) of \(resumption.members.count), position "
+          + "\(resumption.position), ready after "
+          + "\(Int((Clock.monotonicSeconds - entered) * 1000)) ms")
+    } catch {
+      report(error, inForce)
+    }
+  }
+
+  
+  /// Connects to every other member. A peer that cannot be reached is reported like one that died.
+  private func connect(_ inForce: ViewInForce) throws(ExchangeError) -> GradientExchange {
+    let number = inForce.number
+    let mesh: Mesh
+    do {
+      var addresses: [Address] = []
+      for member in inForce.members { addresses.append(try Address(parsing: member.dataAddress)) }
+      mesh = try Mesh.build(
+        run: run, view: number, rank: inForce.rank, addresses: addresses, listener: listener,
+        deadline: .after(.seconds(10)), cancel: interruption.wake)
+    } catch {
+      if !interruption.isRaised {
+        log.write("view \(number): no connection to every member: \(error)")
+        link.send(.peerLost(view: number, rank: inForce.rank, cause: "\(error)"))
+      }
+      throw .aborted
+    }
+    return try GradientExchange(
+      mesh: mesh, tree: tree,
+      onFailure: { [link, interruption] error in
+        guard !interruption.isRaised, let rank = error.suspect else { return }
+        link.send(.peerLost(view: number, rank: rank, cause: "\(error)"))
+      })
+  }
+
+  /// Takes weights and moments from where the view says, and serves those who take them from here.
+  private func takeState(_ inForce: ViewInForce) throws(ExchangeError) {
+    let parts = [replica.master, replica.firstMoment, replica.secondMoment]
+    saver.waitIdle()
+    switch inForce.sources[inForce.rank] {
+    case .own: break
+    case .seed:
+      position = nil
+      replica.initialize()
+    case .member(let donor):
+      position = nil
+      try inForce.exchange?.receiveState(from: donor, into: parts)
+      replica.repack()
+    case .checkpoint:
+      position = nil
+      let layout = StateChunks(count: replica.layout.count)
+      for _ in 0..<layout.chunkCount {
+        guard let (chunk, bytes) = link.chunks.next(view: inForce.number) else {
+          throw ExchangeError.aborted
+        }
+        guard chunk < layout.chunkCount, bytes.count == layout.byteCount(of: chunk) else {
+          throw ExchangeError.aborted
+        }
+        layout.setBytes(bytes, of: chunk, in: parts)
+      }
+      replica.repack()
+    }
+    if position != inForce.position {
+      gradients.release()
+      gradientPosition = nil
+    }
+    position = inForce.position
+    for (rank, source) in inForce.sources.enumerated() where source == .member(rank: inForce.rank) {
+      inForce.exchange?.sendState(to: rank, windows: parts)
+    }
+  }
+
+  /// A broken exchange: says who is to blame, and waits for the next view.
+  func report(_ error: ExchangeError, _ inForce: ViewInForce) {
+    inForce.exchange?.abort()
+    view = nil
+    if interruption.isRaised { return }
+    log.write("view \(inForce.number) given up: \(error)")
+  }
+
+  /// All threads at the same moment, GFLOP/s.
+  private func measurePeak() -> Double {
+    let job = PeakJob(engine: engine)
+    engine.team.run(job)
+    return job.rates.array.reduce(0, +)
+  }
+
+  // MARK: Operations
+
+  private func runGranted() throws(WorkerEnd) {
+    while let inForce = view, let position, position < inForce.grantedPosition,
+      !interruption.isRaised
+    {
+      do {
+        let operation = OperationRun(session: self, inForce: inForce, position: position)
+        guard let report = try operation.run() else { return }
+        self.position = position + 1
+        link.progress.add(1, ordering: .relaxed)
+        Failpoint.beforeReport.pass(step: position)
+        link.send(.completed(report))
+        tokens.discard(before: position + 1)
+      } catch {
+        report(error, inForce)
+      }
+      while let message = try link.next(atMost: 0) { try handle(message) }
+    }
+  }
+
+  /// Memory for sums, made once when the first exchange needs it.
+  func sumBuffer() -> NodeGradient {
+    if let sum { return sum }
+    let made = replica.makeGradient()
+    sum = made
+    return made
+  }
+}
+
+private struct PeakJob: TeamJob {
+  let engine: Engine
+  let rates: SharedRows<Double>
+
+  init(engine: Engine) {
+    self.engine = engine
+    rates = AlignedStorage(count: engine.team.memberCount, filledWith: 0.0).rows
+  }
+
+  func run(member: Int, memberCount: Int) {
+    rates[member] = Engine.peakGigaflops(variant: engine.variant, precision: engine.precision)
+  }
+}
+
+/// The view this worker is part of.
+struct ViewInForce {
+  let number: Int
+  let rank: Int
+  let members: [Member]
+  /// Where the view started.
+  let position: Int
+  let slices: [[Int]]
+  let sources: [StateSource]
+  var grantedPosition: Int
+  /// nil in a view of one.
+  var exchange: GradientExchange?
+
+  init(_ resumption: Resumption, rank: Int) {
+    number = resumption.view
+    self.rank = rank
+    members = resumption.members
+    position = resumption.position
+    slices = resumption.slices
+    sources = resumption.sources
+    grantedPosition = resumption.grantedPosition
+  }
+
+  /// Slices of each rank in the operation at `position`.
+  func shares(at position: Int, tree: SliceTree) -> [[Int]] {
+    position == self.position
+      ? slices : tree.deal(workerCount: members.count).map(Array.init)
+  }
+}
+
+/// Raised by the link's thread when a `suspend` arrives; lowered when the session has answered.
+///
+/// A later suspension that arrives in between keeps it raised.
+final class Interruption: Sendable {
+  private let raised = Atomic<Int>(0)
+  /// Ends waits that take a wake event.
+  let wake: WakeEvent
+
+  init() throws(SystemError) { wake = try WakeEvent() }
+
+  var isRaised: Bool { raised.load(ordering: .acquiring) > 0 }
+
+  func raise() {
+    raised.add(1, ordering: .acquiringAndReleasing)
+    wake.set()
+  }
+
+  func lower() {
+    let left = raised.subtract(1, ordering: .acquiringAndReleasing).newValue
+    if left == 0 { wake.clear() }
+  }
+}

@@ -1,0 +1,358 @@
+import FoundationEssentials
+import Settings
+import Tensors
+import Testing
+
+private func resolve(
+  _ text: String, path: String = "plans/test.json", _ sets: [(key: String, value: String)] = [],
+  data: String? = nil
+) throws -> PlanResolution {
+  try PlanResolver.resolve(text: text, path: path, sets: sets, dataOverride: data)
+}
+
+private func message(
+  _ text: String, _ sets: [(key: String, value: String)] = [], data: String? = nil
+) -> String {
+  do throws(PlanError) {
+    _ = try PlanResolver.resolve(text: text, path: "test.json", sets: sets, dataOverride: data)
+    return "no error"
+  } catch {
+    #expect(error.exitCode.rawValue == 78)
+    return error.message
+  }
+}
+
+@Suite struct `Plan` {
+  @Test func `one dial derives everything that is left out`() throws {
+    let resolution = try resolve(#"{ "depth": 6 }"#)
+    let plan = resolution.plan
+    #expect(plan.name == "test")
+    #expect(plan.model.layerCount == 6)
+    #expect(plan.model.modelWidth == 384)
+    #expect(plan.model.headCount == 6)
+    #expect(plan.model.keyValueHeadCount == 6)
+    #expect(plan.model.headWidth == 64)
+    #expect(plan.model.feedForwardWidth == 1024)
+    #expect(plan.model.vocabularySize == 8192)
+    #expect(plan.batch == .init(sequences: 16, slices: 8, microbatch: 2))
+    #expect(plan.phases.map(\.kind) == [.tokenizer, .pretrain])
+    #expect(plan.phases[1].schedule.peak == 0.001)
+    let layout = ParameterLayout(plan.model)
+    #expect(plan.phases[1].steps == (20 * layout.parameterCount + 4095) / 4096)
+    let width = resolution.derivations.first { $0.key == "model.width" }
+    #expect(width?.value == "384")
+    #expect(width?.origin == .rule("64 x depth"))
+    #expect(width?.isDerived == true)
+  }
+
+  @Test(arguments: [
+    (ModelPreset.tiny, 1_066_112), (.small, 13_767_552), (.medium, 34_087_424),
+    (.gpt2, 110_119_680),
+  ])
+  func `a shape has the yardstick's parameters`(preset: ModelPreset, parameterCount: Int) throws {
+    let plan = try resolve("{ \"shape\": \"\(preset.rawValue)\" }").plan
+    #expect(plan.model == preset.model)
+    #expect(plan.batch.sequences == preset.sequencesPerStep)
+    #expect(ParameterLayout(plan.model).parameterCount == parameterCount)
+  }
+
+  @Test(arguments: [(12, 4), (16, 8), (7, 1), (10, 2), (64, 8)])
+  func `unset slices are the largest power of two up to 8 that divides the sequences`(
+    sequences: Int, slices: Int
+  ) throws {
+    #expect(try resolve("{\"batch\": {\"sequences\": \(sequences)}}").plan.batch.slices == slices)
+  }
+
+  @Test func `what is given wins, and says where it stands`() throws {
+    let resolution = try resolve(
+      """
+      {
+        "depth": 2,
+        "model": { "width": 96, "heads": 6, "key_value_heads": 2 }, // wide heads
+        "batch": { "sequences": 1e1 },
+      }
+      """, [("seed", "18446744073709551615"), ("phases.pretrain.steps", "7")], data: "books")
+    let plan = resolution.plan
+    #expect(plan.model.modelWidth == 96)
+    #expect(plan.model.headWidth == 16)
+    #expect(plan.batch.sequences == 10)
+    #expect(plan.seed == .max)
+    #expect(plan.phases[1].steps == 7)
+    #expect(plan.phases.allSatisfy { $0.data.source == .path("books") })
+    func origin(_ key: String) -> String? {
+      resolution.derivations.first { $0.key == key }?.origin.text(path: "p.json")
+    }
+    #expect(origin("model.width") == "p.json:3")
+    #expect(origin("seed") == "--set seed=18446744073709551615")
+    #expect(origin("phases[1].steps") == "--set phases.pretrain.steps=7")
+    #expect(origin("phases[1].data.source") == "--data books")
+    #expect(resolution.resolvedJSON.contains("\"phases[1].data.source\": \"--data books\""))
+  }
+
+  @Test func `a phase's data section overrides the plan's, key by key`() throws {
+    let plan = try resolve(
+      """
+      {
+        "data": { "seed": 3, "documents": 50, "split": "documents 0.2" },
+        "phases": [
+          { "kind": "tokenizer" },
+          { "kind": "pretrain", "steps": 4, "data": { "order": "random" }, "validation": "full" },
+          { "kind": "evaluate", "data": { "source": "held.txt", "split": "tail 0.5" },
+            "validation": { "tokens": 4096 } },
+        ],
+      }
+      """.replacing("\"seed\": 3, \"documents\": 50, ", with: "")).plan
+    #expect(plan.phases[1].data.source == .world(seed: 1, documents: 10_000))
+    #expect(plan.phases[1].data.split == .documents(0.2))
+    #expect(plan.phases[1].data.order == .random)
+    #expect(plan.phases[1].validation == .init(every: 1, tokenLimit: nil))
+    #expect(plan.phases[2].data.source == .path("held.txt"))
+    #expect(plan.phases[2].data.split == .tail(0.5))
+    #expect(plan.phases[2].steps == 0)
+    #expect(plan.phases[2].validation.tokenLimit == 4096)
+  }
+
+  @Test func `a resolved plan is a plan file that resolves to itself`() throws {
+    for text in [
+      #"{ "depth": 3 }"#,
+      #"{ "shape": "gpt2", "tokenizer": {"kind": "characters"}, "data": {"source": "a/b.txt"} }"#,
+      """
+      { "precision": "f32", "dropout": 0.1, "phases": [ {"kind": "tokenizer"}, {"kind": "pretrain",
+        "steps": 9, "schedule": {"kind": "wsd", "peak": 3e-4}, "validation": {"tokens": "full"}},
+        {"kind": "evaluate"} ] }
+      """,
+    ] {
+      let resolution = try resolve(text)
+      let plan = resolution.plan
+      #expect(try ResolvedPlan(planJSON: plan.planJSON()) == plan)
+      #expect(try ResolvedPlan(planJSON: plan.planJSON(isIndented: false)) == plan)
+      #expect(try ResolvedPlan(planJSON: resolution.resolvedJSON) == plan)
+      let derived = try resolve(plan.planJSON()).derivations.filter(\.isDerived)
+      #expect(derived.allSatisfy { $0.value == "0" }, "only an unknown vocabulary is left out")
+    }
+  }
+
+  @Test func `a plan travels inside a message with the keys of its file`() throws {
+    struct Message: Codable { var plan: ResolvedPlan }
+    let plan = try resolve(#"{ "shape": "tiny", "seed": 18446744073709551615 }"#).plan
+    let data = try JSONEncoder().encode(Message(plan: plan))
+    #expect(String(decoding: data, as: UTF8.self).contains("\"key_value_heads\":4"))
+    #expect(try JSONDecoder().decode(Message.self, from: data).plan == plan)
+  }
+
+  @Test func `every key of the schema is unique, known by its section and documented`() {
+    #expect(Set(PlanSchema.keys.map(\.path)).count == PlanSchema.keys.count)
+    for key in PlanSchema.keys {
+      #expect(!key.help.isEmpty && !key.unset.isEmpty)
+      let parts = key.path.split(separator: ".").map(String.init)
+      let inside = PlanSchema.names(inside: parts.dropLast().joined(separator: "."))
+      #expect(key.kind == .ignored || inside.contains(parts[parts.count - 1]))
+      #expect(PlanSchema.markdown.contains("| `\(key.path)` |"))
+    }
+  }
+}
+
+@Suite struct `Plan errors` {
+  @Test func `all errors of a file come at once, each with its line and a mark`() {
+    let text = """
+      {
+        "depth": "four",
+        "learning_rat": 3e-4,
+      \t"model": { "with": 64, "heads": 0 },
+        "precision": "bf61",
+        "batch": { "sequences": 12, "slices": 8 },
+        "phases": [ { "kind": "tokenizer" }, { "kind": "sft", "steps": 5 }, 3 ],
+      }
+      """
+    #expect(
+      message(text) == """
+        error: depth is the text 'four' at test.json:2:12
+            2 |   "depth": "four",
+              |            ^^^^^^ expected a whole number from 1 to 256
+        error: unknown key 'learning_rat' at test.json:3:3
+            3 |   "learning_rat": 3e-4,
+              |   ^^^^^^^^^^^^^^ a plan has name, seed, depth, shape, precision, dropout, model, \
+        initialization, batch, optimizer, tokenizer, data, phases, checkpoints
+        error: unknown key 'with' at test.json:4:13
+            4 | \t"model": { "with": 64, "heads": 0 },
+              | \t           ^^^^^^ did you mean 'width'?
+        error: model.heads is the number 0 at test.json:4:34
+            4 | \t"model": { "with": 64, "heads": 0 },
+              | \t                                ^ expected a whole number from 1 to 1024
+        error: precision is the text 'bf61' at test.json:5:16
+            5 |   "precision": "bf61",
+              |                ^^^^^^ expected one of "bf16", "f32"; did you mean "bf16"?
+        error: 8 slices do not divide 12 sequences at test.json:6:41
+            6 |   "batch": { "sequences": 12, "slices": 8 },
+              |                                         ^ leave batch.slices out for 4
+        error: phase kind 'sft' is not in this version at test.json:7:50
+            7 |   "phases": [ { "kind": "tokenizer" }, { "kind": "sft", "steps": 5 }, 3 ],
+              |                                                  ^^^^^ this version runs \
+        tokenizer, pretrain and evaluate
+        error: phases[2] is the number 3 at test.json:7:71
+            7 |   "phases": [ { "kind": "tokenizer" }, { "kind": "sft", "steps": 5 }, 3 ],
+              |                                                                       ^ expected a \
+        section { }
+        """)
+  }
+
+  @Test func `a text that is no plan says where it breaks`() {
+    #expect(
+      message("{\n  \"depth\": 4\n  \"seed\": 1\n}") == """
+        error: ',' or '}' was expected at test.json:3:3
+            3 |   "seed": 1
+              |   ^
+        """)
+    #expect(message("[]").hasPrefix("error: a list is no plan at test.json:1:1\n"))
+  }
+
+  @Test(arguments: [
+    (#"{"batch": {"slices": 3}}"#, "3 slices are no power of two at test.json:1:22"),
+    (
+      #"{"batch": {"sequences": 16, "slices": 4, "microbatch": 3}}"#,
+      "a micro-batch of 3 does not divide the 4 sequences of a slice at test.json:1:56"
+    ),
+    (
+      #"{"model": {"width": 66, "heads": 22}}"#, "head width 3 is odd at test.json:1:34"
+    ),
+    (#"{"model": {"width": 64, "heads": 3}}"#, "3 heads do not divide width 64 at test.json:1:34"),
+    (
+      #"{"model": {"heads": 4, "key_value_heads": 3}}"#,
+      "3 key-value heads do not divide 4 heads at test.json:1:43"
+    ),
+    (#"{"depth": 2, "shape": "tiny"}"#, "depth and shape are both given at test.json:1:11"),
+    (
+      #"{"tokenizer": {"vocabulary": 200}}"#,
+      "a vocabulary of 200 cannot hold every byte at test.json:1:30"
+    ),
+    (
+      #"{"data": {"source": "x.txt", "documents": 5}}"#,
+      "data.documents is for the generated world, not for 'x.txt' at test.json:1:43"
+    ),
+    (#"{"phases": []}"#, "the plan has no phase at test.json:1:12"),
+    (#"{"phases": [{"name": "a"}]}"#, "phases[0] has no kind at test.json:1:13"),
+    (#"{"phases": [{"kind": "pretrain"}]}"#, "the first phase is 'pretrain' at test.json:1:22"),
+    (#"{"name": "../x"}"#, "name is the text '../x' at test.json:1:10"),
+    (#"{"seed": -1}"#, "seed is the number -1 at test.json:1:10"),
+    (#"{"seed": 1, "seed": 2}"#, "key 'seed' stands here a second time at test.json:1:13"),
+    (#"{"data": {"split": "tail 2"}}"#, "data.split is the text 'tail 2' at test.json:1:20"),
+    (#"{"steps": 5}"#, "unknown key 'steps' at test.json:1:2"),
+  ])
+  func `a contradiction names its place`(text: String, first: String) {
+    #expect(message(text).split(separator: "\n").first.map(String.init) == "error: " + first)
+  }
+
+  @Test(arguments: [
+    (#""steps": 4, "schedule": {"warmup": 5}"#, "warm-up of 5 is longer than 4 steps"),
+    (
+      #""steps": 4, "schedule": {"kind": "wsd", "warmup": 2, "decay": 3}"#,
+      "warm-up and decay of 2 + 3 are longer than 4 steps"
+    ),
+    (#""steps": 4, "schedule": {"decay": 3}"#, "decay steps are for the wsd schedule only"),
+    (
+      #""steps": 4, "schedule": {"peak": 0.01, "final": 0.1}"#,
+      "final rate 0.1 is above the peak 0.01"
+    ),
+    (#""steps": 0"#, "pretrain has no steps"),
+    (#""steps": 4, "validation": {"tokens": 9}"#, "9 validation tokens are less than one window"),
+    (#""name": "tokenizer""#, "a second phase is named 'tokenizer'"),
+  ])
+  func `a phase that contradicts itself is refused`(phase: String, summary: String) {
+    let text = "{\"phases\": [{\"kind\": \"tokenizer\"}, {\"kind\": \"pretrain\", \(phase)}]}"
+    #expect(message(text).hasPrefix("error: \(summary) at test.json:1:"))
+  }
+
+  @Test func `a setting that nothing reads is refused`() {
+    let text = #"{"phases": [{"kind": "tokenizer", "schedule": {"peak": 1}, "steps": 3}]}"#
+    #expect(
+      message(text) == """
+        error: tokenizer does not use phases[0].schedule.peak at test.json:1:56
+            1 | \(text)
+              |                                                        ^ remove it
+        error: tokenizer takes no steps at test.json:1:69
+            1 | \(text)
+              |                                                                     ^ remove steps
+        """)
+  }
+
+  @Test(arguments: [
+    (
+      "model.layer", "3", "unknown key 'layer' in --set model.layer=3\n      did you mean 'layers'?"
+    ),
+    (
+      "model.layers", "x",
+      "model.layers is the text 'x' in --set model.layers=x\n"
+        + "      expected a whole number from 1 to 1024"
+    ),
+    (
+      "phases.sft.steps", "3",
+      "no phase 'sft' in --set phases.sft.steps=3\n"
+        + "      the phases are 0 (tokenizer), 1 (pretrain)"
+    ),
+    (
+      "phases[7].steps", "3",
+      "no phase '7' in --set phases[7].steps=3\n      the phases are 0 (tokenizer), 1 (pretrain)"
+    ),
+    ("batch.slices", "3", "3 slices are no power of two in --set batch.slices=3\n"
+      + "      slices are summed in a binary tree: 1, 2, 4, 8, ..."),
+    ("]phases[", "1", "unknown key ']phases[' in --set ]phases[=1\n      did you mean 'phases'?"),
+  ])
+  func `an override is checked like the file`(key: String, value: String, expected: String) {
+    #expect(message("{}", [(key, value)]) == "error: " + expected)
+  }
+
+  @Test func `of two overrides the last wins, and a section replaces the whole section`() throws {
+    let text = #"{"model": {"layers": 7, "tied_head": false}}"#
+    let plan = try resolve(text, [("model.layers", "2"), ("model.layers", "3")]).plan
+    #expect(plan.model.layerCount == 3)
+    #expect(!plan.model.isHeadTied)
+    let replaced = try resolve(text, [("model", #"{"context": 32}"#)]).plan
+    #expect(replaced.model.sequenceLength == 32)
+    #expect(replaced.model.isHeadTied)
+  }
+}
+
+@Suite struct `Plan difference` {
+  private static let text = """
+    { "depth": 2, "phases": [ {"kind": "tokenizer"},
+      {"kind": "pretrain", "steps": 100}, {"kind": "pretrain", "name": "more", "steps": 10} ] }
+    """
+
+  @Test func `an unchanged plan has none, whether or not the run filled in its sizes`() throws {
+    let kind = [(key: "tokenizer.kind", value: "characters")]
+    var old = try resolve(Self.text, kind).plan
+    old.model.vocabularySize = 65
+    old.tokenizer.vocabularySize = 65
+    let new = try resolve(Self.text, kind)
+    #expect(PlanDifference(from: old, to: new.plan, derivations: new.derivations).isEmpty)
+    #expect(PlanDifference(from: old, to: old).isEmpty)
+  }
+
+  @Test func `more steps and cadences may be amended, and what follows from steps stays`() throws {
+    let old = try resolve(Self.text).plan
+    let new = try resolve(
+      Self.text, [("phases.1.steps", "200"), ("checkpoints.every", "7")])
+    let difference = PlanDifference(
+      from: old, to: new.plan, derivations: new.derivations)
+    #expect(difference.canAmend)
+    #expect(difference.lines == ["phases[1].steps: 100 -> 200", "checkpoints.every: 100 -> 7"])
+    let amended = difference.amended(old)
+    #expect(amended.phases[1].steps == 200)
+    #expect(amended.phases[1].schedule == old.phases[1].schedule)
+    #expect(amended.checkpoints.every == 7)
+  }
+
+  @Test func `what would alter steps already taken is refused`() throws {
+    let old = try resolve(Self.text).plan
+    let new = try resolve(
+      Self.text, [("seed", "2"), ("phases.1.steps", "50"), ("model.context", "128")])
+    let difference = PlanDifference(
+      from: old, to: new.plan, derivations: new.derivations)
+    #expect(difference.refused.map(\.key).contains("phases[1].steps"))
+    #expect(difference.lines.first == "seed: 1 -> 2  (alters steps already taken)")
+    let longer = try resolve(Self.text, [("phases.1.steps", "200")])
+    let past = PlanDifference(
+      from: old, to: longer.plan, derivations: longer.derivations, currentPhase: 2)
+    #expect(past.refused.map(\.key) == ["phases[1].steps"])
+  }
+}

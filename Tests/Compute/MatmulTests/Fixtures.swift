@@ -1,0 +1,119 @@
+import Operators
+import System
+import Tensors
+import Testing
+
+/// The relative error of one rounding to `f32`.
+let roundoff = 0x1p-24
+/// The same for `bf16`, whose significand has 8 bits.
+let bf16Roundoff = 0x1p-8
+
+/// One kind of engine that this processor can run.
+struct Kind: CustomTestStringConvertible, Sendable {
+  let variant: KernelVariant
+  let precision: Precision
+  var testDescription: String { "\(variant) \(precision)" }
+
+  static let all = KernelVariant.available.flatMap { variant in
+    Precision.allCases.map { Kind(variant: variant, precision: $0) }
+  }
+
+  /// Kinds that promise the bits of scalar.
+  static let portable = all.filter { $0.precision == .f32 || $0.variant.profile == "portable" }
+
+  /// The best variant at both precisions.
+  static let best = Precision.allCases.map { Kind(variant: .best, precision: $0) }
+
+  /// Runs `body` with an engine of this kind and ends its threads.
+  func withEngine<Result>(members: Int = 1, _ body: (Engine) throws -> Result) rethrows -> Result {
+    let team = ThreadTeam(memberCount: members)
+    defer { team.stop() }
+    return try body(Engine(team: team, variant: variant, precision: precision))
+  }
+}
+
+/// A matrix of exact values: what tests compute with.
+struct Matrix {
+  let rowCount, columnCount: Int
+  var values: [Float]
+
+  /// Uniform in `-1 ..< 1`, rounded to bf16 if asked, so that operands hold them exactly.
+  init(_ rowCount: Int, _ columnCount: Int, purpose: UInt64, _ precision: Precision) {
+    let stream = RandomStream(seed: 11, purpose: purpose)
+    self.rowCount = rowCount
+    self.columnCount = columnCount
+    values = (0..<rowCount * columnCount).map {
+      let value = 2 * stream.uniform(at: UInt64($0)) - 1
+      return precision == .bf16 ? BFloat16(value).float : value
+    }
+  }
+
+  subscript(row: Int, column: Int) -> Double { Double(values[row * columnCount + column]) }
+
+  func operands(_ precision: Precision) -> OperandRows {
+    let rows = OperandStorage(
+      rowCount: rowCount, columnCount: columnCount, precision: precision).rows
+    for row in 0..<rowCount {
+      for column in 0..<columnCount {
+        rows.set(row: row, column: column, values[row * columnCount + column])
+      }
+    }
+    return rows
+  }
+
+  /// Packed weights whose row n starts at n * columnCount of a master with these values.
+  func packed(by engine: Engine) -> PackedWeights {
+    let weights = PackedWeights(
+      rowOffsets: (0..<rowCount).map { $0 * columnCount }, columnCount: columnCount,
+      precision: engine.precision)
+    engine.pack(weights, from: window(values))
+    return weights
+  }
+
+  func pairs(by engine: Engine) -> PackedPairs {
+    let pairs = PackedPairs(
+      rowCapacity: rowCount + 3, columnCount: columnCount, precision: engine.precision)
+    engine.packPairs(operands(engine.precision), into: pairs)
+    return pairs
+  }
+}
+
+/// A window onto a fresh copy of `values`.
+func window(_ values: [Float]) -> SharedRows<Float> {
+  let rows = AlignedStorage<Float>(count: max(values.count, 1), filledWith: 0).rows
+  let part = rows[0..<values.count]
+  part.copy(from: values)
+  return part
+}
+
+func filled(_ count: Int, with value: Float = 0) -> SharedRows<Float> {
+  AlignedStorage(count: count, filledWith: value).rows
+}
+
+func bits(_ values: [Float]) -> [UInt32] { values.map(\.bitPattern) }
+
+extension OperandRows {
+  /// All elements, row-major.
+  var floats: [Float] {
+    (0..<rowCount).flatMap { row in (0..<columnCount).map { float(row: row, column: $0) } }
+  }
+}
+
+/// A sum of products in f64 and how far f32 may be from it.
+struct Sum {
+  var value = 0.0
+  var magnitude = 0.0
+  var count = 0
+
+  mutating func add(_ a: Double, _ b: Double) {
+    value += a * b
+    magnitude += abs(a * b)
+    count += 1
+  }
+
+  /// Every step rounds a partial sum, which is at most the sum of magnitudes, once (vdpbf16ps:
+  /// once per product too); one more for the epilogue's addition.
+  var tolerance: Double { Double(count + 1) * roundoff * magnitude * 1.01 }
+
+  func matches(_ actual: Float) -> Bool { abs(Double(actual) - value) <= tolerance }
+}

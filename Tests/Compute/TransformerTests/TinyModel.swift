@@ -1,0 +1,92 @@
+import Operators
+import System
+import Tensors
+import Transformer
+
+/// A model whose widths are multiples of no tile, with weights large enough that every part of the
+/// graph matters.
+struct TinyModel {
+  let layout: ParameterLayout
+  let master: SharedRows<Float>
+
+  init(isHeadTied: Bool) {
+    let shape = ModelShape(
+      layerCount: 2, modelWidth: 20, headCount: 4, keyValueHeadCount: 2, headWidth: 6,
+      feedForwardWidth: 27, vocabularySize: 37, sequenceLength: 11, isHeadTied: isHeadTied)
+    layout = ParameterLayout(shape)
+    master = AlignedStorage(count: layout.count, filledWith: 0).rows
+    for parameter in layout.parameters {
+      let stream = RandomStream(seed: 5, purpose: UInt64(parameter.offset))
+      for index in 0..<parameter.count {
+        let draw = stream.uniform(at: UInt64(index)) - 0.5
+        master[parameter.offset + index] = parameter.role.isGain ? 1 + draw : draw * 0.9
+      }
+    }
+  }
+
+  var reference: ReferenceModel {
+    ReferenceModel(layout: layout, weights: master.array.map(Double.init))
+  }
+
+  /// Three sequences of different lengths; the second has three documents, some predictions do not
+  /// count.
+  var slice: TokenSlice {
+    let stream = RandomStream(seed: 9, purpose: 1)
+    var drawn: UInt64 = 0
+    func sequence(_ count: Int, starts: [UInt32] = [0]) -> TokenSlice.Sequence {
+      let tokens = (0...count).map { _ in
+        drawn += 1
+        return UInt32(stream.integer(below: layout.shape.vocabularySize, at: drawn))
+      }
+      let isTarget = (0..<count).map { $0 % 4 != 2 }
+      return TokenSlice.Sequence(tokens: tokens, isTarget: isTarget, segmentStarts: starts)
+    }
+    return TokenSlice(sequences: [sequence(11), sequence(10, starts: [0, 3, 4]), sequence(1)])
+  }
+
+  /// Every id, so that row and id are one.
+  var rowOfToken: [Int32] { (0..<Int32(layout.shape.vocabularySize)).map { $0 } }
+
+  /// Loss and gradient of the slice with `threadCount` threads, the look-up part added where the
+  /// embedding lies.
+  func gradient(
+    precision: Precision, threadCount: Int = 1, microbatch: Int = 3, dropout: Dropout? = nil,
+    variant: KernelVariant = .best
+  ) -> (statistics: SliceStatistics, flat: [Float], finished: [Range<Int>]) {
+    let team = ThreadTeam(memberCount: threadCount)
+    defer { team.stop() }
+    let engine = Engine(team: team, variant: variant, precision: precision)
+    let weights = ModelWeights(layout: layout, master: master, precision: precision)
+    weights.pack(engine)
+    let shape = layout.shape
+    let transformer = Transformer(
+      weights: weights, engine: engine, tokenCapacity: microbatch * shape.sequenceLength,
+      lookupRowCapacity: shape.vocabularySize)
+    let flat = AlignedStorage<Float>(count: layout.count, filledWith: .nan).rows
+    for parameter in layout.parameters {
+      let end = parameter.range.upperBound
+      flat[end..<(end + 15) / 16 * 16].fill(with: 0)
+    }
+    let windows = GradientWindows(
+      flat: flat,
+      lookup: AlignedStorage(count: shape.vocabularySize * shape.modelWidth, filledWith: .nan).rows)
+    var batch = Microbatch(tokenCapacity: microbatch * shape.sequenceLength)
+    var sum = SliceStatistics(tokenCount: 0, lossSum: 0)
+    var (firstToken, finished): (Int, [Range<Int>]) = (0, [])
+    for start in stride(from: 0, to: slice.sequences.count, by: microbatch) {
+      let end = min(start + microbatch, slice.sequences.count)
+      batch.load(start..<end, of: slice, firstToken: firstToken)
+      firstToken += batch.tokenCount
+      finished = []
+      let part = transformer.gradient(
+        batch, dropout: dropout, rowOfToken: rowOfToken, into: windows,
+        mode: start == 0 ? .overwrite : .accumulate, isCancelled: { false },
+        finished: { finished.append($0) })
+      if let part { sum = sum + part }
+    }
+    let embedding = flat[weights.embedding]
+    if !shape.isHeadTied { embedding.fill(with: 0) }
+    engine.add(windows.lookup, into: embedding)
+    return (sum, flat.array, finished)
+  }
+}

@@ -1,0 +1,174 @@
+import Evaluation
+import Operators
+import System
+import Tensors
+import Testing
+import Transformer
+
+/// A model with weights large enough that its logits differ, and a decoder over it.
+private func withModel<R>(
+  precision: Precision = .bf16, threadCount: Int = 1, rowCapacity: Int = 8,
+  _ body: (ModelWeights, Engine, StreamDecoder) -> R
+) -> R {
+  let team = ThreadTeam(memberCount: threadCount)
+  defer { team.stop() }
+  let layout = ParameterLayout(
+    ModelShape(
+      layerCount: 2, modelWidth: 36, headCount: 4, keyValueHeadCount: 2, headWidth: 10,
+      feedForwardWidth: 52, vocabularySize: 71, sequenceLength: 150, isHeadTied: true))
+  let master = AlignedStorage<Float>(count: layout.count, filledWith: 0).rows
+  for parameter in layout.parameters {
+    let stream = RandomStream(seed: 5, purpose: UInt64(parameter.offset))
+    for index in 0..<parameter.count {
+      let draw = (stream.uniform(at: UInt64(index)) - 0.5) * 0.6
+      master[parameter.offset + index] = parameter.role.isGain ? 1 + draw : draw
+    }
+  }
+  let engine = Engine(team: team, precision: precision)
+  let weights = ModelWeights(layout: layout, master: master, precision: precision)
+  weights.pack(engine)
+  return body(
+    weights, engine, StreamDecoder(weights: weights, engine: engine, rowCapacity: rowCapacity))
+}
+
+private func tokens(_ count: Int, seed: UInt64) -> [UInt32] {
+  let stream = RandomStream(seed: seed, purpose: 3)
+  return (0..<count).map { UInt32(stream.integer(below: 71, at: UInt64($0))) }
+}
+
+@Suite struct `Text generation` {
+  private func requests() -> [Generator.Request] {
+    (0..<5).map { index in
+      Generator.Request(
+        prompt: tokens(3 + 20 * index, seed: UInt64(index)),
+        sampler: Sampler(
+          temperature: index == 0 ? 0 : 0.9, topP: index == 1 ? 0.7 : 1, seed: UInt64(index)),
+        tokenLimit: 30)
+    }
+  }
+
+  @Test(arguments: [Precision.bf16, .f32])
+  func `a text is the same alone and in a batch`(precision: Precision) {
+    let alone = withModel(precision: precision) { _, _, decoder in
+      requests().map { Generator(decoder: decoder).generate([$0])[0] }
+    }
+    #expect(alone.allSatisfy { $0.tokens.count == 30 && $0.ending == .tokenLimit })
+    let together = withModel(precision: precision, threadCount: 3) { _, _, decoder in
+      Generator(decoder: decoder).generate(requests())
+    }
+    #expect(together == alone)
+    let crowded = withModel(precision: precision, rowCapacity: 2) { _, _, decoder in
+      Generator(decoder: decoder).generate(requests())
+    }
+    #expect(crowded == alone)
+  }
+
+  @Test(arguments: [Precision.bf16, .f32])
+  func `portions of a prompt do not change a bit of its logits`(precision: Precision) {
+    withModel(precision: precision, rowCapacity: 140) { _, _, decoder in
+      let prompt = tokens(140, seed: 4)
+      let whole = decoder.feed([(decoder.makeStream(), prompt)]).array
+      let stream = decoder.makeStream()
+      var last: [Float] = []
+      var rest = prompt[...]
+      for count in [1, 64, 5, 69, 1] {
+        last = decoder.feed([(stream, Array(rest.prefix(count)))]).array
+        rest = rest.dropFirst(count)
+      }
+      #expect(last == whole)
+    }
+  }
+
+  @Test(arguments: [Precision.bf16, .f32])
+  func `decoding predicts with the loss of the training forward`(precision: Precision) {
+    withModel(precision: precision) { weights, engine, decoder in
+      let text = tokens(100, seed: 8)
+      var isTarget = Array(repeating: false, count: 99)
+      isTarget[98] = true
+      var batch = Microbatch(tokenCapacity: 150)
+      let sequence = TokenSlice.Sequence(tokens: text, isTarget: isTarget)
+      batch.load(0..<1, of: TokenSlice(sequences: [sequence]), firstToken: 0)
+      let transformer = Transformer(
+        weights: weights, engine: engine, tokenCapacity: 150, lookupRowCapacity: 0)
+      let loss = transformer.loss(batch).lossSum
+      let stream = decoder.makeStream()
+      var logits: [Float] = []
+      for token in text.dropLast() { logits = decoder.feed([(stream, [token])]).array }
+      let top = Double(logits.max() ?? 0)
+      let total = logits.reduce(0.0) { $0 + PortableMath.exp(Double($1) - top) }
+      let expected = PortableMath.log(total) + top - Double(logits[Int(text[99])])
+      // The same logits; only exp and log are those of f32 kernels in the one and f64 here.
+      #expect(abs(loss - expected) < 1e-5)
+    }
+  }
+
+  @Test func `it stops at a stop token, and where the model's sight ends`() {
+    withModel { _, _, decoder in
+      let generator = Generator(decoder: decoder)
+      var request = Generator.Request(
+        prompt: tokens(5, seed: 1), sampler: Sampler(temperature: 0), tokenLimit: 1000)
+      let free = generator.generate([request])[0]
+      #expect(free.ending == .sequenceLength)
+      // Every fed token has a position; the last drawn one is not fed.
+      #expect(free.tokens.count == 150 - 5 + 1)
+      request.stopTokens = [free.tokens[3]]
+      let stopped = generator.generate([request])[0]
+      let end = (free.tokens.firstIndex(of: free.tokens[3]) ?? 0) + 1
+      #expect(stopped.tokens == Array(free.tokens.prefix(end)))
+      #expect(stopped.ending == .stopToken)
+    }
+  }
+}
+
+@Suite struct `Sampling` {
+  private func rows(_ values: [Float]) -> SharedRows<Float> {
+    let rows = AlignedStorage<Float>(count: values.count, filledWith: 0).rows
+    rows.copy(from: values)
+    return rows
+  }
+
+  @Test func `temperature 0 takes the likeliest token, the first of equals`() {
+    #expect(Sampler(temperature: 0).next(rows([1, 3, 3, 2]), index: 0) == 1)
+  }
+
+  @Test func `it samples the distribution of the logits`() {
+    // Probabilities 0.1, 0.2, 0.3, 0.4.
+    let logits = rows([0.1, 0.2, 0.3, 0.4].map { Float(PortableMath.log($0)) })
+    var counts = [Int](repeating: 0, count: 4)
+    for index in 0..<10_000 {
+      counts[Int(Sampler(seed: 3).next(logits, index: index))] += 1
+    }
+    // Four standard errors of a count of 10,000 draws are at most 196.
+    for (id, expected) in [1000, 2000, 3000, 4000].enumerated() {
+      #expect(abs(counts[id] - expected) < 200)
+    }
+  }
+
+  @Test func `top-p leaves only the likeliest tokens`() {
+    let logits = rows([0.1, 0.2, 0.3, 0.4].map { Float(PortableMath.log($0)) })
+    let drawn = Set((0..<1000).map { Sampler(topP: 0.65, seed: 1).next(logits, index: $0) })
+    #expect(drawn == [2, 3])
+  }
+}
+
+@Suite struct `Loss evaluation` {
+  @Test func `windows predict every token after the first once`() {
+    let windows = validationWindows(of: Array(0..<10), length: 4)
+    #expect(windows.map(\.tokens) == [[0, 1, 2, 3, 4], [4, 5, 6, 7, 8], [8, 9]])
+    #expect(validationWindows(of: [3], length: 4).isEmpty)
+  }
+
+  @Test func `the sum does not depend on threads`() {
+    let windows = validationWindows(of: tokens(700, seed: 2), length: 60)
+    func sum(_ threadCount: Int) -> SliceStatistics {
+      withModel(threadCount: threadCount) { weights, engine, _ in
+        Transformer(
+          weights: weights, engine: engine, tokenCapacity: 120, lookupRowCapacity: 0
+        ).evaluate(windows, microbatch: 2, sliceCount: 4)
+      }
+    }
+    let alone = sum(1)
+    #expect(alone.tokenCount == 699)
+    #expect(sum(3) == alone)
+  }
+}

@@ -1,0 +1,100 @@
+import Phases
+import Planning
+import Settings
+import Tensors
+import Testing
+
+@Suite struct `Gradient store` {
+  /// The gradient of each slice apart, added along the tree by hand.
+  private func byHand(_ node: SliceNode, _ replica: Replica, step: Int) -> [Float] {
+    if node.level == 0 {
+      let gradient = replica.makeGradient()
+      _ = replica.computeSlice(
+        replica.plan.slice(node.index, step: step), step: step, slice: node.index, into: gradient,
+        accumulate: false, isCancelled: { false }, finished: { _ in })
+      return gradient.bits(replica).map(Float.init(bitPattern:))
+    }
+    let left = byHand(node.left, replica, step: step)
+    let right = byHand(node.right, replica, step: step)
+    return zip(left, right).map { $0 + $1 }
+  }
+
+  @Test(
+    arguments: [(2, true, 13), (1, true, 13), (2, false, 13), (2, true, 200)], [0..<4, 1..<4, 2..<3])
+  func `its nodes are the slices added along the tree, bit for bit`(
+    shape: (microbatch: Int, isHeadTied: Bool, length: Int), slices: Range<Int>
+  ) {
+    // Length 200 makes micro-batches of 400 tokens, more than one chunk of the head.
+    let plan = tinyPlan(
+      microbatch: shape.microbatch, isHeadTied: shape.isHeadTied, sequenceLength: shape.length)
+    withReplica(plan, threadCount: 2) { replica in
+      let store = GradientStore(replica: replica)
+      store.begin(step: 3, touchedRows: plan.touchedRows(step: 3))
+      var ready: [Range<Int>] = []
+      let isDone = store.compute(
+        slices, tokens: { plan.slice($0, step: 3) }, isCancelled: { false },
+        ready: { ready.append($0) })
+      #expect(isDone)
+      #expect(store.nodes.keys.sorted() == store.tree.nodes(covering: slices))
+      for (node, gradient) in store.nodes {
+        let expected = byHand(node, replica, step: 3).map(\.bitPattern)
+        #expect(gradient.bits(replica) == expected)
+        let count = node.slices.reduce(0) { $0 + plan.slice($1, step: 3).targetCount }
+        #expect(store.statistics[node]?.tokenCount == Int64(count))
+      }
+      #expect(ready.first?.lowerBound == 0)
+      #expect(ready.last?.upperBound == replica.layout.count + replica.lookupCount)
+      for (range, next) in zip(ready, ready.dropFirst()) {
+        #expect(range.upperBound == next.lowerBound)
+      }
+      #expect(
+        store.bufferCount
+          == GradientStore.bufferCount(
+            slices: slices, sliceCount: 4, joinsLeaves: plan.batch.microbatchesPerSlice == 1))
+    }
+  }
+
+  @Test func `more slices may be added after an exchange was abandoned`() {
+    let plan = tinyPlan(sequences: 8, slices: 8, microbatch: 1)
+    withReplica(plan) { replica in
+      let store = GradientStore(replica: replica)
+      store.begin(step: 0, touchedRows: plan.touchedRows(step: 0))
+      for part in [2..<5, 0..<2, 5..<8] {
+        let isDone = store.compute(
+          part, tokens: { plan.slice($0, step: 0) }, isCancelled: { false }, ready: { _ in })
+        #expect(isDone)
+      }
+      #expect(store.nodes.keys.sorted() == [store.tree.root])
+      let expected = byHand(store.tree.root, replica, step: 0).map(\.bitPattern)
+      #expect(store.nodes[store.tree.root]?.bits(replica) == expected)
+    }
+  }
+
+  @Test(arguments: [5, 20, 45, 60, 90])
+  func `cancelling at any moment loses no finished slice`(questionCount: Int) {
+    let plan = tinyPlan()
+    withReplica(plan) { replica in
+      let store = GradientStore(replica: replica)
+      store.begin(step: 0, touchedRows: plan.touchedRows(step: 0))
+      var asked = 0
+      _ = store.compute(
+        0..<4, tokens: { plan.slice($0, step: 0) },
+        isCancelled: {
+          asked += 1
+          return asked > questionCount
+        }, ready: { _ in })
+      let isDone = store.compute(
+        0..<4, tokens: { plan.slice($0, step: 0) }, isCancelled: { false }, ready: { _ in })
+      #expect(isDone)
+      let expected = byHand(store.tree.root, replica, step: 0).map(\.bitPattern)
+      #expect(store.nodes[store.tree.root]?.bits(replica) == expected)
+    }
+  }
+
+  @Test func `eight slices of one micro-batch need three buffers, of more need four`() {
+    #expect(GradientStore.bufferCount(slices: 0..<8, sliceCount: 8, joinsLeaves: true) == 3)
+    #expect(GradientStore.bufferCount(slices: 0..<8, sliceCount: 8, joinsLeaves: false) == 4)
+    #expect(GradientStore.bufferCount(slices: 0..<4, sliceCount: 4, joinsLeaves: true) == 2)
+    #expect(GradientStore.bufferCount(slices: 3..<4, sliceCount: 8, joinsLeaves: true) == 1)
+  }
+}

@@ -1,0 +1,164 @@
+import Operators
+import Phases
+import Planning
+import Settings
+import Tensors
+import Testing
+
+@Suite struct `Worker replica` {
+  /// A step of one worker: all slices, tree sum, update.
+  private func step(_ step: Int, _ store: GradientStore) -> (UpdateOutcome, SliceStatistics) {
+    let (replica, plan) = (store.replica, store.replica.plan)
+    store.begin(step: step, touchedRows: plan.touchedRows(step: step))
+    let isDone = store.compute(
+      0..<plan.batch.slices, tokens: { plan.slice($0, step: step) }, isCancelled: { false },
+      ready: { _ in })
+    guard isDone, let root = store.nodes[store.tree.root],
+      let sum = store.statistics[store.tree.root]
+    else { preconditionFailure("the store does not hold the root") }
+    return (replica.update(gradient: root, statistics: sum, step: step), sum)
+  }
+
+  private func train(_ plan: ResolvedPlan, threadCount: Int, steps: Int) -> [UInt64] {
+    withReplica(plan, threadCount: threadCount) { replica in
+      let store = GradientStore(replica: replica)
+      var bits: [UInt64] = []
+      for index in 0..<steps {
+        let (outcome, _) = step(index, store)
+        bits += [outcome.loss.bitPattern, outcome.gradNorm.bitPattern]
+      }
+      for state in [replica.master, replica.firstMoment, replica.secondMoment] {
+        bits += state.array.map { UInt64($0.bitPattern) }
+      }
+      return bits
+    }
+  }
+
+  @Test(arguments: [true, false])
+  func `three steps give the same bits with 1, 2 and 3 threads`(isHeadTied: Bool) {
+    let plan = tinyPlan(microbatch: 1, isHeadTied: isHeadTied)
+    let alone = train(plan, threadCount: 1, steps: 3)
+    #expect(train(plan, threadCount: 2, steps: 3) == alone)
+    #expect(train(plan, threadCount: 3, steps: 3) == alone)
+  }
+
+  @Test(arguments: [true, false])
+  func `it learns one batch by heart`(isHeadTied: Bool) {
+    var plan = tinyPlan(isHeadTied: isHeadTied, dropout: 0, peak: 2e-2)
+    plan.phases[0].steps = 120
+    plan.phases[0].schedule.kind = .constant
+    withReplica(plan, threadCount: 2) { replica in
+      let store = GradientStore(replica: replica)
+      var losses: [Double] = []
+      for index in 0..<120 {
+        store.begin(step: index, touchedRows: plan.touchedRows(step: 0))
+        _ = store.compute(
+          0..<plan.batch.slices, tokens: { plan.slice($0, step: 0) }, isCancelled: { false },
+          ready: { _ in })
+        guard let root = store.nodes[store.tree.root], let sum = store.statistics[store.tree.root]
+        else { preconditionFailure("the store does not hold the root") }
+        losses.append(replica.update(gradient: root, statistics: sum, step: index).loss)
+      }
+      // ln 71 = 4.26 is what knowing nothing costs.
+      #expect(abs(losses[0] - 4.26) < 0.1)
+      #expect((losses.last ?? 9) < 0.2, "the loss is still \(losses.last ?? 9)")
+    }
+  }
+
+  @Test func `a step without a valid token changes nothing and says so`() {
+    let plan = tinyPlan()
+    withReplica(plan) { replica in
+      let before = replica.master.array
+      replica.beginStep(0, touchedRows: plan.touchedRows(step: 0))
+      var tokens = plan.slice(0, step: 0)
+      for index in tokens.sequences.indices {
+        tokens.sequences[index].isTarget = tokens.sequences[index].isTarget.map { _ in false }
+      }
+      let gradient = replica.makeGradient()
+      let statistics = replica.computeSlice(
+        tokens, step: 0, slice: 0, into: gradient, accumulate: false, isCancelled: { false },
+        finished: { _ in })
+      #expect(statistics == SliceStatistics(tokenCount: 0, lossSum: 0))
+      guard let statistics else { return }
+      let outcome = replica.update(gradient: gradient, statistics: statistics, step: 0)
+      #expect(outcome.skipped)
+      #expect(replica.master.array == before)
+    }
+  }
+
+  @Test func `a gradient that is not finite skips the step`() {
+    let plan = tinyPlan()
+    withReplica(plan) { replica in
+      let before = replica.master.array
+      replica.beginStep(0, touchedRows: plan.touchedRows(step: 0))
+      let gradient = replica.makeGradient()
+      gradient.flat[5] = .infinity
+      let outcome = replica.update(
+        gradient: gradient, statistics: SliceStatistics(tokenCount: 3, lossSum: 6), step: 0)
+      #expect(outcome.skipped)
+      #expect(outcome.loss == 2)
+      #expect(replica.master.array == before)
+    }
+  }
+
+  @Test func `a cancelled slice returns nil`() {
+    let plan = tinyPlan()
+    withReplica(plan) { replica in
+      replica.beginStep(0, touchedRows: plan.touchedRows(step: 0))
+      var asked = 0
+      let statistics = replica.computeSlice(
+        plan.slice(0, step: 0), step: 0, slice: 0, into: replica.makeGradient(),
+        accumulate: false,
+        isCancelled: {
+          asked += 1
+          return asked > 3
+        }, finished: { _ in })
+      #expect(statistics == nil)
+    }
+  }
+
+  @Test func `evaluation has no dropout and repeats`() {
+    let plan = tinyPlan(dropout: 0.5)
+    withReplica(plan) { replica in
+      let tokens = plan.slice(1, step: 4)
+      let first = replica.evaluateSlice(tokens)
+      #expect(first == replica.evaluateSlice(tokens))
+      #expect(first.tokenCount == Int64(tokens.targetCount))
+      // Fresh weights predict every token alike, within what deviation 0.02 lets logits differ.
+      #expect(abs(first.lossSum / Double(first.tokenCount) - 4.26) < 0.1)
+    }
+  }
+
+  @Test func `fresh weights have the deviation of the plan`() {
+    withReplica(tinyPlan()) { replica in
+      for parameter in replica.layout.parameters {
+        let values = replica.master[parameter.range].array.map(Double.init)
+        guard !parameter.role.isGain else {
+          #expect(values.allSatisfy { $0 == 1 })
+          continue
+        }
+        let mean = values.reduce(0, +) / Double(values.count)
+        let variance = values.reduce(0) { $0 + $1 * $1 } / Double(values.count)
+        let isResidual = parameter.name.hasSuffix("o_proj.weight")
+          || parameter.name.hasSuffix("down_proj.weight")
+        let expected = isResidual ? 0.02 / 6.0.squareRoot() : 0.02
+        // Standard errors for n values: sigma / sqrt(n), sigma / sqrt(2 n); four of them.
+        let error = 4 / Double(values.count).squareRoot()
+        #expect(abs(mean) < expected * error)
+        #expect(abs(variance.squareRoot() / expected - 1) < error)
+      }
+    }
+  }
+
+  @Test func `normal draws follow the normal distribution's quantiles`() {
+    let stream = RandomStream(seed: 1, purpose: 2)
+    let draws = (0..<100_000).map { stream.normal(at: $0) }.sorted()
+    // Known quantiles; a sample quantile's standard error at 1 % is 0.012, at the median 0.004.
+    for (probability, expected) in [
+      (0.01, -2.326348), (0.05, -1.644854), (0.5, 0), (0.975, 1.959964), (0.999, 3.090232),
+    ] {
+      #expect(abs(draws[Int(probability * 100_000)] - expected) < 0.06)
+    }
+    #expect(draws.allSatisfy { $0.magnitude < 6.4 })
+  }
+}
