@@ -66,6 +66,16 @@ public struct SharedRows<Element: BitwiseCopyable>: @unchecked Sendable {
         _unsafeStart: UnsafeRawPointer(base), byteCount: count * MemoryLayout<Element>.stride))
   }
 
+  /// Lends the bytes for writing (sockets, files).
+  public func withMutableBytes<R: ~Copyable, E: Error>(
+    _ body: (inout MutableRawSpan) throws(E) -> R
+  ) throws(E) -> R {
+    var part = unsafe MutableRawSpan(
+      _unsafeStart: UnsafeMutableRawPointer(base),
+      byteCount: count * MemoryLayout<Element>.stride)
+    return try body(&part)
+  }
+
   /// Sets every element to `value`.
   public func fill(with value: Element) {
     unsafe base.update(repeating: value, count: count)

@@ -75,7 +75,7 @@ extension ExchangeLoop {
     header.bucket = UInt32(piece.bucket)
     header.segment = UInt32(rank)
     header.piece = UInt32(piece.ordinal)
-    header.payloadChecksum = round.checksums[peer.sentSums]
+    header.payloadChecksum = checksums[peer.sentSums]
     start(header, .floats(round.request.sum.part(piece)), byteCount: piece.byteCount, on: peer)
     return true
   }

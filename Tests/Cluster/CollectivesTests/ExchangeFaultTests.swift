@@ -64,7 +64,7 @@ struct Impostor {
 
   func send(_ header: FrameHeader, _ payload: [UInt8] = []) throws {
     let bytes = header.bytes + payload
-    try unsafe wire.write(bytes.span.bytes, deadline: .after(.seconds(5)))
+    try wire.write(bytes, deadline: .after(.seconds(5)))
   }
 
   /// Everything that rank 1 owes.
@@ -150,7 +150,7 @@ extension FrameHeader {
     let peer = try Impostor()
     var bytes = Impostor.contribution.header.bytes
     bytes[30] ^= 1
-    try unsafe peer.wire.write(bytes.span.bytes, deadline: .after(.seconds(5)))
+    try peer.wire.write(bytes, deadline: .after(.seconds(5)))
     #expect {
       try peer.exchange.wait()
     } throws: { error in
@@ -285,7 +285,7 @@ extension FrameHeader {
     var header = FrameHeader(kind: .contribution, run: 1, view: 1)
     header.round = 1
     let part = Array(header.bytes.prefix(40))
-    try unsafe meshes[2].connections[0]?.write(part.span.bytes, deadline: .after(.seconds(5)))
+    try meshes[2].connections[0]?.write(part, deadline: .after(.seconds(5)))
     let start = Clock.monotonicSeconds
     meshes[2].close()
     for (rank, thread) in threads.enumerated() {

@@ -16,12 +16,12 @@ import Transport
     let silent = try Connection.connect(to: addresses[0], deadline: .after(.seconds(5)))
     let web = try Connection.connect(to: addresses[0], deadline: .after(.seconds(5)))
     let request = [UInt8](repeating: 65, count: 64)
-    try unsafe web.write(request.span.bytes, deadline: .after(.seconds(5)))
+    try web.write(request, deadline: .after(.seconds(5)))
     let stale = try Connection.connect(to: addresses[0], deadline: .after(.seconds(5)))
     var hello = FrameHeader(kind: .hello, run: 1, view: 1)
     hello.bucket = 1
     hello.piece = 2
-    try unsafe stale.write(hello.bytes.span.bytes, deadline: .after(.seconds(5)))
+    try stale.write(hello.bytes, deadline: .after(.seconds(5)))
     let one = Background {
       try Mesh.build(
         run: 1, view: 2, rank: 1, addresses: addresses, listener: listeners[1],
