@@ -53,7 +53,9 @@ struct Impostor {
 
   static var statistics: (header: FrameHeader, payload: [UInt8]) {
     let words: [UInt64] = [1, 10, Double(2.5).bitPattern]
-    let payload = words.flatMap { word in (0..<8).map { UInt8(truncatingIfNeeded: word >> (8 * $0)) } }
+    let payload = words.flatMap { word in
+      (0..<8).map { UInt8(truncatingIfNeeded: word >> (8 * $0)) }
+    }
     var header = contribution.header
     header.kind = .statistics
     header.nodeIndex = 0
