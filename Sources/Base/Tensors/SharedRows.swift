@@ -66,7 +66,8 @@ public struct SharedRows<Element: BitwiseCopyable>: @unchecked Sendable {
         _unsafeStart: UnsafeRawPointer(base), byteCount: count * MemoryLayout<Element>.stride))
   }
 
-  /// Lends the bytes for writing. Every bit pattern is an element of the types in use.
+  /// Lends the bytes for writing (sockets, files). Every bit pattern is an element of the types
+  /// in use.
   public func withMutableBytes<R: ~Copyable, E: Error>(
     _ body: (inout MutableRawSpan) throws(E) -> R
   ) throws(E) -> R {

@@ -35,10 +35,11 @@ extension ExchangeLoop {
     return true
   }
 
-  /// Chooses the next frame: statistics, state, sums (still in the cache), contributions.
+  /// Chooses the next frame: state first, because its receiver may not begin the round without
+  /// it; then statistics, sums (still in the cache) and contributions.
   private func prepare(_ peer: PeerLink) -> Bool {
     if peer.hasEnded { return false }
-    if prepareStatistics(peer) || prepareState(peer) || prepareSum(peer)
+    if prepareState(peer) || prepareStatistics(peer) || prepareSum(peer)
       || prepareContribution(peer)
     {
       return true
@@ -74,7 +75,7 @@ extension ExchangeLoop {
     header.bucket = UInt32(piece.bucket)
     header.segment = UInt32(rank)
     header.piece = UInt32(piece.ordinal)
-    header.payloadChecksum = round.checksums[peer.sentSums]
+    header.payloadChecksum = checksums[peer.sentSums]
     start(header, .floats(round.request.sum.part(piece)), byteCount: piece.byteCount, on: peer)
     return true
   }

@@ -37,7 +37,10 @@ final class ExchangeLoop: @unchecked Sendable {
   var now: Int64 = 0
   /// This rank's statistics, as they travel.
   var ownStatistics = AlignedStorage<UInt64>(count: 1, filledWith: 0).rows
-  var inputs: [SharedRows<Float>] = []
+  private var inputs: [SharedRows<Float>] = []
+  private var lastTreeSum: TreeSum?
+  /// Of my sums of this round, piece by piece.
+  private(set) var checksums: [UInt32] = []
   /// Frames of an earlier view end here.
   let scratch = AlignedStorage<UInt64>(count: 8192, filledWith: 0).rows
   private var pollSet = PollSet()
@@ -127,7 +130,9 @@ final class ExchangeLoop: @unchecked Sendable {
   }
 
   private func begin(_ request: RoundRequest) throws(ExchangeError) {
-    let next = ExchangeRound(request, tree: tree, rank: rank)
+    let next = ExchangeRound(request, tree: tree, rank: rank, last: lastTreeSum)
+    lastTreeSum = next.treeSum
+    checksums.removeAll(keepingCapacity: true)
     var pieceCountMax = options.pieceCountMax
     // At least two groups of slots, also when very many nodes are held.
     let perPiece = options.slotByteCount / (2 * next.inputs.count * MemoryLayout<Float>.stride)
@@ -228,7 +233,7 @@ final class ExchangeLoop: @unchecked Sendable {
     inputs.removeAll(keepingCapacity: true)
     slots.release(ordinal: piece.ordinal)
     if !peers.isEmpty {
-      round?.checksums.append(target.withBytes { CRC32C.checksum($0) })
+      checksums.append(target.withBytes { CRC32C.checksum($0) })
     }
     round?.summedCount += 1
     Failpoint.ownerAfterSum.pass(step: request.step)

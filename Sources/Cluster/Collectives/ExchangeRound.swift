@@ -19,20 +19,24 @@ struct ExchangeRound {
   let inputs: [SliceNode]
   /// This rank's part of ``inputs``.
   let mine: Range<Int>
-  /// My pieces summed so far, and the checksums of those sums.
+  /// My pieces summed so far.
   var summedCount = 0
-  var checksums: [UInt32] = []
   /// Buckets `0 ..< readyCount` may leave.
   var readyCount = 0
   var statistics: [SliceNode: SliceStatistics] = [:]
   var hasOwnStatistics = false
 
-  init(_ request: RoundRequest, tree: SliceTree, rank: Int) {
+  /// - Parameter last: The tree sum of the last round; used again where the holdings are its own.
+  init(_ request: RoundRequest, tree: SliceTree, rank: Int, last: TreeSum?) {
     self.request = request
     inputs = request.holdings.flatMap { $0 }
     let first = request.holdings[..<rank].reduce(0) { $0 + $1.count }
     mine = first..<(first + request.holdings[rank].count)
-    treeSum = TreeSum(tree: tree, inputs: inputs)
+    if let last, last.inputs == inputs {
+      treeSum = last
+    } else {
+      treeSum = TreeSum(tree: tree, inputs: inputs)
+    }
   }
 }
 

@@ -150,9 +150,8 @@ struct MeshBuilder {
     let connection = candidate.connection
     var filled = candidate.filled
     do {
-      let isOpen = try candidate.words.withMutableSpan { (words) throws(TransportError) in
-        var bytes = unsafe words.mutableBytes
-        return try connection.read(into: &bytes, filled: &filled, deadline: .after(.zero))
+      let isOpen = try candidate.words.withMutableBytes { (bytes) throws(TransportError) in
+        try connection.read(into: &bytes, filled: &filled, deadline: .after(.zero))
       }
       guard isOpen else { return .refused }
     } catch .timedOut {

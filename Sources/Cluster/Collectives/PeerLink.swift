@@ -151,8 +151,7 @@ final class PeerLink {
     case .discard(let byteCount):
       let rest = byteCount - payloadFilled
       let words = scratch[0..<min(scratch.count, (rest + 7) / 8)]
-      return try words.withMutableSpan { (words) throws(SystemError) in
-        var all = unsafe words.mutableBytes
+      return try words.withMutableBytes { (all) throws(SystemError) in
         var nothing = MutableRawSpan()
         // The scratch is whole words: start so far into it that no byte of the next header fits.
         let offset = max(0, all.byteCount - rest)
@@ -164,8 +163,7 @@ final class PeerLink {
   }
 
   private func pullHeader() throws(SystemError) -> SocketProgress {
-    try header.withMutableSpan { (header) throws(SystemError) in
-      var bytes = unsafe header.mutableBytes
+    try header.withMutableBytes { (bytes) throws(SystemError) in
       var nothing = MutableRawSpan()
       let progress = try connection.socket.receive(
         into: &bytes, from: headerFilled, then: &nothing)
@@ -179,11 +177,9 @@ final class PeerLink {
   ) throws(SystemError) -> SocketProgress {
     let byteCount = rows.count * MemoryLayout<Element>.stride
     let start = payloadFilled
-    let progress = try rows.withMutableSpan { (body) throws(SystemError) in
-      var body = unsafe body.mutableBytes
-      return try header.withMutableSpan { (header) throws(SystemError) in
-        var header = unsafe header.mutableBytes
-        return try connection.socket.receive(into: &body, from: start, then: &header)
+    let progress = try rows.withMutableBytes { (body) throws(SystemError) in
+      try header.withMutableBytes { (header) throws(SystemError) in
+        try connection.socket.receive(into: &body, from: start, then: &header)
       }
     }
     guard case .moved(let count) = progress else { return progress }

@@ -20,6 +20,7 @@ struct TreeSum {
   /// 8 KiB: two operands and a result lie in the first-level cache together.
   static let stripCount = 2048
 
+  let inputs: [SliceNode]
   private let steps: [Step]
   private let scratch: SharedRows<Float>
 
@@ -49,6 +50,7 @@ struct TreeSum {
     if case .input(let position) = compile(tree.root, 0) {
       steps.append(.copy(into: 0, input: position))
     }
+    self.inputs = inputs
     self.steps = steps
     scratch = AlignedStorage<Float>(
       count: registerCount * Self.stripCount, filledWith: 0).rows

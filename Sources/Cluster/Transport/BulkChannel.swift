@@ -67,9 +67,11 @@ public final class BulkChannel: Sendable {
   public func send(
     _ frame: BulkFrame, deadline: Deadline = .after(.seconds(60))
   ) throws(TransportError) {
-    try send(
-      kind: frame.kind, a: frame.a, b: frame.b, c: frame.c, d: frame.d,
-      payload: unsafe frame.payload.span.bytes, deadline: deadline)
+    try frame.payload.withRawSpan { (payload) throws(TransportError) in
+      try send(
+        kind: frame.kind, a: frame.a, b: frame.b, c: frame.c, d: frame.d, payload: payload,
+        deadline: deadline)
+    }
   }
 
   /// Sends one frame whose payload is lent, not copied (weights on their way to a checkpoint).
@@ -87,7 +89,9 @@ public final class BulkChannel: Sendable {
     let bytes = header.bytes
     try sending.withLock { (_) throws(TransportError) in
       do throws(TransportError) {
-        try connection.write(unsafe bytes.span.bytes, payload, deadline: deadline)
+        try bytes.withRawSpan { (header) throws(TransportError) in
+          try connection.write(header, payload, deadline: deadline)
+        }
       } catch {
         connection.close()
         throw error
@@ -113,7 +117,8 @@ public final class BulkChannel: Sendable {
     _ incoming: inout Incoming, _ deadline: Deadline
   ) throws(TransportError) -> BulkFrame? {
     if incoming.parsed == nil {
-      guard try fill(&incoming.header, &incoming.headerFilled, deadline) else {
+      guard try connection.read(
+        into: &incoming.header, filled: &incoming.headerFilled, deadline: deadline) else {
         if incoming.headerFilled == 0 { return nil }
         throw .connectionLost(peer: peer)
       }
@@ -128,7 +133,8 @@ public final class BulkChannel: Sendable {
         throw .malformed(peer: peer, error)
       }
     }
-    guard try fill(&incoming.payload, &incoming.payloadFilled, deadline) else {
+    guard try connection.read(
+      into: &incoming.payload, filled: &incoming.payloadFilled, deadline: deadline) else {
       throw .connectionLost(peer: peer)
     }
     return try finish(&incoming)
@@ -145,13 +151,5 @@ public final class BulkChannel: Sendable {
     incoming = Incoming()
     return BulkFrame(
       kind: header.kind, a: header.a, b: header.b, c: header.c, d: header.d, payload: payload)
-  }
-
-  private func fill(
-    _ bytes: inout [UInt8], _ filled: inout Int, _ deadline: Deadline
-  ) throws(TransportError) -> Bool {
-    var span = bytes.mutableSpan
-    var raw = unsafe span.mutableBytes
-    return try connection.read(into: &raw, filled: &filled, deadline: deadline)
   }
 }

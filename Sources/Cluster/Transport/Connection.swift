@@ -113,6 +113,24 @@ public final class Connection: Sendable {
     }
   }
 
+  /// Writes all of `bytes`.
+  ///
+  /// - Throws: as ``write(_:_:deadline:)``.
+  public func write(_ bytes: [UInt8], deadline: Deadline) throws(TransportError) {
+    try bytes.withRawSpan { (bytes) throws(TransportError) in
+      try write(bytes, deadline: deadline)
+    }
+  }
+
+  /// Fills `bytes` from `filled` on, as the reading of a span does.
+  public func read(
+    into bytes: inout [UInt8], filled: inout Int, deadline: Deadline
+  ) throws(TransportError) -> Bool {
+    try bytes.withMutableRawSpan { (bytes) throws(TransportError) in
+      try read(into: &bytes, filled: &filled, deadline: deadline)
+    }
+  }
+
   /// Fills `target` from `filled` on; `filled` tells how far it came, also when it throws.
   ///
   /// - Returns: False when the peer ended the connection orderly.

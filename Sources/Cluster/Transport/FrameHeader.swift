@@ -114,6 +114,6 @@ public struct FrameHeader: Equatable, Sendable {
 
   /// CRC-32C of everything before the header's own checksum.
   private static func checksum(of words: Span<UInt64>) -> UInt32 {
-    CRC32C.checksum(unsafe words.bytes.extracting(0..<(byteCount - 4)))
+    CRC32C.checksum(words, byteCount: byteCount - 4)
   }
 }

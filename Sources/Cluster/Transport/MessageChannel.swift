@@ -49,8 +49,11 @@ public final class MessageChannel: Sendable {
     let header = MessageHeader(payloadByteCount: message.count).bytes
     try sending.withLock { (_) throws(TransportError) in
       do throws(TransportError) {
-        try unsafe connection.write(
-          header.span.bytes, message.span.bytes, deadline: deadline)
+        try message.withRawSpan { (message) throws(TransportError) in
+          try header.withRawSpan { (header) throws(TransportError) in
+            try connection.write(header, message, deadline: deadline)
+          }
+        }
       } catch {
         connection.close()
         throw error
@@ -76,7 +79,8 @@ public final class MessageChannel: Sendable {
     _ incoming: inout Incoming, _ deadline: Deadline
   ) throws(TransportError) -> [UInt8]? {
     if incoming.payload == nil {
-      guard try fill(&incoming.header, &incoming.headerFilled, deadline) else {
+      guard try connection.read(
+        into: &incoming.header, filled: &incoming.headerFilled, deadline: deadline) else {
         if incoming.headerFilled == 0 { return nil }
         throw .connectionLost(peer: peer)
       }
@@ -94,7 +98,8 @@ public final class MessageChannel: Sendable {
     var payload = incoming.payload.take() ?? []
     let isWhole: Bool
     do {
-      isWhole = try fill(&payload, &incoming.payloadFilled, deadline)
+      isWhole = try connection.read(
+        into: &payload, filled: &incoming.payloadFilled, deadline: deadline)
     } catch {
       incoming.payload = payload
       throw error
@@ -102,13 +107,5 @@ public final class MessageChannel: Sendable {
     guard isWhole else { throw .connectionLost(peer: peer) }
     incoming = Incoming()
     return payload
-  }
-
-  private func fill(
-    _ bytes: inout [UInt8], _ filled: inout Int, _ deadline: Deadline
-  ) throws(TransportError) -> Bool {
-    var span = bytes.mutableSpan
-    var raw = unsafe span.mutableBytes
-    return try connection.read(into: &raw, filled: &filled, deadline: deadline)
   }
 }

@@ -3,12 +3,12 @@ import System
 import Testing
 import Transport
 
-@Suite struct `Mesh` {
+@Suite struct `Building a mesh` {
   @Test func `strangers and stale views are turned away while it is built`() throws {
     let listeners = try (0..<2).map { _ in try Listener(Address(host: "127.0.0.1", port: 0)) }
     let addresses = listeners.map(\.address)
     let zero = Background {
-      try Collectives.Mesh.build(
+      try Mesh.build(
         run: 1, view: 2, rank: 0, addresses: addresses, listener: listeners[0],
         deadline: .after(.seconds(20)))
     }
@@ -16,14 +16,14 @@ import Transport
     let silent = try Connection.connect(to: addresses[0], deadline: .after(.seconds(5)))
     let web = try Connection.connect(to: addresses[0], deadline: .after(.seconds(5)))
     let request = [UInt8](repeating: 65, count: 64)
-    try unsafe web.write(request.span.bytes, deadline: .after(.seconds(5)))
+    try web.write(request, deadline: .after(.seconds(5)))
     let stale = try Connection.connect(to: addresses[0], deadline: .after(.seconds(5)))
     var hello = FrameHeader(kind: .hello, run: 1, view: 1)
     hello.bucket = 1
     hello.piece = 2
-    try unsafe stale.write(hello.bytes.span.bytes, deadline: .after(.seconds(5)))
+    try stale.write(hello.bytes, deadline: .after(.seconds(5)))
     let one = Background {
-      try Collectives.Mesh.build(
+      try Mesh.build(
         run: 1, view: 2, rank: 1, addresses: addresses, listener: listeners[1],
         deadline: .after(.seconds(20)))
     }
@@ -39,7 +39,7 @@ import Transport
     #expect(
       throws: TransportError.timedOut(operation: "connect", peer: "rank 1 at 127.0.0.1:9")
     ) {
-      try Collectives.Mesh.build(
+      try Mesh.build(
         run: 1, view: 1, rank: 0, addresses: addresses, listener: listener,
         deadline: .after(.milliseconds(50)))
     }
@@ -50,7 +50,7 @@ import Transport
     let addresses = [listener.address, Address(host: "127.0.0.1", port: 9)]
     let cancel = try WakeEvent()
     let building = Background {
-      try Collectives.Mesh.build(
+      try Mesh.build(
         run: 1, view: 1, rank: 0, addresses: addresses, listener: listener,
         deadline: .after(.seconds(60)), cancel: cancel)
     }

@@ -182,7 +182,7 @@ func zeros(_ count: Int) -> [UInt8] { [UInt8](repeating: 0, count: count) }
     let wire = MessageHeader(payloadByteCount: 300).bytes + message
     for (start, end) in [(0, 3), (3, 8), (8, 100), (100, 308)] {
       let part = Array(wire[start..<end])
-      try unsafe left.write(part.span.bytes, deadline: soon)
+      try left.write(part, deadline: soon)
       if end < wire.count {
         #expect(throws: TransportError.timedOut(operation: "read from", peer: right.peer)) {
           try receiver.receive(deadline: .after(.milliseconds(5)))
@@ -217,7 +217,7 @@ func zeros(_ count: Int) -> [UInt8] { [UInt8](repeating: 0, count: count) }
 
     let (cut, other) = try Connection.pair()
     let header = MessageHeader(payloadByteCount: 5).bytes + [1]
-    try unsafe cut.write(header.span.bytes, deadline: soon)
+    try cut.write(header, deadline: soon)
     cut.finishWriting()
     #expect(throws: TransportError.connectionLost(peer: other.peer)) {
       try MessageChannel(other).receive(deadline: soon)
@@ -227,7 +227,7 @@ func zeros(_ count: Int) -> [UInt8] { [UInt8](repeating: 0, count: count) }
   @Test func `another program's traffic is told apart at once`() throws {
     let (left, right) = try Connection.pair()
     let request = Array("GET / HTTP/1.1\r\n".utf8)
-    try unsafe left.write(request.span.bytes, deadline: soon)
+    try left.write(request, deadline: soon)
     #expect(
       throws: TransportError.malformed(peer: right.peer, .magic(found: 0x2054_4547))
     ) { try MessageChannel(right).receive(deadline: soon) }
@@ -260,7 +260,7 @@ func zeros(_ count: Int) -> [UInt8] { [UInt8](repeating: 0, count: count) }
       var bytes = Self.wire
       bytes[bit / 8] ^= 1 << UInt8(bit % 8)
       let (left, right) = try Connection.pair()
-      try unsafe left.write(bytes.span.bytes, deadline: soon)
+      try left.write(bytes, deadline: soon)
       left.finishWriting()
       #expect(throws: TransportError.self, "bit \(bit)") {
         try BulkChannel(right).receive(deadline: soon)
@@ -272,7 +272,7 @@ func zeros(_ count: Int) -> [UInt8] { [UInt8](repeating: 0, count: count) }
     let (left, right) = try Connection.pair()
     let header = BulkHeader(
       kind: 1, a: 0, b: 0, c: 0, d: 0, payloadByteCount: Int(UInt32.max), payloadChecksum: 0)
-    try unsafe left.write(header.bytes.span.bytes, deadline: soon)
+    try left.write(header.bytes, deadline: soon)
     #expect(
       throws: TransportError.messageTooLarge(
         peer: right.peer, byteCount: Int(UInt32.max), limit: 8 << 20)
