@@ -114,7 +114,8 @@ static void do_panel(const ck_matmul_args *args, size_t column, size_t begin, si
 }
 
 // The same in blocks of k, all strips for each block.
-static void do_panel_in_blocks(const ck_matmul_args *args, size_t column, size_t begin, size_t end) {
+static void do_panel_in_blocks(const ck_matmul_args *args, size_t column, size_t begin,
+                               size_t end) {
     size_t units = args->is_f32 ? args->k_count : (args->k_count + 1) / 2;
     const char *b = (const char *)args->b + column / PANEL * units * UNIT_ROW;
     size_t rows_padded = (args->row_count + CK_TILE_ROWS - 1) / CK_TILE_ROWS * CK_TILE_ROWS;

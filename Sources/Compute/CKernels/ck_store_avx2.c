@@ -4,7 +4,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), \
+    apply_to = function)
 #define CK_NAME(family) ck_##family##_avx2
 #include "ck_store.inc"
 #pragma clang attribute pop

@@ -4,7 +4,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), \
+    apply_to = function)
 #define CK_VARIANT "avx2"
 #define CK_PASS_VECTORS 1
 #define CK_NAME(family) ck_##family##_avx2

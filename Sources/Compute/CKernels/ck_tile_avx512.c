@@ -5,7 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma"))), \
+    apply_to = function)
 #define CK_VARIANT "avx512"
 #define CK_PASS_VECTORS 4
 #define CK_NAME(family) ck_##family##_avx512

@@ -1,8 +1,7 @@
 internal import CKernels
 public import Tensors
 
-/// Memory of ``Engine/headLoss(normed:head:targets:isTarget:lossScale:dNormed:headGradient:accumulate:workspace:)``
-/// for one chunk of tokens. Made once.
+/// What `Engine.headLoss` computes in: memory for one chunk of tokens. Made once.
 public final class HeadWorkspace {
   /// V.
   let vocabularySize: Int

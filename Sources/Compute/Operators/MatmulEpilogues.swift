@@ -77,7 +77,9 @@ extension Engine {
     return unsafe arguments
   }
 
-  private func prepareStore(_ output: SharedRows<Float>, _ shape: ProductShape) -> PreparedEpilogue {
+  private func prepareStore(
+    _ output: SharedRows<Float>, _ shape: ProductShape
+  ) -> PreparedEpilogue {
     shape.check(output)
     var arguments = unsafe emptyArguments(shape)
     unsafe arguments.output = output.baseAddress

@@ -1,4 +1,5 @@
 import Operators
+import Synchronization
 import System
 import Tensors
 import Testing
@@ -7,6 +8,10 @@ import Testing
 let roundoff = 0x1p-24
 /// The same for `bf16`, whose significand has 8 bits.
 let bf16Roundoff = 0x1p-8
+
+/// Teams spin while they wait, so several at once on few processors wait for one another's time
+/// slices. Tests run in parallel; their teams take turns.
+private let turn = Mutex(())
 
 /// One kind of engine that this processor can run.
 struct Kind: CustomTestStringConvertible, Sendable {
@@ -24,11 +29,13 @@ struct Kind: CustomTestStringConvertible, Sendable {
   /// The best variant at both precisions.
   static let best = Precision.allCases.map { Kind(variant: .best, precision: $0) }
 
-  /// Runs `body` with an engine of this kind and ends its threads.
+  /// Runs `body` with an engine of this kind and ends its threads. Not to be nested.
   func withEngine<Result>(members: Int = 1, _ body: (Engine) throws -> Result) rethrows -> Result {
-    let team = ThreadTeam(memberCount: members)
-    defer { team.stop() }
-    return try body(Engine(team: team, variant: variant, precision: precision))
+    try turn.withLock { _ in
+      let team = ThreadTeam(memberCount: members)
+      defer { team.stop() }
+      return try body(Engine(team: team, variant: variant, precision: precision))
+    }
   }
 }
 

@@ -20,10 +20,11 @@ enum {
     CK_CONTINUE = 2,    // the sum goes on from c: k in several calls gives the bits of one call
 };
 
-// Computes row_count (1...6) rows x 64 columns of c from unit_count units. Unit p of row i of A lies
-// at a + i * a_row_stride + p * a_unit_stride (bytes, any alignment): row-major activations have
-// a unit stride of 4 and their row stride; a row inside a packed panel has a unit stride of 256
-// and a row stride of 4. b is a panel. c has 64 columns written in each row; it need not be aligned.
+// Computes row_count (1...6) rows x 64 columns of c from unit_count units. Unit p of row i of A
+// lies at a + i * a_row_stride + p * a_unit_stride (bytes, any alignment): row-major activations
+// have a unit stride of 4 and their row stride; a row inside a packed panel has a unit stride of
+// 256 and a row stride of 4. b is a panel. 64 columns of each row of c are written, whatever its
+// alignment.
 typedef void (*ck_tile)(size_t unit_count, const void *_Nonnull a, size_t a_row_stride,
                         size_t a_unit_stride, const void *_Nonnull b, float *_Nonnull c,
                         size_t c_row_stride_elements, size_t row_count, int mode);
