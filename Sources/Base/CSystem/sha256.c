@@ -36,19 +36,25 @@ static void blocks_portable(uint32_t state[8], const uint8_t *bytes, size_t bloc
             w[t] = (rotate(y, 17) ^ rotate(y, 19) ^ y >> 10) + w[t - 7] +
                    (rotate(x, 7) ^ rotate(x, 18) ^ x >> 3) + w[t - 16];
         }
-        uint32_t s[8];
-        memcpy(s, state, sizeof s);
-        for (int t = 0; t < 64; t++) {
-            uint32_t a = s[0], e = s[4];
-            uint32_t first = s[7] + (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) +
-                             ((e & s[5]) ^ (~e & s[6])) + ROUND[t] + w[t];
-            uint32_t second = (rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) +
-                              ((a & s[1]) ^ (a & s[2]) ^ (s[1] & s[2]));
-            memmove(s + 1, s, 7 * sizeof *s);
-            s[4] += first;
-            s[0] = first + second;
+        uint32_t a = state[0], b = state[1], c = state[2], d = state[3];
+        uint32_t e = state[4], f = state[5], g = state[6], h = state[7];
+#pragma clang loop unroll_count(8)
+        for (int t = 0; t < 64; t++) {  // 8 rounds turn the names once around: no moves remain
+            uint32_t first = h + (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) +
+                             ((e & f) ^ (~e & g)) + ROUND[t] + w[t];
+            uint32_t second =
+                (rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
+            h = g;
+            g = f;
+            f = e;
+            e = d + first;
+            d = c;
+            c = b;
+            b = a;
+            a = first + second;
         }
-        for (int i = 0; i < 8; i++) state[i] += s[i];
+        const uint32_t sums[8] = {a, b, c, d, e, f, g, h};
+        for (int i = 0; i < 8; i++) state[i] += sums[i];
     }
 }
 

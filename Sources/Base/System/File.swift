@@ -83,6 +83,22 @@ public final class File: Sendable {
     }
   }
 
+  /// Fills the elements `range` of `bytes` from `offset`.
+  ///
+  /// - Throws: also ``SystemError/endOfFile(path:missing:)``.
+  public func read(
+    at offset: Int, into bytes: inout [UInt8], _ range: Range<Int>
+  ) throws(SystemError) {
+    precondition(
+      range.lowerBound >= 0 && range.upperBound <= bytes.count,
+      "\(range) is outside 0..<\(bytes.count)")
+    // SAFETY: bytes have no padding; the span lives as long as the array is borrowed.
+    var span = bytes.mutableSpan
+    var all = unsafe span.mutableBytes
+    var part = all._mutatingExtracting(range)
+    try read(at: offset, into: &part)
+  }
+
   /// Writes all of `bytes` at `offset`.
   public func write(_ bytes: RawSpan, at offset: Int) throws(SystemError) {
     precondition(offset >= 0, "cannot write at \(offset)")

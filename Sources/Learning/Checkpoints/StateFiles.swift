@@ -103,11 +103,8 @@ struct StateFiles: Sendable {
     var bytes = [UInt8](repeating: 0, count: 4 * range.count)
     for place in places(of: part, range) {
       let start = 4 * (place.flat.lowerBound - range.lowerBound)
-      let found = try place.file.read(at: place.fileOffset, byteCount: 4 * place.flat.count)
-      guard found.count == 4 * place.flat.count else {
-        throw .endOfFile(path: place.file.path, missing: 4 * place.flat.count - found.count)
-      }
-      bytes.replaceSubrange(start..<start + found.count, with: found)
+      try place.file.read(
+        at: place.fileOffset, into: &bytes, start..<start + 4 * place.flat.count)
     }
     return bytes
   }
