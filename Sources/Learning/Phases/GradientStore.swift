@@ -86,7 +86,7 @@ public final class GradientStore {
     for slice in missing {
       if isCancelled() { return false }
       let isDone = compute(
-        slice, tokens(slice), isCancelled: isCancelled, ready: slice == last ? ready : { _ in })
+        slice, tokens(slice), isCancelled: isCancelled, isLast: slice == last, ready: ready)
       if !isDone { return false }
     }
     return true
@@ -94,7 +94,8 @@ public final class GradientStore {
 
   /// One slice into a buffer of its own, or into its left sibling's; then up the tree.
   private func compute(
-    _ slice: Int, _ tokens: TokenSlice, isCancelled: () -> Bool, ready: (Range<Int>) -> Void
+    _ slice: Int, _ tokens: TokenSlice, isCancelled: () -> Bool, isLast: Bool,
+    ready: (Range<Int>) -> Void
   ) -> Bool {
     let leaf = SliceNode.leaf(slice)
     let isJoinable = !leaf.isLeft && tokens.sequences.count <= replica.plan.batch.microbatch
@@ -117,7 +118,7 @@ public final class GradientStore {
           hasMerged = true
           add(range, of: merge.right, into: merge.left)
         }
-        ready(range)
+        if isLast { ready(range) }
       })
     guard let result else {
       if sibling == nil { free.append(buffer) }
