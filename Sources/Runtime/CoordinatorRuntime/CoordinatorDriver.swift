@@ -120,6 +120,11 @@ final class CoordinatorDriver {
         .warning, "\(connection.name) reports rank \(rank) of view \(view): \(cause)")
       apply(.peerLost(reporter: worker, view: view, rank: rank, cause: cause))
     case .alive: break
+    case .saveRefused(let position):
+      intake.abandon(position: position)
+      recorder.event(
+        .checkpointFailed, "position \(position): \(connection.name) has moved on")
+      apply(.checkpointFailed(position: position))
     case .leaving:
       recorder.event(.workerLeft, "\(connection.name) asks to leave")
       apply(.leaving(worker: worker))
