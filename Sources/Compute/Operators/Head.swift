@@ -110,7 +110,7 @@ extension Engine {
     let output = workspace.logits[0..<shape.rowCount * shape.columnCount]
     multiply(
       normed, head.rowsAsColumns, depth: head.inputWidth, shape,
-      prepare(BackwardEpilogue.store(output), for: shape))
+      prepare(BackwardEpilogue.store(output), for: shape), .head)
   }
 
   private func computeLosses(
@@ -133,7 +133,8 @@ extension Engine {
             targets: targets + chunk.lowerBound, is_target: isTarget + chunk.lowerBound,
             losses: workspace.losses.baseAddress,
             d_logits: isGradientWanted ? workspace.dLogits.baseAddress : nil,
-            loss_scale: lossScale, is_f32: isFloat))
+            loss_scale: lossScale, is_f32: isFloat),
+          .head)
       }
     }
     var statistics = SliceStatistics(tokenCount: 0, lossSum: 0)
@@ -161,7 +162,8 @@ extension Engine {
         row_count: shape.rowCount, column_count: shape.columnCount,
         k_count: precision == .f32 ? head.outputWidth : (head.outputWidth + 1) / 2 * 2,
         a_row_stride: workspace.dLogits.rowByteCount, a_is_packed: 0, is_f32: isFloat,
-        sums: workspace.sums.baseAddress))
+        sums: workspace.sums.baseAddress),
+      .head)
   }
 
   private func computeHeadGradient(
@@ -172,6 +174,6 @@ extension Engine {
     packPairs(normed, into: workspace.normedPairs)
     unsafe multiplyPacked(
       workspace.dLogitsPairs, workspace.normedPairs, rowCount: head.outputWidth, into: gradient,
-      rowOffsets: head.rowOffsets.baseAddress, accumulate: accumulate)
+      rowOffsets: head.rowOffsets.baseAddress, accumulate: accumulate, .head)
   }
 }

@@ -80,7 +80,8 @@ extension Engine {
         source: master.baseAddress, row_offsets: weights.rowOffsets.baseAddress,
         row_count: weights.outputWidth, column_count: weights.inputWidth,
         rows_as_columns: weights.rowsAsColumns.baseAddress, rows_as_k: weights.rowsAsK.baseAddress,
-        is_f32: isFloat))
+        is_f32: isFloat),
+      .packing)
   }
 
   /// Packs `rows` for a weight gradient. Members take runs of rows.
@@ -97,6 +98,7 @@ extension Engine {
       packers.pairs,
       ck_pack_pairs_args(
         source: rows.baseAddress, row_count: rows.rowCount, column_count: rows.columnCount,
-        row_stride: rows.rowByteCount, packed: packed.storage.baseAddress, is_f32: isFloat))
+        row_stride: rows.rowByteCount, packed: packed.storage.baseAddress, is_f32: isFloat),
+      .packing)
   }
 }
