@@ -33,8 +33,8 @@ struct MatmulBench {
     bench.measure("attention output", tokenCount, width, shape.attentionWidth)
     bench.measure("gate and up", tokenCount, 2 * forward, width)
     bench.measure("down", tokenCount, width, forward)
-    let chunk = min(tokenCount, Engine.headChunkTokenCount)
-    bench.measure("head", chunk, shape.vocabularySize, width)
+    let block = min(tokenCount, Engine.headBlockTokenCount)
+    bench.measure("head", block, shape.vocabularySize, width)
     bench.print(preset, asJSON: invocation.has("json"))
   }
 
