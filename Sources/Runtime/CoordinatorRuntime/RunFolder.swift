@@ -56,7 +56,7 @@ final class RunFolder {
       let tokenizer = try Self.tokenizer(resolution.plan, path, tell)
       tokenizerJSON = tokenizer.json()
       var plan = resolution.plan
-      plan.model.vocabularySize = tokenizer.vocabularySize
+      plan.model.vocabularySize = max(plan.model.vocabularySize, tokenizer.vocabularySize)
       plan.tokenizer.vocabularySize = tokenizer.vocabularySize
       layout = ParameterLayout(plan.model)
 
