@@ -23,7 +23,10 @@ public struct PlanResolution: Equatable, Sendable {
   public let path: String
 
   /// `plan.resolved.json`: the plan, and under `origins` where each value came from.
-  public var resolvedJSON: String {
+  public var resolvedJSON: String { resolvedJSON(of: plan) }
+
+  /// The same for a plan that the run completed (its vocabulary) or amended.
+  public func resolvedJSON(of plan: ResolvedPlan) -> String {
     let origins = derivations.map { ($0.key, JSONNode.text($0.origin.text(path: path))) }
     guard case .object(var members) = plan.jsonNode.value else { return plan.planJSON() }
     members.append(JSONNode.Member(key: "origins", node: .object(origins)))

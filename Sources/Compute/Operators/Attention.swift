@@ -142,13 +142,6 @@ extension Engine {
     }
   }
 
-  var attentionKernels: ck_attention_kernels {
-    guard let kernels = unsafe ck_attention_named(variant.name) else {
-      preconditionFailure("attention of variant \(variant) is missing in this build")
-    }
-    return unsafe kernels.pointee
-  }
-
   func kernelShape(_ shape: AttentionShape) -> ck_attention_shape {
     unsafe ck_attention_shape(
       tile: tile, is_f32: precision == .f32 ? 1 : 0, head_count: shape.headCount,

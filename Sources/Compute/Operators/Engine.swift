@@ -18,6 +18,7 @@ public final class Engine: @unchecked Sendable {
   let fused: ck_fused_kernels
   let heads: ck_head_kernels
   let rowKernels: ck_rows_kernels
+  let attentionKernels: ck_attention_kernels
 
   public init(team: ThreadTeam, variant: KernelVariant = .best, precision: Precision = .bf16) {
     guard let tiles = unsafe ck_tile_named(variant.name),
@@ -25,7 +26,8 @@ public final class Engine: @unchecked Sendable {
       let stores = unsafe ck_store_named(variant.name),
       let fused = unsafe ck_fused_named(variant.name),
       let heads = unsafe ck_head_named(variant.name),
-      let rowKernels = unsafe ck_rows_named(variant.name)
+      let rowKernels = unsafe ck_rows_named(variant.name),
+      let attentionKernels = unsafe ck_attention_named(variant.name)
     else { preconditionFailure("kernels of variant \(variant) are missing in this build") }
     self.team = team
     self.variant = variant
@@ -36,6 +38,7 @@ public final class Engine: @unchecked Sendable {
     unsafe self.fused = fused.pointee
     unsafe self.heads = heads.pointee
     unsafe self.rowKernels = rowKernels.pointee
+    unsafe self.attentionKernels = attentionKernels.pointee
   }
 
   /// The numeric profile of a run: results are exact within one (``KernelVariant/profile``).

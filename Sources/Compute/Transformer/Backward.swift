@@ -73,7 +73,7 @@ extension Transformer {
     guard mode == .addToSibling, batch.tokenCount > Engine.headChunkTokenCount else {
       return headLoss(batch, gradient: gradient.flat, accumulate: mode != .overwrite)
     }
-    let apart = workspaces.headGradient(weights.head)
+    let apart = workspaces.headGradient()
     let statistics = headLoss(batch, gradient: apart, accumulate: false)
     for range in weights.head.ranges { engine.add(apart[range], into: gradient.flat[range]) }
     return statistics

@@ -9,12 +9,14 @@ final class Workspaces {
   let norm: SharedRows<Float>
   /// The row of the look-up part of each token of the micro-batch.
   private(set) var rows: [Int] = []
+  private let headEnd: Int
   private let lookupCapacity: Int
   private var headStorage: AlignedStorage<Float>?
   private var lookupStorage: AlignedStorage<Float>?
 
   init(layout: ParameterLayout, engine: Engine, tokenCapacity: Int, lookupRowCapacity: Int) {
     let shape = layout.shape
+    headEnd = layout[shape.isHeadTied ? .embedding : .head].range.upperBound
     lookupCapacity = lookupRowCapacity * shape.modelWidth
     head = HeadWorkspace(
       width: shape.modelWidth, vocabularySize: shape.vocabularySize, engine: engine)
@@ -39,9 +41,8 @@ final class Workspaces {
 
   /// A head gradient `[V, D]` apart from the others. The head lies first in the flat space, so it
   /// keeps its offsets. Allocated when first used.
-  func headGradient(_ matrix: ProductMatrix) -> SharedRows<Float> {
-    let count = matrix.ranges.map(\.upperBound).max() ?? 0
-    let storage = headStorage ?? AlignedStorage(count: count, filledWith: 0)
+  func headGradient() -> SharedRows<Float> {
+    let storage = headStorage ?? AlignedStorage(count: headEnd, filledWith: 0)
     headStorage = storage
     return storage.rows
   }

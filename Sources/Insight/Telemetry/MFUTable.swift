@@ -66,7 +66,7 @@ struct MFUTable {
     let peak = isNominal ? last.peakNominalGigaflops : last.peakMeasuredGigaflops
     let validation = pending.last { $0.validationLoss != nil }?.validationLoss
     let stepCount = outline?.stepCount(ofPhase: last.phase)
-    let position = stepCount.map { "\(last.step + 1)/\($0)" } ?? "\(last.step + 1)"
+    let position = stepCount.map { "\(last.step)/\($0)" } ?? "\(last.step)"
     let left = outline?.remainingSteps(afterPhase: last.phase, step: last.step)
     let column = NumberText.column
     var text = column(String(last.time.dropFirst(11).prefix(8)), 9)

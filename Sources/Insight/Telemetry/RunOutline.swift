@@ -51,7 +51,7 @@ public struct RunOutline: Equatable, Sendable {
   /// Steps of the whole plan that come after step `step` of the phase; nil for an unknown phase.
   public func remainingSteps(afterPhase name: String, step: Int) -> Int? {
     guard let index = phases.firstIndex(where: { $0.name == name }) else { return nil }
-    let inPhase = max(0, phases[index].stepCount - step - 1)
+    let inPhase = max(0, phases[index].stepCount - step)
     return phases[(index + 1)...].reduce(inPhase) { $0 &+ $1.stepCount }
   }
 }

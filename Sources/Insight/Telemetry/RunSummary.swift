@@ -73,7 +73,7 @@ public struct RunSummary: Codable, Equatable, Sendable {
     isEnded = events.last { (ends + begins).contains($0.event) }.map { ends.contains($0.event) }
       ?? false
     phase = latest.phase
-    step = latest.step + 1
+    step = latest.step
     stepCount = outline?.stepCount(ofPhase: latest.phase)
     workers = latest.workers
     view = latest.view
@@ -97,7 +97,7 @@ public struct RunSummary: Codable, Equatable, Sendable {
     let validated = records.filter { $0.validationLoss != nil }
     validationLoss = validated.last?.validationLoss
     validationBitsPerByte = validated.last?.validationBitsPerByte
-    validationStep = validated.last.map { $0.step + 1 }
+    validationStep = validated.last.map { $0.step }
     validationCount = validated.count
     secondsBy = Self.shares(records, seconds)
     exchangeHidden = seconds > 0 ? sum(\.exchangeHidden) / seconds : 0

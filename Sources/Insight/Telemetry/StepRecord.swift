@@ -41,7 +41,8 @@ public struct StepRecord: Equatable, Sendable {
 
   public var run: String
   public var phase: String
-  /// 0-based, within the phase.
+  /// Steps of the phase that were taken, this one included: 1 for the first, as in the names of
+  /// checkpoints.
   public var step: Int
   /// RFC 3339 UTC with milliseconds, see ``Timestamp``.
   public var time: String

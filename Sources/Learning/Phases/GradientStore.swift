@@ -1,7 +1,7 @@
-public import Planning
-public import Tensors
 internal import Operators
+public import Planning
 internal import Settings
+public import Tensors
 internal import Transformer
 
 /// The gradients of a step that a worker holds: one buffer for each node of the slice tree.
@@ -17,13 +17,18 @@ public final class GradientStore {
   public private(set) var nodes: [SliceNode: NodeGradient] = [:]
   /// Tokens and losses of the nodes held.
   public private(set) var statistics: [SliceNode: SliceStatistics] = [:]
-  /// The nodes held once the slice under way is complete; an exchange that starts while it is
-  /// computed sends these. Equals ``nodes`` between slices.
-  public private(set) var upcomingNodes: [SliceNode: NodeGradient] = [:]
   /// Buffers allocated so far, in use or free.
   public private(set) var bufferCount = 0
   private var free: [NodeGradient] = []
   private var step = 0
+  /// The slice under way and the nodes that it completes, from the leaf up; empty between slices.
+  private var path: [SliceNode] = []
+  /// The additions that make those nodes, in order: `right` into `left`.
+  private var merges: [(left: NodeGradient, right: NodeGradient)] = []
+  /// Where the last node of ``path`` will lie.
+  private var pathEnd: NodeGradient?
+  private var hasMerged = false
+  private var missing: [Int] = []
 
   public init(replica: Replica) {
     self.replica = replica
@@ -39,14 +44,22 @@ public final class GradientStore {
 
   /// Frees every node, as after an update; buffers are kept for the next step.
   public func release() {
-    free.append(contentsOf: nodes.values)
+    for buffer in nodes.values { free.append(buffer) }
     nodes.removeAll(keepingCapacity: true)
-    upcomingNodes = nodes
     statistics.removeAll(keepingCapacity: true)
   }
 
   /// Slices inside the nodes held.
   public var heldSlices: Set<Int> { Set(nodes.keys.flatMap(\.slices)) }
+
+  /// The nodes held once the slice under way is complete; an exchange that starts while it is
+  /// computed sends these. Equals ``nodes`` between slices.
+  public var upcomingNodes: [SliceNode: NodeGradient] {
+    var upcoming = nodes
+    for child in path.dropLast() { upcoming[child.sibling] = nil }
+    if let last = path.last { upcoming[last] = pathEnd }
+    return upcoming
+  }
 
   /// Computes those of `slices` that are not held, and merges.
   ///
@@ -62,8 +75,10 @@ public final class GradientStore {
     _ slices: some Sequence<Int>, tokens: (Int) -> TokenSlice, isCancelled: () -> Bool,
     ready: (Range<Int>) -> Void
   ) -> Bool {
-    let held = heldSlices
-    let missing = slices.filter { !held.contains($0) }.sorted()
+    missing.removeAll(keepingCapacity: true)
+    for slice in slices where !nodes.keys.contains(where: { $0.slices.contains(slice) }) {
+      missing.insert(slice, at: missing.firstIndex { $0 > slice } ?? missing.endIndex)
+    }
     guard let last = missing.last else {
       ready(0..<replica.layout.count + replica.lookupCount)
       return true
@@ -71,7 +86,7 @@ public final class GradientStore {
     for slice in missing {
       if isCancelled() { return false }
       let isDone = compute(
-        slice, tokens(slice), isCancelled: isCancelled, ready: slice == last ? ready : { _ in })
+        slice, tokens(slice), isCancelled: isCancelled, isLast: slice == last, ready: ready)
       if !isDone { return false }
     }
     return true
@@ -79,63 +94,70 @@ public final class GradientStore {
 
   /// One slice into a buffer of its own, or into its left sibling's; then up the tree.
   private func compute(
-    _ slice: Int, _ tokens: TokenSlice, isCancelled: () -> Bool, ready: (Range<Int>) -> Void
+    _ slice: Int, _ tokens: TokenSlice, isCancelled: () -> Bool, isLast: Bool,
+    ready: (Range<Int>) -> Void
   ) -> Bool {
-    var node = SliceNode.leaf(slice)
-    let isJoinable = !node.isLeft && tokens.sequences.count <= replica.plan.batch.microbatch
-    let sibling = isJoinable ? nodes[node.sibling] : nil
-    let joins = sibling != nil
+    let leaf = SliceNode.leaf(slice)
+    let isJoinable = !leaf.isLeft && tokens.sequences.count <= replica.plan.batch.microbatch
+    let sibling = isJoinable ? nodes[leaf.sibling] : nil
     let buffer = sibling ?? takeBuffer()
-
-    // The nodes that this slice completes: each merge adds `right` into `left`.
-    var merges: [(left: NodeGradient, right: NodeGradient)] = []
-    var top = buffer
-    var path = [node]
-    if joins {
-      node = node.parent
-      path.append(node)
+    climb(from: leaf, in: buffer, isJoined: sibling != nil)
+    defer {
+      path.removeAll(keepingCapacity: true)
+      merges.removeAll(keepingCapacity: true)
+      pathEnd = nil
     }
-    while node != tree.root {
-      guard let other = nodes[node.sibling] else { break }
-      let pair = node.isLeft ? (left: top, right: other) : (left: other, right: top)
-      merges.append(pair)
-      top = pair.left
-      node = node.parent
-      path.append(node)
-    }
-
-    upcomingNodes = nodes
-    for child in path.dropLast() { upcomingNodes[child.sibling] = nil }
-    upcomingNodes[node] = top
 
     // A merge changes a node that was complete, hence no cancelling once one has begun.
-    var hasMerged = false
+    hasMerged = false
     let result = replica.computeSlice(
-      tokens, step: step, slice: slice, into: buffer, accumulate: joins,
+      tokens, step: step, slice: slice, into: buffer, accumulate: sibling != nil,
       isCancelled: { !hasMerged && isCancelled() },
       finished: { range in
         for merge in merges {
           hasMerged = true
           add(range, of: merge.right, into: merge.left)
         }
-        ready(range)
+        if isLast { ready(range) }
       })
-    guard var sum = result else {
-      if !joins { free.append(buffer) }
-      upcomingNodes = nodes
+    guard let result else {
+      if sibling == nil { free.append(buffer) }
       return false
     }
+    hold(result)
+    return true
+  }
 
+  /// Finds the nodes that a leaf completes, and the additions that make them.
+  private func climb(from leaf: SliceNode, in buffer: NodeGradient, isJoined: Bool) {
+    var (node, top) = (leaf, buffer)
+    path.append(node)
+    if isJoined {
+      node = node.parent
+      path.append(node)
+    }
+    while node != tree.root, let other = nodes[node.sibling] {
+      merges.append(node.isLeft ? (left: top, right: other) : (left: other, right: top))
+      if !node.isLeft { top = other }
+      node = node.parent
+      path.append(node)
+    }
+    pathEnd = top
+  }
+
+  /// Puts the end of the path in the place of the nodes that it was made of.
+  private func hold(_ result: SliceStatistics) {
+    var sum = result
     for child in path.dropLast() {
       if let other = statistics.removeValue(forKey: child.sibling) {
         sum = child.isLeft ? sum + other : other + sum
       }
       nodes[child.sibling] = nil
     }
-    free.append(contentsOf: merges.map(\.right))
-    nodes[node] = top
+    for merge in merges { free.append(merge.right) }
+    guard let node = path.last else { preconditionFailure("a slice completes at least its leaf") }
+    nodes[node] = pathEnd
     statistics[node] = sum
-    return true
   }
 
   /// Most buffers that computing a run of slices has in use at once.
@@ -167,7 +189,8 @@ public final class GradientStore {
   /// embedding has no flat gradient yet, so its part is left out.
   private func add(_ range: Range<Int>, of right: NodeGradient, into left: NodeGradient) {
     let layout = replica.layout
-    let flatEnd = replica.plan.model.isHeadTied ? layout.count : replica.transformer.weights.embedding.lowerBound
+    let embedding = replica.transformer.weights.embedding
+    let flatEnd = replica.plan.model.isHeadTied ? layout.count : embedding.lowerBound
     let flat = range.clamped(to: 0..<flatEnd)
     if !flat.isEmpty { replica.engine.add(right.flat[flat], into: left.flat[flat]) }
     let lookup = range.clamped(to: layout.count..<layout.count + replica.lookupCount)

@@ -108,7 +108,12 @@ final class CoordinatorDriver {
       apply(.measuredPeak(worker: worker))
     case .completed(let report):
       recorder.take(report, from: worker, name: connection.name)
+      let before = schedule.committedPosition
       apply(.completed(worker: worker, view: report.view, position: report.position))
+      guard schedule.committedPosition > before else { return }
+      // Losing this record costs nothing: workers know where they are. Hence no wait for the disk.
+      try? folder.ledger.append(
+        .committed(position: schedule.committedPosition), synchronizing: false)
       recorder.commit(upTo: schedule.committedPosition)
     case .peerLost(let view, let rank, let cause):
       recorder.event(

@@ -63,11 +63,14 @@ final class RunFolder {
       let isResumed = Files.exists("\(path)/plan.resolved.json")
       var changes: [String] = []
       if isResumed {
-        changes = try Self.changes(to: plan, path, isAmending: options.isAmending)
+        let phase = PhaseProgram(plan).progress(at: summary.committedPosition).phase
+        (plan, changes) = try Self.resume(
+          plan, resolution, path, currentPhase: phase, isAmending: options.isAmending)
       }
       self.plan = plan
       planText = plan.planJSON()
-      try Files.write(planText, to: "\(path)/plan.resolved.json")
+      try Files.write(
+        resolution.resolvedJSON(of: plan), to: "\(path)/plan.resolved.json")
       try Files.write(tokenizerJSON, to: "\(path)/tokenizer.json")
 
       let found = try CheckpointReader.newest(inRun: path)
@@ -81,8 +84,10 @@ final class RunFolder {
       start.view = summary.view
       start.workerCount = summary.isEnded ? 0 : summary.workerCount
       start.nextWorker = ledger.workerCountEver
-      start.committedPosition = min(summary.committedPosition, program.operationCount)
       start.checkpointPosition = found.reader.map { Self.position(of: $0.state, in: program) }
+      // Positions of the ledger count the operations of the plan before an amendment.
+      let reached = changes.isEmpty ? summary.committedPosition : 0
+      start.committedPosition = max(reached, start.checkpointPosition ?? 0)
       start.tokensTotal = found.reader?.state.tokensTotal ?? 0
       self.start = start
 
@@ -143,13 +148,13 @@ final class RunFolder {
     }
   }
 
-  /// The tokenizer the run has, or one trained on the training part of its first phase.
+  /// The tokenizer the run has, or one trained on the training part of its first phase's text.
   private static func tokenizer(
     _ plan: ResolvedPlan, _ path: String, _ tell: (String) -> Void
   ) throws -> Tokenizer {
     let file = "\(path)/tokenizer.json"
     if Files.exists(file) { return try Tokenizer.load(json: Files.read(file)) }
-    guard let first = plan.phases.first(where: { $0.kind != .tokenizer }) else { return .bytes }
+    guard let first = plan.phases.first else { return .bytes }
     let started = Clock.monotonicSeconds
     do {
       let tokenizer = try Corpus.trainTokenizer(plan.tokenizer, on: first.data)
@@ -162,10 +167,11 @@ final class RunFolder {
     }
   }
 
-  /// What `plan` changes against the plan that the run was started with.
-  private static func changes(
-    to plan: ResolvedPlan, _ path: String, isAmending: Bool
-  ) throws -> [String] {
+  /// The plan a run goes on with: the one it was started with, and amendments where allowed.
+  private static func resume(
+    _ plan: ResolvedPlan, _ resolution: PlanResolution, _ path: String, currentPhase: Int,
+    isAmending: Bool
+  ) throws -> (plan: ResolvedPlan, changes: [String]) {
     let bytes = try Files.read("\(path)/plan.resolved.json")
     let old: ResolvedPlan
     do {
@@ -173,16 +179,15 @@ final class RunFolder {
     } catch {
       throw CoordinatorEnd(kind: .failed, message: error.message, code: 65)
     }
-    let difference = PlanDifference(from: old, to: plan)
-    if difference.changes.isEmpty { return [] }
-    let lines = difference.changes.map { "  \($0.key): \($0.old) -> \($0.new)" }
-    let list = lines.joined(separator: "\n")
+    let difference = PlanDifference(
+      from: old, to: plan, derivations: resolution.derivations, currentPhase: currentPhase)
+    if difference.isEmpty { return (old, []) }
+    let list = difference.lines.map { "  \($0)" }.joined(separator: "\n")
     guard difference.canAmend else {
       throw CoordinatorEnd(
         kind: .failed,
         message: "the plan differs from the one that \(path) was started with:\n\(list)\n"
-          + "These keys alter steps already taken. Use the old plan, or another --run folder.",
-        code: 78)
+          + "Use the old plan, or another --run folder.", code: 78)
     }
     guard isAmending else {
       throw CoordinatorEnd(
@@ -190,7 +195,7 @@ final class RunFolder {
         message: "the plan differs from the one that \(path) was started with:\n\(list)\n"
           + "None of these alters steps already taken: add --amend to go on with them.", code: 78)
     }
-    return difference.changes.map { "\($0.key): \($0.old) -> \($0.new)" }
+    return (difference.amended(old), difference.lines)
   }
 
   private static func position(of state: CheckpointState, in program: PhaseProgram) -> Int {

@@ -219,7 +219,7 @@ final class RunRecorder {
     tokensTotal += UInt64(max(tokens, 0))
     keptSeconds += seconds
     var record = StepRecord(
-      run: plan.name, phase: plan.phases[phase].name, step: step,
+      run: plan.name, phase: plan.phases[phase].name, step: step + 1,
       time: Timestamp.text(unixMilliseconds: Clock.unixMilliseconds), loss: any.loss,
       gradNorm: any.gradientNorm, learningRate: any.learningRate, skipped: any.isSkipped,
       tokens: tokens, tokensTotal: Int(tokensTotal), seconds: seconds,

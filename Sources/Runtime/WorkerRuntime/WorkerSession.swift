@@ -22,6 +22,7 @@ final class WorkerSession {
   /// The number the coordinator gave it.
   let worker: Int
   let plan: ResolvedPlan
+  private let planText: String
   let program: PhaseProgram
   let engine: Engine
   let listener: Listener
@@ -47,6 +48,7 @@ final class WorkerSession {
     run = welcome.run
     worker = welcome.worker
     self.plan = plan
+    planText = welcome.plan
     self.link = link
     self.log = log
     self.tokens = tokens
@@ -77,7 +79,13 @@ final class WorkerSession {
 
   private func handle(_ message: CoordinatorMessage) throws(WorkerEnd) {
     switch message {
-    case .welcome: break  // the session it belongs to has begun
+    case .welcome(_, _, _, let planText):
+      // Again, from a coordinator that came back.
+      guard planText == self.planText else {
+        throw WorkerEnd(
+          reason: "the run's plan was amended while the coordinator was away; start this worker "
+            + "again", code: 75)
+      }
     case .refused(let reason, let code): throw WorkerEnd(reason: reason, code: code)
     case .suspend(let number): suspend(number)
     case .measurePeak:

@@ -10,9 +10,9 @@ import Testing
   @Test func `has one line per step with fixed columns below a header`() throws {
     try withTemporaryDirectory { run in
       let writer = try MFULogWriter(runDirectory: run, outline: Self.outline)
-      for step in 0..<3 {
+      for step in 1...3 {
         var record = sampleRecord(step: step)
-        if step == 1 { record.validationLoss = 3.25 }
+        if step == 2 { record.validationLoss = 3.25 }
         try writer.append(record)
       }
       try writer.finish()
@@ -36,7 +36,7 @@ import Testing
   @Test func `has at most one line per second, for all steps since the one before`() throws {
     try withTemporaryDirectory { run in
       let writer = try MFULogWriter(runDirectory: run, outline: Self.outline)
-      for step in 0..<41 { try writer.append(sampleRecord(step: step, seconds: 0.1)) }
+      for step in 1...41 { try writer.append(sampleRecord(step: step, seconds: 0.1)) }
       try writer.finish()
       let rows = try lines("\(run)/mfu.log").filter { $0.hasPrefix("12:") }
       let steps = rows.map { String($0.split(separator: " ")[2]) }
@@ -49,7 +49,7 @@ import Testing
   @Test func `repeats the header every 40 lines`() throws {
     try withTemporaryDirectory { run in
       let writer = try MFULogWriter(runDirectory: run, outline: nil)
-      for step in 0..<81 { try writer.append(sampleRecord(step: step)) }
+      for step in 1...81 { try writer.append(sampleRecord(step: step)) }
       let text = try lines("\(run)/mfu.log")
       let headers = text.indices.filter { text[$0].hasPrefix("time ") }
       #expect(headers == [2, 2 + 40 + 3, 2 + 2 * (40 + 3)])
@@ -61,7 +61,7 @@ import Testing
   @Test func `names the nominal peak where it is known`() throws {
     try withTemporaryDirectory { run in
       let writer = try MFULogWriter(runDirectory: run, outline: nil)
-      var record = sampleRecord(step: 0)
+      var record = sampleRecord(step: 1)
       record.setPeaks(
         nominalGigaflops: 473.6, measuredGigaflops: 460, causalFlopsPerToken: 86.2e6)
       try writer.append(record)
@@ -79,10 +79,10 @@ import Testing
       to: "\(run)/plan.resolved.json")
     let metrics = try MetricsWriter(runDirectory: run)
     let events = try EventWriter(runDirectory: run)
-    for step in 0..<stepCount {
+    for step in 1...stepCount {
       var record = sampleRecord(step: step)
-      if step % 10 == 9 {
-        record.validationLoss = 4 - Double(step) / 10
+      if step % 10 == 0 {
+        record.validationLoss = 4 - Double(step - 1) / 10
         record.validationBitsPerByte = 1.5
       }
       record.goodput = 0.978
@@ -150,10 +150,10 @@ import Testing
   @Test func `shouts when a repeated step is not the same`() throws {
     try withTemporaryDirectory { run in
       let metrics = try MetricsWriter(runDirectory: run)
-      for step in [0, 1, 1] { try metrics.append(sampleRecord(step: step)) }
+      for step in [1, 2, 2] { try metrics.append(sampleRecord(step: step)) }
       #expect(
         try TailReport(runDirectory: run).text().contains("repeated  1 steps, of which 0 differ\n"))
-      try metrics.append(sampleRecord(step: 1, loss: 7))
+      try metrics.append(sampleRecord(step: 2, loss: 7))
       #expect(
         try TailReport(runDirectory: run).text()
           .contains("repeated  2 steps, of which 1 differ  ! THE RUN IS NOT EXACT\n"))
@@ -167,7 +167,7 @@ import Testing
       let opening = try follower.poll()
       #expect(opening.count == 3 + 3 + 1)
       #expect(try follower.poll() == [])
-      try MetricsWriter(runDirectory: run).append(sampleRecord(step: 3))
+      try MetricsWriter(runDirectory: run).append(sampleRecord(step: 4))
       let next = try follower.poll()
       #expect(next.count == 1)
       #expect(next[0].contains(" 4/40 "))

@@ -22,9 +22,9 @@ func sampleRecord(
   var record = StepRecord(
     run: "sample", phase: phase, step: step,
     time: Timestamp.text(
-      unixMilliseconds: startMilliseconds + Int64(Double(step) * seconds * 1000)),
-    loss: loss ?? 9.0 / Double(step + 1) + 0.1, gradNorm: 1.0 / 3.0, learningRate: 3e-4,
-    skipped: false, tokens: 4096, tokensTotal: 4096 * (step + 1), seconds: seconds,
+      unixMilliseconds: startMilliseconds + Int64(Double(step - 1) * seconds * 1000)),
+    loss: loss ?? 9.0 / Double(max(step, 1)) + 0.1, gradNorm: 1.0 / 3.0, learningRate: 3e-4,
+    skipped: false, tokens: 4096, tokensTotal: 4096 * step, seconds: seconds,
     flopsPerToken: 89.7e6, flopsFormula: "6 x 14.2 M + 12 x 6 x 384 x 256", workers: 2, view: 1,
     secondsBy: by,
     nodes: [

@@ -10,11 +10,6 @@ import Testing
     ("Sources/Base/Tensors/AlignedStorage.swift", "owns memory"),
     ("Sources/Base/Tensors/SharedRows.swift", "lends parts of memory to a team"),
     ("Sources/Compute/Operators/", "doors to the C kernels"),
-    ("Sources/Cluster/Transport/BulkChannel.swift", "a frame's bytes as a raw span"),
-    ("Sources/Cluster/Transport/FrameHeader.swift", "a frame's bytes as a raw span"),
-    ("Sources/Cluster/Transport/MessageChannel.swift", "a message's bytes as a raw span"),
-    ("Sources/Cluster/Collectives/MeshBuilder.swift", "a greeting's bytes as a raw span"),
-    ("Sources/Cluster/Collectives/PeerLink.swift", "a frame's bytes as a raw span"),
   ]
 
   private func isUnsafe(_ word: Substring) -> Bool {
