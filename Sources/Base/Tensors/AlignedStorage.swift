@@ -10,23 +10,35 @@ public final class AlignedStorage<Element: BitwiseCopyable>: @unchecked Sendable
   // fixed by the caller (disjoint parts inside one team dispatch), as `SharedRows` documents.
   public let count: Int
   private let base: UnsafeMutablePointer<Element>
+  /// From this size on memory comes from the kernel, page by page.
+  private let isLarge: Bool
 
-  /// Allocates `count` elements, all equal to `value`.
+  /// Allocates `count` elements, all equal to `value`. Large zeroed storage costs nothing until it
+  /// is touched.
   public init(count: Int, filledWith value: Element) {
     precondition(count > 0, "storage needs at least one element, got \(count)")
     let byteCount = count * MemoryLayout<Element>.stride
-    let hugePageByteCount = 2 << 20
-    let isLarge = byteCount >= hugePageByteCount
-    let raw = UnsafeMutableRawPointer.allocate(
-      byteCount: byteCount, alignment: isLarge ? hugePageByteCount : 64)
-    if isLarge { unsafe adviseHugePages(raw, byteCount: byteCount) }
+    let isZero = unsafe withUnsafeBytes(of: value) { unsafe $0.allSatisfy { $0 == 0 } }
+    isLarge = byteCount >= Self.hugePageByteCount
+    let raw =
+      unsafe isLarge
+      ? mapZeroPages(byteCount: byteCount)
+      : UnsafeMutableRawPointer.allocate(byteCount: byteCount, alignment: 64)
     // SAFETY: `raw` holds `count` strides and is released only in `deinit`.
     unsafe base = raw.bindMemory(to: Element.self, capacity: count)
-    unsafe base.initialize(repeating: value, count: count)
+    if !isLarge || !isZero { unsafe base.initialize(repeating: value, count: count) }
     self.count = count
   }
 
-  deinit { unsafe UnsafeMutableRawPointer(base).deallocate() }
+  deinit {
+    if isLarge {
+      unsafe unmapPages(base, byteCount: count * MemoryLayout<Element>.stride)
+    } else {
+      unsafe UnsafeMutableRawPointer(base).deallocate()
+    }
+  }
+
+  private static var hugePageByteCount: Int { 2 << 20 }
 
   /// The whole storage as a window that keeps this owner alive.
   public var rows: SharedRows<Element> {

@@ -144,6 +144,8 @@ public enum WorkerMessage: Codable, Equatable, Sendable {
   case peerLost(view: Int, rank: Int, cause: String)
   /// Sent every half second; the count rises while there is progress.
   case alive(progress: Int)
+  /// It does not hold the state that a `save` asked for.
+  case saveRefused(position: Int)
   /// It asks to leave at the next safe point (Ctrl-C on the worker).
   case leaving
   /// It cannot go on, for a reason of its own.

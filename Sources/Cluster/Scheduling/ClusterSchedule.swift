@@ -109,8 +109,9 @@ public struct ClusterSchedule: Sendable {
       return gather()
     case .checkpointed(let position): return noteCheckpoint(position)
     case .checkpointFailed(let position):
-      if savingPosition == position { savingPosition = nil }
-      return []
+      guard savingPosition == position else { return [] }
+      savingPosition = nil
+      return isEnding && stage == .running ? saveIfDue() : []
     case .stopRequested: return stop()
     }
   }
@@ -250,7 +251,8 @@ public struct ClusterSchedule: Sendable {
     grantedPosition = resumption.grantedPosition
     last = resumption
     stage = .running
-    return commands + [.resume(resumption)] + saveIfDue()
+    // A save stands before the resumption: its state is at rest until then.
+    return commands + saveIfDue() + [.resume(resumption)]
   }
 
   /// Old members keep their order, newcomers follow by number.
@@ -267,8 +269,13 @@ public struct ClusterSchedule: Sendable {
     guard newest == nil || stayers.values.contains(where: { $0.position == newest }) else {
       return []
     }
+    var commands: [Command] = []
+    if let saving = savingPosition, leavers.contains(where: members.contains) {
+      savingPosition = nil
+      commands.append(.abandonSave(position: saving))
+    }
     for worker in leavers { workers[worker] = nil }
-    return leavers.map { .dismiss(worker: $0, reason: "it asked to leave") }
+    return commands + leavers.map { .dismiss(worker: $0, reason: "it asked to leave") }
   }
 
   private func deal(_ candidates: [Int], at position: Int) -> [[Int]] {
@@ -342,11 +349,10 @@ public struct ClusterSchedule: Sendable {
     return [.save(position: committedPosition, shares: shares.filter { !$0.chunks.isEmpty })]
   }
 
-  /// Whether the member may still be copying its state from another.
+  /// Whether the member may still be taking its state from elsewhere.
   private func isFetching(rank: Int) -> Bool {
     guard let last, last.position == committedPosition else { return false }
-    if case .member = last.sources[rank] { return true }
-    return false
+    return last.sources[rank] != .own
   }
 
   private mutating func noteCheckpoint(_ position: Int) -> [Command] {

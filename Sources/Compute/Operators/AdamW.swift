@@ -99,7 +99,7 @@ extension Engine {
     let step = adamWStep(
       master: master, firstMoment: firstMoment, secondMoment: secondMoment, gradient: gradient,
       numbers)
-    unsafe run(step.kernels.update, step.arguments)
+    unsafe run(step.kernels.update, step.arguments, .optimizer)
   }
 
   /// The same step as a value, for a job that updates and packs rows in one go.

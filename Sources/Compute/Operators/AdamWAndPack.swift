@@ -48,7 +48,7 @@ extension Engine {
       row_count: weights.outputWidth, column_count: weights.inputWidth,
       rows_as_columns: weights.rowsAsColumns.baseAddress, rows_as_k: weights.rowsAsK.baseAddress,
       is_f32: precision == .f32 ? 1 : 0)
-    unsafe team.run(
-      UpdateAndPack(step: step, weights: arguments, packBlock: packers.weight_block))
+    unsafe dispatch(
+      UpdateAndPack(step: step, weights: arguments, packBlock: packers.weight_block), .optimizer)
   }
 }

@@ -89,7 +89,7 @@ extension Engine {
       qkv: qkv, shape: shape, segments: segments, output: output, logSumExp: logSumExp,
       workspace: workspace
     ) { arguments in
-      unsafe run(attentionKernels.forward, arguments)
+      unsafe run(attentionKernels.forward, arguments, .attention)
     }
   }
 
@@ -138,7 +138,7 @@ extension Engine {
         forward: arguments, d_output: dOutput.baseAddress, d_qkv: dQKV.baseAddress,
         cosines: rotary.cosines.baseAddress, sines: rotary.sines.baseAddress,
         rotary_row_stride: rotary.rowStride, positions: positions.baseAddress)
-      unsafe run(attentionKernels.backward, backward)
+      unsafe run(attentionKernels.backward, backward, .attention)
     }
   }
 

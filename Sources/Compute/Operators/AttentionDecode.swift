@@ -43,7 +43,7 @@ extension Engine {
       let arguments = unsafe ck_attention_decode_args(
         shape: kernelShape(shape), streams: first, stream_count: buffer.count,
         qkv: qkv.baseAddress, output: output.baseAddress)
-      unsafe run(attentionKernels.decode, arguments)
+      unsafe run(attentionKernels.decode, arguments, .attention)
     }
   }
 }

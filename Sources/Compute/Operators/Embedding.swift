@@ -27,7 +27,7 @@ extension Engine {
       let arguments = unsafe ck_embedding_forward_args(
         ids: start, table: table.baseAddress, output: output.baseAddress,
         dropout: dropout.kernelMask, token_count: ids.count, width: width)
-      unsafe run(rowKernels.embedding.forward, arguments)
+      unsafe run(rowKernels.embedding.forward, arguments, .elementwise)
     }
   }
 
@@ -57,7 +57,7 @@ extension Engine {
       let arguments = unsafe ck_embedding_backward_args(
         rows: start, d_output: dOutput.baseAddress, d_table: lookupGradient.baseAddress,
         dropout: dropout.kernelMask, token_count: rows.count, width: width)
-      unsafe run(rowKernels.embedding.backward, arguments)
+      unsafe run(rowKernels.embedding.backward, arguments, .elementwise)
     }
   }
 }

@@ -19,8 +19,13 @@ public final class Engine: @unchecked Sendable {
   let heads: ck_head_kernels
   let rowKernels: ck_rows_kernels
   let attentionKernels: ck_attention_kernels
+  /// Told of every dispatch; nil: nobody asks where the time goes.
+  public let times: OperatorTimes?
 
-  public init(team: ThreadTeam, variant: KernelVariant = .best, precision: Precision = .bf16) {
+  public init(
+    team: ThreadTeam, variant: KernelVariant = .best, precision: Precision = .bf16,
+    times: OperatorTimes? = nil
+  ) {
     guard let tiles = unsafe ck_tile_named(variant.name),
       let packers = unsafe ck_pack_named(variant.name),
       let stores = unsafe ck_store_named(variant.name),
@@ -32,6 +37,7 @@ public final class Engine: @unchecked Sendable {
     self.team = team
     self.variant = variant
     self.precision = precision
+    self.times = times
     unsafe self.tiles = tiles.pointee
     unsafe self.packers = packers.pointee
     unsafe self.stores = stores.pointee
@@ -52,7 +58,15 @@ public final class Engine: @unchecked Sendable {
   var isFloat: Int32 { precision == .f32 ? 1 : 0 }
 
   /// Runs `kernel`, which takes a pointer to `Arguments`, on every member.
-  func run<Arguments>(_ kernel: ck_job, _ arguments: Arguments) {
-    unsafe team.run(KernelJob(arguments: arguments, function: kernel))
+  func run<Arguments>(_ kernel: ck_job, _ arguments: Arguments, _ part: OperatorPart) {
+    unsafe dispatch(KernelJob(arguments: arguments, function: kernel), part)
+  }
+
+  /// Runs `job` on every member.
+  func dispatch<Job: TeamJob>(_ job: Job, _ part: OperatorPart) {
+    guard let times else { return team.run(job) }
+    let start = Clock.monotonicSeconds
+    team.run(job)
+    times.add(part, seconds: Clock.monotonicSeconds - start)
   }
 }

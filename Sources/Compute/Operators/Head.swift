@@ -7,41 +7,51 @@ public final class HeadWorkspace {
   let vocabularySize: Int
   /// V rounded up to whole panels: the row stride of logits and their gradient.
   let stride: Int
-  /// `[chunk, stride]`.
+  /// Most tokens of a chunk.
+  let chunkTokenCount: Int
+  /// `[block, stride]`; the gradient takes the logits' place, row by row.
   let logits: SharedRows<Float>
-  /// `[chunk, stride]`; columns past V are zero.
-  let dLogits: OperandRows
+  /// The logits' gradient of a whole chunk; columns past V are zero.
   let dLogitsPairs: PackedPairs
   let normedPairs: PackedPairs
   /// What `dNormed` is summed in, block after block of the vocabulary.
   let sums: SharedRows<Float>
-  /// Per token of the chunk, nats.
+  /// Per token of the block, nats.
   let losses: SharedRows<Double>
 
   /// - Parameters:
   ///   - width: D.
   ///   - vocabularySize: V.
-  public init(width: Int, vocabularySize: Int, engine: Engine) {
-    let chunk = Engine.headChunkTokenCount
+  ///   - tokenCapacity: Most tokens of a call.
+  public init(
+    width: Int, vocabularySize: Int, engine: Engine,
+    tokenCapacity: Int = Engine.headChunkTokenCount
+  ) {
+    let chunk = min(tokenCapacity, Engine.headChunkTokenCount)
+    let block = min(tokenCapacity, Engine.headBlockTokenCount)
     let precision = engine.precision
     self.vocabularySize = vocabularySize
     stride = (vocabularySize + 63) / 64 * 64
-    logits = AlignedStorage(count: chunk * stride, filledWith: 0).rows
-    dLogits = OperandStorage(rowCount: chunk, columnCount: stride, precision: precision).rows
+    chunkTokenCount = chunk
+    logits = AlignedStorage(count: block * stride, filledWith: 0).rows
     dLogitsPairs = PackedPairs(rowCapacity: chunk, columnCount: stride, precision: precision)
     normedPairs = PackedPairs(rowCapacity: chunk, columnCount: width, precision: precision)
-    let sumCount = (chunk + 5) / 6 * 6 * ((width + 63) / 64 * 64)
+    let sumCount = (block + 5) / 6 * 6 * ((width + 63) / 64 * 64)
     sums = AlignedStorage(count: sumCount, filledWith: 0).rows
-    losses = AlignedStorage(count: chunk, filledWith: 0).rows
+    losses = AlignedStorage(count: block, filledWith: 0).rows
   }
 }
 
 extension Engine {
-  /// Tokens whose logits exist at the same time. A constant of the numeric profile: the head's
-  /// gradient is summed within a chunk, then over chunks.
-  public static var headChunkTokenCount: Int { 256 }
+  /// Tokens whose share of the head's gradient is one product. A constant of the numeric profile:
+  /// that gradient is summed within a chunk, then over chunks.
+  public static var headChunkTokenCount: Int { 512 }
 
-  /// Output head and cross-entropy: losses and both gradients, chunk after chunk of tokens, so
+  /// Tokens whose logits exist at the same time. A constant of the numeric profile: losses are
+  /// summed within a block, then over blocks. An even divisor of the chunk.
+  public static var headBlockTokenCount: Int { 128 }
+
+  /// Output head and cross-entropy: losses and both gradients, block after block of tokens, so
   /// that logits never exist for all of them.
   ///
   ///     logits = normed W^T,   loss[t] = ln sum_v exp(logits[t, v]) - logits[t, target[t]]
@@ -75,15 +85,23 @@ extension Engine {
     var statistics = SliceStatistics(tokenCount: 0, lossSum: 0)
     var first = 0
     while first < tokenCount {
-      let chunk = first..<min(first + Self.headChunkTokenCount, tokenCount)
-      computeLogits(normed.rows(chunk), head, workspace)
-      statistics = statistics + computeLosses(
-        chunk, targets, isTarget, lossScale, workspace, isGradientWanted: dNormed != nil)
-      if let dNormed {
+      let chunk = first..<min(first + workspace.chunkTokenCount, tokenCount)
+      workspace.dLogitsPairs.rowCount = chunk.count
+      for start in stride(from: first, to: chunk.upperBound, by: Self.headBlockTokenCount) {
+        let block = start..<min(start + Self.headBlockTokenCount, chunk.upperBound)
+        computeLogits(normed.rows(block), head, workspace)
+        statistics = statistics + computeLosses(
+          block, targets, isTarget, lossScale, workspace, isGradientWanted: dNormed != nil)
+        guard let dNormed else { continue }
         let width = head.inputWidth
         computeInputGradient(
-          head, dNormed[chunk.lowerBound * width..<chunk.upperBound * width], chunk.count,
+          head, dNormed[block.lowerBound * width..<block.upperBound * width], block.count,
           workspace)
+        unsafe packRows(
+          workspace.logits.baseAddress, rowByteCount: 4 * workspace.stride,
+          start - first..<block.upperBound - first, of: workspace.dLogitsPairs, .head)
+      }
+      if dNormed != nil {
         computeHeadGradient(
           normed.rows(chunk), head, headGradient, accumulate: accumulate || first > 0, workspace)
       }
@@ -110,14 +128,14 @@ extension Engine {
     let output = workspace.logits[0..<shape.rowCount * shape.columnCount]
     multiply(
       normed, head.rowsAsColumns, depth: head.inputWidth, shape,
-      prepare(BackwardEpilogue.store(output), for: shape))
+      prepare(BackwardEpilogue.store(output), for: shape), .head)
   }
 
   private func computeLosses(
-    _ chunk: Range<Int>, _ targets: [UInt32], _ isTarget: [Bool], _ lossScale: Float,
+    _ block: Range<Int>, _ targets: [UInt32], _ isTarget: [Bool], _ lossScale: Float,
     _ workspace: HeadWorkspace, isGradientWanted: Bool
   ) -> SliceStatistics {
-    for token in chunk where isTarget[token] {
+    for token in block where isTarget[token] {
       precondition(
         targets[token] < workspace.vocabularySize,
         "target \(targets[token]) is outside the vocabulary of \(workspace.vocabularySize)")
@@ -128,17 +146,17 @@ extension Engine {
         unsafe run(
           heads.cross_entropy,
           ck_head_args(
-            logits: workspace.logits.baseAddress, row_count: chunk.count,
+            logits: workspace.logits.baseAddress, row_count: block.count,
             column_count: workspace.vocabularySize, row_stride: workspace.stride,
-            targets: targets + chunk.lowerBound, is_target: isTarget + chunk.lowerBound,
-            losses: workspace.losses.baseAddress,
-            d_logits: isGradientWanted ? workspace.dLogits.baseAddress : nil,
-            loss_scale: lossScale, is_f32: isFloat))
+            targets: targets + block.lowerBound, is_target: isTarget + block.lowerBound,
+            losses: workspace.losses.baseAddress, loss_scale: lossScale,
+            is_gradient_wanted: isGradientWanted ? 1 : 0, is_f32: isFloat),
+          .head)
       }
     }
     var statistics = SliceStatistics(tokenCount: 0, lossSum: 0)
     workspace.losses.withSpan { losses in
-      for index in 0..<chunk.count where isTarget[chunk.lowerBound + index] {
+      for index in 0..<block.count where isTarget[block.lowerBound + index] {
         statistics.tokenCount += 1
         statistics.lossSum += losses[index]
       }
@@ -157,21 +175,21 @@ extension Engine {
       ck_matmul,
       ck_matmul_args(
         tile: tile, epilogue: epilogue.function, epilogue_args: epilogue.arguments,
-        a: workspace.dLogits.baseAddress, b: head.rowsAsK.baseAddress,
+        a: workspace.logits.baseAddress, b: head.rowsAsK.baseAddress,
         row_count: shape.rowCount, column_count: shape.columnCount,
         k_count: precision == .f32 ? head.outputWidth : (head.outputWidth + 1) / 2 * 2,
-        a_row_stride: workspace.dLogits.rowByteCount, a_is_packed: 0, is_f32: isFloat,
-        sums: workspace.sums.baseAddress))
+        a_row_stride: 4 * workspace.stride, a_is_packed: 0, is_f32: isFloat,
+        sums: workspace.sums.baseAddress),
+      .head)
   }
 
   private func computeHeadGradient(
     _ normed: OperandRows, _ head: PackedWeights, _ gradient: SharedRows<Float>,
     accumulate: Bool, _ workspace: HeadWorkspace
   ) {
-    packPairs(workspace.dLogits.rows(0..<normed.rowCount), into: workspace.dLogitsPairs)
     packPairs(normed, into: workspace.normedPairs)
     unsafe multiplyPacked(
       workspace.dLogitsPairs, workspace.normedPairs, rowCount: head.outputWidth, into: gradient,
-      rowOffsets: head.rowOffsets.baseAddress, accumulate: accumulate)
+      rowOffsets: head.rowOffsets.baseAddress, accumulate: accumulate, .head)
   }
 }

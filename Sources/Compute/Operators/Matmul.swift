@@ -95,7 +95,7 @@ extension Engine {
   @unsafe
   func multiplyPacked(
     _ dY: PackedPairs, _ x: PackedPairs, rowCount: Int, into gradient: SharedRows<Float>,
-    rowOffsets: UnsafePointer<Int>, accumulate: Bool
+    rowOffsets: UnsafePointer<Int>, accumulate: Bool, _ part: OperatorPart = .matmul
   ) {
     precondition(dY.rowCount == x.rowCount, "\(dY.rowCount) rows of dY meet \(x.rowCount) of x")
     precondition(
@@ -111,6 +111,7 @@ extension Engine {
       ck_matmul_args(
         tile: tile, epilogue: stores.scatter, epilogue_args: target, a: dY.storage.baseAddress,
         b: x.storage.baseAddress, row_count: rowCount, column_count: x.columnCount,
-        k_count: dY.rowCount, a_row_stride: 0, a_is_packed: 1, is_f32: isFloat, sums: nil))
+        k_count: dY.rowCount, a_row_stride: 0, a_is_packed: 1, is_f32: isFloat, sums: nil),
+      part)
   }
 }

@@ -27,7 +27,7 @@ extension Engine {
       x: x.baseAddress, gain: gain.baseAddress, epsilon: epsilon, output: output.baseAddress,
       inverse_rms: inverseRMS.baseAddress, row_count: rowCount, width: width,
       output_is_f32: output.precision == .f32 ? 1 : 0)
-    unsafe run(rowKernels.norm.forward, arguments)
+    unsafe run(rowKernels.norm.forward, arguments, .norm)
   }
 
   /// Adds the gradient of ``rmsNormForward(_:gain:epsilon:output:inverseRMS:)``.
@@ -63,8 +63,8 @@ extension Engine {
       block_gains: scratch.baseAddress, d_gain: gainGradient.baseAddress, row_count: rowCount,
       width: width)
     let kernels = rowKernels.norm
-    unsafe run(kernels.backward, arguments)
-    unsafe run(kernels.reduce_gain, arguments)
+    unsafe run(kernels.backward, arguments, .norm)
+    unsafe run(kernels.reduce_gain, arguments, .norm)
   }
 
   /// Elements of scratch that the backward pass needs: one row of gains for 64 tokens.

@@ -46,7 +46,7 @@ public final class PackedPairs: @unchecked Sendable {
   public let columnCount: Int
   public let precision: Precision
   /// T, of the last packing.
-  public fileprivate(set) var rowCount = 0
+  public internal(set) var rowCount = 0
   let storage: SharedRows<UInt32>
 
   /// Allocates for up to `rowCapacity` rows; ``Engine/packPairs(_:into:)`` fills.
@@ -80,7 +80,8 @@ extension Engine {
         source: master.baseAddress, row_offsets: weights.rowOffsets.baseAddress,
         row_count: weights.outputWidth, column_count: weights.inputWidth,
         rows_as_columns: weights.rowsAsColumns.baseAddress, rows_as_k: weights.rowsAsK.baseAddress,
-        is_f32: isFloat))
+        is_f32: isFloat),
+      .packing)
   }
 
   /// Packs `rows` for a weight gradient. Members take runs of rows.
@@ -93,10 +94,30 @@ extension Engine {
       rows.precision == precision && packed.precision == precision,
       "\(rows.precision) rows go to \(packed.precision) pairs of a \(precision) engine")
     packed.rowCount = rows.rowCount
+    unsafe packRows(
+      rows.baseAddress, rowByteCount: rows.rowByteCount, 0..<rows.rowCount, of: packed, .packing)
+  }
+
+  /// Packs rows `range` of the `packed.rowCount` that the operand is to have.
+  ///
+  /// - Parameter source: Row `range.lowerBound`, of the engine's operand type.
+  /// - Precondition: `range` starts at an even row.
+  @unsafe
+  func packRows(
+    _ source: UnsafeRawPointer, rowByteCount: Int, _ range: Range<Int>, of packed: PackedPairs,
+    _ part: OperatorPart
+  ) {
+    let rowsPerUnit = precision == .f32 ? 1 : 2
+    precondition(
+      range.lowerBound % 2 == 0 && range.upperBound <= packed.rowCount,
+      "rows \(range) of \(packed.rowCount)")
     unsafe run(
       packers.pairs,
       ck_pack_pairs_args(
-        source: rows.baseAddress, row_count: rows.rowCount, column_count: rows.columnCount,
-        row_stride: rows.rowByteCount, packed: packed.storage.baseAddress, is_f32: isFloat))
+        source: source, row_count: range.count, column_count: packed.columnCount,
+        row_stride: rowByteCount,
+        packed: packed.storage.baseAddress + range.lowerBound / rowsPerUnit * 64,
+        panel_units: (packed.rowCount + rowsPerUnit - 1) / rowsPerUnit, is_f32: isFloat),
+      part)
   }
 }

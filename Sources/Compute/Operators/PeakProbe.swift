@@ -26,3 +26,24 @@ extension Engine {
     return best
   }
 }
+
+extension Engine {
+  /// GFLOP/s of the whole team: all members probe at the same moment, as they compute in a step.
+  public func teamPeakGigaflops(seconds: Double = 0.05) -> Double {
+    let rates = AlignedStorage(count: team.memberCount, filledWith: 0.0).rows
+    team.run(PeakJob(variant: variant, precision: precision, seconds: seconds, rates: rates))
+    return (0..<rates.count).reduce(0) { $0 + rates[$1] }
+  }
+}
+
+private struct PeakJob: TeamJob {
+  let variant: KernelVariant
+  let precision: Precision
+  let seconds: Double
+  let rates: SharedRows<Double>
+
+  func run(member: Int, memberCount: Int) {
+    rates[member] = Engine.peakGigaflops(
+      variant: variant, precision: precision, seconds: seconds)
+  }
+}

@@ -82,12 +82,18 @@ public struct AdamW: Sendable {
         weightDecay: group.isDecayed ? settings.weightDecay : 0,
         correction1: 1 - power(settings.beta1, count),
         correction2: 1 - power(settings.beta2, count))
-      for range in group.ranges {
-        engine.adamW(
-          master: state.master[range], firstMoment: state.firstMoment[range],
-          secondMoment: state.secondMoment[range], gradient: gradient[range], arguments)
+      if let packed = group.packed {
+        let step = engine.adamWStep(
+          master: state.master, firstMoment: state.firstMoment, secondMoment: state.secondMoment,
+          gradient: gradient, arguments)
+        engine.adamWAndPack(step, packed)
+      } else {
+        for range in group.ranges {
+          engine.adamW(
+            master: state.master[range], firstMoment: state.firstMoment[range],
+            secondMoment: state.secondMoment[range], gradient: gradient[range], arguments)
+        }
       }
-      if let packed = group.packed { engine.pack(packed, from: state.master) }
     }
   }
 }

@@ -15,7 +15,7 @@ struct LayerActivations {
   let attention: OperandRows
   /// `[N, T]`.
   let logSumExp: SharedRows<Float>
-  /// `[T, 2 F]`, interleaved.
+  /// `[T, 2 F]`, interleaved. Its gradient takes its place.
   let gateUp: OperandRows
   /// `[T, F]`.
   let hidden: OperandRows
@@ -31,15 +31,13 @@ struct BackwardActivations {
   let attention: OperandRows
   /// `[T, (N + 2 G) H]`, rotation undone.
   let queryKeyValue: OperandRows
-  /// `[T, 2 F]`, interleaved.
-  let gateUp: OperandRows
 }
 
 /// Memory of one micro-batch, allocated once.
 ///
 /// In bytes per token and layer (bf16): residual stream 8 D, norms 4 D, q|k|v 2 (N + 2 G) H,
 /// attention 2 N H + 4 N, gate|up and hidden 6 F; with N H = D and G = N that is 20 D + 6 F + 4 N.
-/// What the backward pass needs besides is there once, not per layer: at most 30 D + 10 F.
+/// What the backward pass needs besides is there once, not per layer: 30 D + 6 F.
 final class Activations {
   let tokenCapacity: Int
   private let shape: ModelShape
@@ -65,7 +63,7 @@ final class Activations {
   /// Storage of ``BackwardActivations``, and the packed operands of dW.
   private struct BackwardStorage {
     let stream, normed: AlignedStorage<Float>
-    let branch, attention, queryKeyValue, gateUp: OperandStorage
+    let branch, attention, queryKeyValue: OperandStorage
     /// By width.
     let outputSide: [Int: PackedPairs]
     let inputSide: [Int: PackedPairs]
@@ -108,7 +106,6 @@ final class Activations {
     backward = BackwardStorage(
       stream: floats(width), normed: floats(width), branch: operands(width),
       attention: operands(shape.attentionWidth), queryKeyValue: operands(shape.queryKeyValueWidth),
-      gateUp: operands(2 * forward),
       outputSide: pairs([width, shape.queryKeyValueWidth, 2 * forward]),
       inputSide: pairs([width, shape.attentionWidth, forward]))
   }
@@ -143,8 +140,7 @@ final class Activations {
       stream: backward.stream.rows[0..<tokenCount * shape.modelWidth],
       normed: backward.normed.rows[0..<tokenCount * shape.modelWidth],
       branch: backward.branch.rows.rows(rows), attention: backward.attention.rows.rows(rows),
-      queryKeyValue: backward.queryKeyValue.rows.rows(rows),
-      gateUp: backward.gateUp.rows.rows(rows))
+      queryKeyValue: backward.queryKeyValue.rows.rows(rows))
   }
 
   /// Room for both operands of a dW of these widths.
@@ -168,7 +164,7 @@ extension Transformer {
     let pairs = widths.reduce(0) { $0 + $1.reduce(0, +) }
     let once =
       4 * (3 * width + 1)
-      + precision.byteCount * (2 * width + attention + fused + 2 * forward + pairs)
+      + precision.byteCount * (2 * width + attention + fused + pairs)
     return shape.layerCount * perLayer + once
   }
 }

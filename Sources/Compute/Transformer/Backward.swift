@@ -95,9 +95,9 @@ extension Transformer {
     weightGradient(own.down, dY: scratch.branch, x: kept.hidden, gradient, mode)
     engine.matmulInput(
       scratch.branch, own.down.packed,
-      .swigluBackward(gateUp: kept.gateUp, dGateUp: scratch.gateUp))
-    weightGradient(own.gateUp, dY: scratch.gateUp, x: kept.feedForwardNormed, gradient, mode)
-    engine.matmulInput(scratch.gateUp, own.gateUp.packed, .store(scratch.normed))
+      .swigluBackward(gateUp: kept.gateUp, dGateUp: kept.gateUp))
+    weightGradient(own.gateUp, dY: kept.gateUp, x: kept.feedForwardNormed, gradient, mode)
+    engine.matmulInput(kept.gateUp, own.gateUp.packed, .store(scratch.normed))
     backwardNorm(
       input: kept.middle, gainRange: own.feedForwardNorm, inverseRMS: kept.feedForwardInverseRMS,
       scratch, gradient, mode)

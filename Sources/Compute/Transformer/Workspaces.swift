@@ -19,7 +19,8 @@ final class Workspaces {
     headEnd = layout[shape.isHeadTied ? .embedding : .head].range.upperBound
     lookupCapacity = lookupRowCapacity * shape.modelWidth
     head = HeadWorkspace(
-      width: shape.modelWidth, vocabularySize: shape.vocabularySize, engine: engine)
+      width: shape.modelWidth, vocabularySize: shape.vocabularySize, engine: engine,
+      tokenCapacity: tokenCapacity)
     attention = AttentionWorkspace(
       shape: AttentionShape(shape), segmentLength: shape.sequenceLength,
       precision: engine.precision, memberCount: engine.team.memberCount)

@@ -23,8 +23,10 @@ public struct MemoryPlan: Equatable, Sendable {
   public static let processByteCount = 24 << 20
   /// Pieces of other ranks' gradients that wait to be added.
   public static let slotByteCount = 8 << 20
+  /// Tokens whose share of the head's gradient is one product.
+  public static let headChunkTokenCount = 512
   /// Tokens whose logits exist at the same time.
-  public static let headChunkTokenCount = 256
+  public static let headBlockTokenCount = 128
 
   /// The plans of all workers that have slices.
   public static func workers(
@@ -72,7 +74,8 @@ public struct MemoryPlan: Equatable, Sendable {
           + " x \(Figures.grouped(tokens)) tokens of a micro-batch"),
       Item(
         name: "output head", byteCount: sizes.headWorkspace,
-        rule: "logits of \(Self.headChunkTokenCount) tokens"),
+        rule: "logits of \(min(tokens, Self.headBlockTokenCount)) tokens, their gradient of "
+          + "\(min(tokens, Self.headChunkTokenCount))"),
       Item(
         name: "attention", byteCount: sizes.attentionPerThread * threadCount,
         rule: "tiles of one head x \(threadCount) thread\(threadCount == 1 ? "" : "s")"),
@@ -143,9 +146,12 @@ private struct Sizes {
     let sides = [Set([width, fused, 2 * forward]), Set([width, attention, forward])]
     let pairs = sides.joined().reduce(0) { $0 + element * Self.panels($1) }
     activationsPerToken = shape.layerCount * perLayer + once + pairs
-    let chunk = MemoryPlan.headChunkTokenCount
+    let tokens = plan.batch.microbatch * shape.sequenceLength
+    let (chunk, block) = (
+      min(tokens, MemoryPlan.headChunkTokenCount), min(tokens, MemoryPlan.headBlockTokenCount)
+    )
     headWorkspace =
-      chunk * (Self.panels(shape.vocabularySize) * (4 + 2 * element) + Self.panels(width) * 6)
+      (4 * block + element * chunk) * (Self.panels(shape.vocabularySize) + Self.panels(width))
     attentionPerThread = Self.attention(shape, element)
   }
 

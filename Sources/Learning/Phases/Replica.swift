@@ -115,6 +115,17 @@ public final class Replica {
     }
   }
 
+  /// Ids that some position of these slices reads, ascending, each once.
+  public func touchedRows(of slices: [TokenSlice]) -> [UInt32] {
+    var isTouched = [Bool](repeating: false, count: plan.model.vocabularySize)
+    for slice in slices {
+      for sequence in slice.sequences {
+        for id in sequence.tokens.dropLast() { isTouched[Int(id)] = true }
+      }
+    }
+    return isTouched.indices.filter { isTouched[$0] }.map { UInt32($0) }
+  }
+
   /// Forward and backward of one slice, micro-batch after micro-batch.
   ///
   /// - Parameters:

@@ -120,6 +120,11 @@ final class CoordinatorDriver {
         .warning, "\(connection.name) reports rank \(rank) of view \(view): \(cause)")
       apply(.peerLost(reporter: worker, view: view, rank: rank, cause: cause))
     case .alive: break
+    case .saveRefused(let position):
+      intake.abandon(position: position)
+      recorder.event(
+        .checkpointFailed, "position \(position): \(connection.name) has moved on")
+      apply(.checkpointFailed(position: position))
     case .leaving:
       recorder.event(.workerLeft, "\(connection.name) asks to leave")
       apply(.leaving(worker: worker))
@@ -205,7 +210,7 @@ final class CoordinatorDriver {
   private func stop() {
     stops += 1
     guard stops == 1 else { leaveProcess(code: 130) }
-    recorder.event(.stopped, "asked to stop; saving a checkpoint (again to leave at once)")
+    recorder.event(.warning, "asked to stop; saving a checkpoint (again to leave at once)")
     apply(.stopRequested)
   }
 

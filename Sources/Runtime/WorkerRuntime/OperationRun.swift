@@ -66,17 +66,8 @@ struct OperationRun {
   /// Starts the step, or takes up one that an older view left with some sums complete.
   private func begin(step: Int, slices: [TokenSlice]) {
     guard session.gradientPosition != position else { return }
-    session.gradients.begin(step: step, touchedRows: Self.touchedRows(slices))
+    session.gradients.begin(step: step, touchedRows: session.replica.touchedRows(of: slices))
     session.gradientPosition = position
-  }
-
-  /// Ids that some position of the step reads, ascending, each once.
-  static func touchedRows(_ slices: [TokenSlice]) -> [UInt32] {
-    var seen = Set<UInt32>()
-    for slice in slices {
-      for sequence in slice.sequences { seen.formUnion(sequence.tokens.dropLast()) }
-    }
-    return seen.sorted()
   }
 
   // MARK: Validation

@@ -94,7 +94,11 @@ final class WorkerSession {
     case .grant(let number, let position):
       if view?.number == number { view?.grantedPosition = position }
     case .save(let position, let chunks):
-      if position == self.position { saver.start(position: position, chunks: chunks) }
+      if position == self.position {
+        saver.start(position: position, chunks: chunks)
+      } else {
+        link.send(.saveRefused(position: position))
+      }
     case .leave(let reason, let code):
       saver.waitIdle()
       view?.exchange?.close()

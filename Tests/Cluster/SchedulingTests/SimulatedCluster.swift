@@ -176,7 +176,11 @@ struct SimulatedCluster {
     case .grant(let view, let position):
       if workers[number]?.view == view { workers[number]?.granted = position }
     case .save(let position, let chunks):
-      if workers[number]?.position == position { saved[position, default: []].formUnion(chunks) }
+      if workers[number]?.position == position {
+        saved[position, default: []].formUnion(chunks)
+      } else {
+        violations.append("worker \(number) is asked to save \(position), which it lacks")
+      }
     case .welcome, .refused, .leave: break
     }
   }

@@ -2,10 +2,10 @@ import Operators
 import Tensors
 import Testing
 
-/// [T, V, D]: around chunks of 256 tokens, blocks of 1024 columns, panels, odd vocabularies, and a
-/// vocabulary summed in more than one block of k (2048 bf16, 1024 f32).
+/// [T, V, D]: around blocks of 128 and chunks of 512 tokens, blocks of 1024 columns, panels, odd
+/// vocabularies, and a vocabulary summed in more than one block of k (2048 bf16, 1024 f32).
 private let shapes: [[Int]] = [
-  [1, 2, 2], [3, 65, 8], [7, 64, 33], [5, 1027, 16], [257, 67, 10], [9, 4101, 6],
+  [1, 2, 2], [3, 65, 8], [7, 64, 33], [5, 1027, 16], [257, 67, 10], [513, 19, 6], [9, 4101, 6],
 ]
 
 @Suite struct `Head and cross-entropy` {
@@ -48,7 +48,7 @@ private let shapes: [[Int]] = [
   }
 
   @Test(arguments: Kind.best) func `the loss alone is the same loss`(kind: Kind) {
-    let problem = Problem([300, 67, 10], kind.precision)
+    let problem = Problem([600, 67, 10], kind.precision)
     kind.withEngine { engine in
       let whole = problem.run(engine)
       let gradient = filled(67 * 10, with: 5)

@@ -73,11 +73,7 @@ import Testing
       let tokens = plan.batch.microbatch * model.sequenceLength
       let perToken = model.layerCount * (34 * model.modelWidth + 8 * model.feedForwardWidth)
       let bound = (16 + 4 * (held + 1)) * parameters + tokens * perToken + 64 << 20
-      withKnownIssue("a head gradient apart from its sibling's costs 4 bytes per parameter") {
-        #expect(memory.byteCount <= bound, "\(memory.items)")
-      } when: {
-        preset == .gpt2 && memory.items.contains { $0.name == "head gradient apart" }
-      }
+      #expect(memory.byteCount <= bound, "\(memory.items)")
     }
   }
 }

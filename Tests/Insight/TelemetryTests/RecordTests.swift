@@ -5,7 +5,7 @@ import Testing
 @Suite struct `Step records` {
   @Test func `have exactly the documented keys, null where nothing applies`() throws {
     try withTemporaryDirectory { run in
-      try MetricsWriter(runDirectory: run).append(sampleRecord(step: 0))
+      try MetricsWriter(runDirectory: run).append(sampleRecord(step: 1))
       let line = try #require(try lines("\(run)/metrics.jsonl").first)
       let documented = [
         "run", "phase", "step", "time", "loss", "validation_loss", "validation_bits_per_byte",

@@ -15,14 +15,15 @@ enum { CK_HEAD_BLOCK = 1024 };
 typedef struct {
     float *_Nonnull logits;  // [row_count, row_stride]; overwritten by exp(logit - maximum)
     size_t row_count, column_count;  // tokens, V
-    size_t row_stride;               // elements, of logits and d_logits; V rounded up to 64
+    size_t row_stride;               // elements of a row of logits; V rounded up to 64
     const uint32_t *_Nonnull targets;  // [row_count], each below V where is_target
     const bool *_Nonnull is_target;    // [row_count]; other rows have loss 0 and gradient 0
     double *_Nonnull losses;           // [row_count], nats; overwritten
-    void *_Nullable d_logits;  // (softmax - one-hot) * loss_scale in the operand type, columns past
-                               // V zero; NULL: losses only
     float loss_scale;
-    int32_t is_f32;
+    // 1: each row of logits is overwritten by its gradient, (softmax - one-hot) * loss_scale in the
+    // operand type, from the row's start; columns past V up to the stride are zero.
+    int32_t is_gradient_wanted;
+    int32_t is_f32;  // the operand type
 } ck_head_args;
 
 typedef struct {

@@ -25,8 +25,10 @@ typedef struct {
 typedef struct {
     const void *_Nonnull source;
     size_t row_count, column_count;
-    size_t row_stride;  // bytes
-    void *_Nonnull packed;
+    size_t row_stride;   // bytes
+    void *_Nonnull packed;  // where the first row's unit lies in the first panel
+    size_t panel_units;  // units from one panel to the next: more than row_count has where the rows
+                         // are a part of the operand's k, which then starts at an even row
     int32_t is_f32;
 } ck_pack_pairs_args;
 

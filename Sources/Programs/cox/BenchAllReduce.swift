@@ -1,0 +1,130 @@
+internal import Collectives
+internal import Planning
+internal import Settings
+internal import System
+internal import Tensors
+internal import Transport
+
+/// The gradient exchange of workers that have nothing else to do, over loopback TCP.
+struct AllReduceBench {
+  private let workerCount: Int
+  private let elementCount: Int
+  private let rounds: Int
+  private let congestion: String
+  private let tree: SliceTree
+
+  private static let warmUpCount = 2
+
+  static func run(_ invocation: Invocation) throws {
+    let bench = AllReduceBench(
+      workerCount: invocation.integer("workers") ?? 2,
+      byteCount: invocation.integer("bytes") ?? 64 << 20,
+      rounds: invocation.integer("rounds") ?? 10,
+      congestion: invocation.text("congestion") ?? Connection.defaultCongestion)
+    BenchCommand.print(try bench.measure(), asJSON: invocation.has("json"))
+  }
+
+  private init(workerCount: Int, byteCount: Int, rounds: Int, congestion: String) {
+    self.workerCount = workerCount
+    elementCount = byteCount / 4
+    self.rounds = rounds
+    self.congestion = congestion
+    var sliceCount = 1
+    while sliceCount < workerCount { sliceCount *= 2 }
+    tree = SliceTree(sliceCount: sliceCount)
+  }
+
+  private func measure() throws -> [(String, JSONNode)] {
+    let meshes = try connect()
+    let ranks = meshes.map { mesh in Thread { [self] in try exchange(mesh) } }
+    let seconds = try ranks.map { try $0.value() }[0]
+    let bytes = Double(4 * elementCount)
+    let factor = 2 * Double(workerCount - 1) / Double(workerCount)
+    func bandwidth(_ seconds: Double) -> Double { bytes / seconds * 1e-9 }
+    let median = bandwidth(BenchCommand.median(seconds))
+    let best = bandwidth(seconds.min() ?? 1)
+    let worst = bandwidth(seconds.max() ?? 1)
+    return [
+      ("algorithm", .text("direct")), ("transport", .text("loopback TCP, a thread per rank")),
+      ("congestion", .text(meshes[0].congestion ?? "none")),
+      ("workers", .integer(workerCount)), ("bytes", .integer(4 * elementCount)),
+      ("rounds", .integer(rounds)),
+      ("seconds_median", .decimal(BenchCommand.median(seconds))),
+      ("algbw_GBps", BenchCommand.rounded(median, 3)),
+      ("busbw_GBps", BenchCommand.rounded(median * factor, 3)),
+      ("busbw_GBps_best", BenchCommand.rounded(best * factor, 3)),
+      ("busbw_GBps_worst", BenchCommand.rounded(worst * factor, 3)),
+    ]
+  }
+
+  private func connect() throws -> [Mesh] {
+    let listeners = try (0..<workerCount).map { _ in
+      try Listener(Address(host: "127.0.0.1", port: 0), congestion: congestion)
+    }
+    let addresses = listeners.map(\.address)
+    let builders = listeners.indices.map { rank in
+      Thread { [congestion] in
+        try Mesh.build(
+          run: 1, view: 1, rank: rank, addresses: addresses, listener: listeners[rank],
+          congestion: congestion, deadline: .after(.seconds(20)))
+      }
+    }
+    return try builders.map { try $0.value() }
+  }
+
+  /// One rank's part; returns the seconds of each timed sum, from the end of the one before.
+  private func exchange(_ mesh: Mesh) throws -> [Double] {
+    let exchange = try GradientExchange(mesh: mesh, tree: tree)
+    let holdings = tree.deal(workerCount: workerCount).map { tree.nodes(covering: $0) }
+    var nodes: [SliceNode: ExchangeBuffer] = [:]
+    var statistics: [SliceNode: SliceStatistics] = [:]
+    for node in holdings[mesh.rank] {
+      nodes[node] = buffer(filledWith: Float(node.slices.count))
+      statistics[node] = SliceStatistics(tokenCount: 1, lossSum: 1)
+    }
+    let sum = buffer(filledWith: 0)
+    let buckets = stride(from: 0, to: elementCount, by: BucketPlan.elementCountMax).map {
+      $0..<min($0 + BucketPlan.elementCountMax, elementCount)
+    }
+    var seconds: [Double] = []
+    var last = 0.0
+    for round in 0..<Self.warmUpCount + rounds {
+      exchange.begin(step: round, holdings: holdings, nodes: nodes, sum: sum, buckets: buckets)
+      exchange.setStatistics(statistics)
+      for bucket in buckets.indices { exchange.markReady(bucket: bucket) }
+      try exchange.wait()
+      let now = Clock.monotonicSeconds
+      if round >= Self.warmUpCount { seconds.append(now - last) }
+      last = now
+    }
+    let found = sum.windows[0][elementCount - 1]
+    guard found == Float(tree.sliceCount) else {
+      throw PlainError("the sum is \(found), not \(tree.sliceCount)")
+    }
+    exchange.close()
+    return seconds
+  }
+
+  private func buffer(filledWith value: Float) -> ExchangeBuffer {
+    ExchangeBuffer([AlignedStorage(count: elementCount, filledWith: value).rows])
+  }
+}
+
+/// Runs `body` on its own thread; ``value()`` waits for what it returned or threw.
+private final class Thread<Value: Sendable>: Sendable {
+  private let outcome = Monitor<Result<Value, any Error>?>(nil)
+
+  init(_ body: @escaping @Sendable () throws -> Value) {
+    startDetachedThread { [outcome] in
+      let result = Result { try body() }
+      outcome.update { $0 = result }
+    }
+  }
+
+  func value() throws -> Value {
+    guard let result = outcome.wait({ $0 }) else {
+      preconditionFailure("a wait without a limit ends with a value")
+    }
+    return try result.get()
+  }
+}

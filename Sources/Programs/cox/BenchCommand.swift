@@ -1,0 +1,135 @@
+internal import Operators
+internal import Settings
+internal import System
+internal import Tensors
+
+/// `cox bench`: what this machine does, measured.
+enum BenchCommand {
+  static let command = Command(
+    "bench", overview: "Measures a training step, its products, or the exchange of gradients.",
+    subcommands: [
+      Command(
+        "step", overview: "Measures a worker's training step on a shape.",
+        discussion: """
+          Runs forward, backward, sums, norm, clip, AdamW and packing as a run with one worker
+          does, on text of the generated world. The first two steps are not timed. After the last
+          one the digest equals that of `cox up` on the plan that --print-plan prints.
+          """,
+        options: engineOptions + [
+          .option(
+            "accumulate", "factor", .integer(1...1024), default: "1",
+            help: "Times the shape's sequences in a step."),
+          .option("steps", "count", .integer(1...100_000), default: "10", help: "Steps in all."),
+          .flag("breakdown", help: "Say where the time goes."),
+          .flag("print-plan", help: "Print the plan that this is a step of, and stop."),
+          json,
+        ]),
+      Command(
+        "matmul", overview: "Measures every product of a shape, and the packing around it.",
+        options: engineOptions + [
+          .option(
+            "rounds", "count", .integer(1...10_000), default: "7",
+            help: "How often each is measured; the median counts."),
+          json,
+        ]),
+      Command(
+        "allreduce", overview: "Measures the sum of gradients over loopback TCP.",
+        discussion: """
+          Every worker is a thread with connections of its own. Bandwidths are those that
+          nccl-tests define: algbw = bytes / seconds, busbw = algbw x 2 (n - 1) / n.
+          """,
+        options: [
+          .option(
+            "workers", "count", .integer(2...32), default: "2", help: "Ranks that take part."),
+          .option(
+            "bytes", "count", .integer(64...1 << 32), default: "67108864",
+            help: "Bytes that every rank adds."),
+          .option(
+            "rounds", "count", .integer(1...100_000), default: "10", help: "Sums that are timed."),
+          .option(
+            "congestion", "name", default: "cubic", help: "TCP congestion control."),
+          json,
+        ]),
+    ])
+
+  /// - Throws: What the plan, the corpus or the network refuse.
+  static func run(_ invocation: Invocation) throws -> Int32 {
+    switch invocation.path.last {
+    case "step": try StepBench.run(invocation)
+    case "matmul": try MatmulBench.run(invocation)
+    case "allreduce": try AllReduceBench.run(invocation)
+    default: preconditionFailure("no measurement is called '\(invocation.command)'")
+    }
+    return 0
+  }
+
+  private static let json = CommandOption.flag("json", help: "Print one JSON object.")
+
+  private static let engineOptions: [CommandOption] = [
+    .option(
+      "shape", "name", .choice(ModelPreset.allCases.map(\.rawValue)), default: "small",
+      help: "Sizes: tiny, small, medium or gpt2."),
+    .option(
+      "threads", "count", .integer(1...4096),
+      help: "Compute threads. (default: the processors this process may use)"),
+    .option(
+      "precision", "name", .choice(Precision.allCases.map(\.rawValue)), default: "bf16",
+      help: "What operands of products are rounded to."),
+    .option(
+      "kernels", "variant",
+      help: "scalar, avx2, avx512, avx512bf16 or neon. (default: the best there is)"),
+    .flag("pin", help: "Keep each thread on one processor."),
+  ]
+
+  /// The shape that the options name.
+  static func shape(_ invocation: Invocation) -> ModelPreset {
+    invocation.text("shape").flatMap(ModelPreset.init(rawValue:)) ?? .small
+  }
+
+  static func precision(_ invocation: Invocation) -> Precision {
+    invocation.text("precision").flatMap(Precision.init(rawValue:)) ?? .bf16
+  }
+
+  /// Kernels and threads as the options ask for them.
+  static func engine(_ invocation: Invocation, times: OperatorTimes? = nil) throws -> Engine {
+    var variant = KernelVariant.best
+    if let name = invocation.text("kernels") {
+      guard let found = KernelVariant(named: name) else {
+        let names = KernelVariant.available.map(\.name).joined(separator: ", ")
+        throw PlainError(
+          "this processor cannot run kernels '\(name)'; it has \(names)", .usage)
+      }
+      variant = found
+    }
+    let threadCount = invocation.integer("threads") ?? max(1, allowedProcessors().count)
+    return Engine(
+      team: ThreadTeam(memberCount: threadCount, pinned: invocation.has("pin")),
+      variant: variant, precision: precision(invocation), times: times)
+  }
+
+  /// Prints the figures: as JSON, or one to a line.
+  static func print(_ figures: [(String, JSONNode)], asJSON: Bool) {
+    if asJSON {
+      writeText(JSONNode.object(figures).jsonText(isIndented: false) + "\n", to: 1)
+      return
+    }
+    let width = figures.map(\.0.count).max() ?? 0
+    for (name, value) in figures {
+      let blank = String(repeating: " ", count: width - name.count)
+      writeText("\(name)\(blank)  \(value.jsonText(isIndented: false))\n", to: 1)
+    }
+  }
+
+  /// A figure with `digits` decimals.
+  static func rounded(_ number: Double, _ digits: Int) -> JSONNode {
+    let scale = (0..<digits).reduce(1.0) { power, _ in power * 10 }
+    return .decimal((number * scale).rounded() / scale)
+  }
+
+  /// - Precondition: There is at least one number.
+  static func median(_ numbers: [Double]) -> Double {
+    let sorted = numbers.sorted()
+    let middle = sorted.count / 2
+    return sorted.count % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
+  }
+}
