@@ -2,6 +2,8 @@ internal import Glibc
 
 /// Signals that a program answers in order.
 public enum Signal: Int32, Sendable {
+  /// The terminal went away.
+  case hangup = 1
   case interrupt = 2
   case terminate = 15
 }

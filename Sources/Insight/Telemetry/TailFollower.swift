@@ -9,15 +9,25 @@ public final class TailFollower {
 
   private let reader: RunReader
   private let format: Format
+  private let endsWithReport: Bool
   private var table: MFUTable
   private var isFirst = true
   /// Whether the run has said that it finished or stopped.
   public private(set) var isEnded = false
 
-  public init(runDirectory: String, format: Format) throws(TelemetryError) {
+  /// - Parameters:
+  ///   - skipsHistory: Leaves out what is there already: only new lines are told.
+  ///   - endsWithReport: Whether the closing summary is told when the run ends.
+  public init(
+    runDirectory: String, format: Format, skipsHistory: Bool = false, endsWithReport: Bool = true
+  ) throws(TelemetryError) {
     reader = try RunReader(runDirectory: runDirectory)
     self.format = format
+    self.endsWithReport = endsWithReport
     table = MFUTable(outline: RunOutline.read(runDirectory: runDirectory))
+    guard skipsHistory else { return }
+    _ = try reader.update()
+    isFirst = false
   }
 
   /// The lines to print since the last call; the closing summary is among them when the run ends.
@@ -26,7 +36,12 @@ public final class TailFollower {
     for event in events {
       switch event.event {
       case .finished, .stopped: isEnded = true
-      case .started, .resumed: isEnded = false
+      case .started, .resumed:
+        isEnded = false
+        // A run that was taken up again may have another plan by now.
+        if !isFirst {
+          table = MFUTable(outline: RunOutline.read(runDirectory: reader.runDirectory))
+        }
       default: break
       }
     }
@@ -38,8 +53,8 @@ public final class TailFollower {
       return lines
     }
     var lines = isFirst ? opening() : rows(records, events, withNodes: withNodes)
-    if isEnded, isFirst || !events.isEmpty {
-      let report = TailReport(reader).text(withNodes: withNodes)
+    if isEnded, isFirst || !events.isEmpty, endsWithReport {
+      let report = TailReport(reader).text(withNodes: withNodes, withLines: isFirst)
       lines = isFirst ? [] : lines + [""]
       lines += report.split(separator: "\n", omittingEmptySubsequences: false).dropLast()
         .map(String.init)

@@ -60,13 +60,15 @@ public struct TailReport: Sendable {
 
   /// The report as text.
   ///
-  /// - Parameter withNodes: Adds a table of the workers.
-  public func text(withNodes: Bool = false) -> String {
+  /// - Parameters:
+  ///   - withNodes: Adds a table of the workers.
+  ///   - withLines: Shows the latest lines; false where the reader has seen them.
+  public func text(withNodes: Bool = false, withLines: Bool = true) -> String {
     guard let summary else {
       return (["run \(run)   no step has been taken yet"] + lines).joined(separator: "\n") + "\n"
     }
     var text = Self.title(summary)
-    if !lines.isEmpty { text += ["", MFUTable.header] + lines }
+    if !lines.isEmpty, withLines { text += ["", MFUTable.header] + lines }
     if withNodes { text += [""] + Self.nodeTable(summary.nodes) }
     text += [""] + Self.closing(summary)
     return text.joined(separator: "\n") + "\n"

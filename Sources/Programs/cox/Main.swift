@@ -1,11 +1,28 @@
 import Settings
-import System
 
 @main struct Main {
   static func main() {
-    ProgramEdge.run(
-      Command("cox", overview: "Trains language models.", subcommands: [BenchCommand.command]),
-      arguments: CommandLine.arguments
-    ) { try BenchCommand.run($0) }
+    ProgramEdge.run(command, arguments: CommandLine.arguments) { invocation in
+      try readably { try run(invocation) }
+    }
+  }
+
+  static let command = Command(
+    "cox",
+    overview: "Trains language models on CPUs, and looks into what came out.",
+    subcommands: [
+      UpCommand.command, TailCommand.command, PlanCommand.command, DigestCommand.command,
+      BenchCommand.command,
+    ])
+
+  static func run(_ invocation: Invocation) throws -> Int32 {
+    switch invocation.path.dropFirst().first {
+    case "up": return try UpCommand.run(invocation)
+    case "tail": return try TailCommand.run(invocation)
+    case "plan": return try PlanCommand.run(invocation)
+    case "digest": return try DigestCommand.run(invocation)
+    case "bench": return try BenchCommand.run(invocation)
+    default: throw command.refusal("A command is missing")
+    }
   }
 }

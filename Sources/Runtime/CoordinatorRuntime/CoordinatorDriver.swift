@@ -210,7 +210,7 @@ final class CoordinatorDriver {
   private func stop() {
     stops += 1
     guard stops == 1 else { leaveProcess(code: 130) }
-    recorder.event(.stopped, "asked to stop; saving a checkpoint (again to leave at once)")
+    recorder.event(.warning, "asked to stop; saving a checkpoint (again to leave at once)")
     apply(.stopRequested)
   }
 

@@ -239,9 +239,12 @@ final class RunFolder {
     _ = try? CheckpointFolder.keep(newest: max(plan.checkpoints.keep, 1), inRun: path)
   }
 
-  var closingMessage: String {
+  var closingMessage: String { Self.closingMessage(path) }
+
+  /// What to do with a run that is complete.
+  static func closingMessage(_ path: String) -> String {
     """
-    complete: \(path)
+    \(completePrefix)\(path)
       cox tail \(path) --once                       the report
       cox generate \(path) --prompt "Once"          text from the model
       cox digest \(path)                            what came out, as one number
@@ -249,6 +252,10 @@ final class RunFolder {
   }
 
   var resumeMessage: String {
-    "stopped with a checkpoint in \(path); go on with: coordinator \(planPath) --run \(path)"
+    "\(Self.stoppedPrefix)\(path); go on with: coordinator \(planPath) --run \(path)"
   }
+
+  /// How the last message of a coordinator begins; whoever started it may have a better one.
+  static let completePrefix = "complete: "
+  static let stoppedPrefix = "stopped with a checkpoint in "
 }

@@ -1,0 +1,62 @@
+import Checkpoints
+import Corpus
+import Settings
+import System
+import Telemetry
+import Tokenization
+import Transport
+
+/// Runs `body`; errors of the modules leave it as what the user reads and the code they end with.
+func readably<R>(_ body: () throws -> R) throws -> R {
+  do {
+    return try body()
+  } catch let error as any ProgramError {
+    throw error
+  } catch let error as CheckpointError {
+    throw PlainError("\(error)", code(of: error))
+  } catch let error as CorpusError {
+    throw PlainError("\(error)", code(of: error))
+  } catch let error as TokenizerError {
+    throw PlainError("\(error)", .badData)
+  } catch let error as TelemetryError {
+    throw PlainError("\(error)", code(of: error))
+  } catch let error as SystemError {
+    throw PlainError("\(error)", code(of: error))
+  } catch let error as TransportError {
+    throw PlainError("\(error)", .failure)
+  }
+}
+
+private func code(of error: SystemError) -> ExitCode {
+  error.isNotFound ? .noInput : .inputOutput
+}
+
+private func code(of error: CheckpointError) -> ExitCode {
+  switch error {
+  case .system(let error): code(of: error)
+  case .noneUsable: .noInput
+  default: .badData
+  }
+}
+
+private func code(of error: CorpusError) -> ExitCode {
+  switch error {
+  case .missing, .noTextFiles, .noTokenFiles: .noInput
+  case .system(let error): code(of: error)
+  default: .badData
+  }
+}
+
+private func code(of error: TelemetryError) -> ExitCode {
+  switch error {
+  case .notARun: .noInput
+  case .system(let error): code(of: error)
+  case .notEncodable: .failure
+  }
+}
+
+/// A line on standard output: a result.
+func put(_ line: String) { writeText(line + "\n", to: 1) }
+
+/// A line on standard error: progress.
+func note(_ line: String) { writeText(line + "\n", to: 2) }

@@ -1,0 +1,42 @@
+import Planning
+import Settings
+import System
+
+/// `cox plan`: what a plan resolves to and what it will cost, before anything runs.
+enum PlanCommand {
+  static let command = Command(
+    "plan",
+    overview: "Shows what a plan resolves to: every value, memory, arithmetic, time.",
+    discussion: "Nothing is run. Exits 78 where the plan is wrong or this machine too small.",
+    arguments: [
+      CommandArgument(
+        "plan", isOptional: true,
+        help: "The plan file (JSON with comments). (default: launch/plans/quickstart.json)")
+    ],
+    options: [
+      .option("workers", "count", .integer(1...4096), default: "1", help: "Worker processes."),
+      .option(
+        "threads", "count", .integer(1...4096),
+        help: "Threads of each worker. (default: its share of the processors)"),
+    ] + PlanFile.options + [
+      .flag("json", help: "Print the report as JSON.")
+    ])
+
+  static func run(_ invocation: Invocation) throws -> Int32 {
+    let plan = try invocation.text("plan") ?? PlanFile.quickstart()
+    let resolution = try PlanFile.resolve(plan, invocation)
+    let workerCount = invocation.integer("workers") ?? 1
+    let threadCount =
+      invocation.integer("threads") ?? max(1, allowedProcessors().count / workerCount)
+    let report = PlanReport(
+      resolution,
+      on: PlanFile.cluster(resolution.plan, workerCount: workerCount, threadCount: threadCount))
+    if invocation.has("json") {
+      writeText(report.json.jsonText(), to: 1)
+    } else {
+      for line in report.lines { put(line) }
+    }
+    try report.check()
+    return 0
+  }
+}

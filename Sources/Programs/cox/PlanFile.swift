@@ -1,0 +1,56 @@
+import Operators
+import Planning
+import Settings
+import System
+import Tensors
+
+/// A plan as a command line names it.
+enum PlanFile {
+  /// Options that every command with a plan has.
+  static let options: [CommandOption] = [
+    .option("data", "path", help: "A text file or folder in place of every phase's data."),
+    .option(
+      "set", "key=value", .assignment, repeats: true,
+      help: "Overrides a key of the plan, such as batch.sequences=32."),
+  ]
+
+  static func resolve(_ path: String, _ invocation: Invocation) throws -> PlanResolution {
+    let text: String
+    do {
+      text = String(decoding: try Files.read(path, byteCountMax: 16 << 20), as: UTF8.self)
+    } catch {
+      throw PlainError("the plan cannot be read: \(error)", .noInput)
+    }
+    return try PlanResolver.resolve(
+      text: text, path: path, sets: invocation.assignments("set"),
+      dataOverride: invocation.text("data"))
+  }
+
+  /// The plan that serves where none is named: beside the working folder or the programs.
+  static func quickstart() throws -> String {
+    let name = "launch/plans/quickstart.json"
+    if Files.exists(name) { return name }
+    var folder = Files.parent(of: programPath())
+    for _ in 0..<5 {
+      if Files.exists("\(folder)/\(name)") { return "\(folder)/\(name)" }
+      folder = Files.parent(of: folder)
+    }
+    throw PlainError(
+      "no plan is named, and \(name) is neither here nor above \(programPath()): name a plan file",
+      .noInput)
+  }
+
+  /// What this machine is expected to give each thread: a short measurement.
+  static func assumptions(_ plan: ResolvedPlan) -> TimeEstimate.Assumptions {
+    TimeEstimate.Assumptions(
+      peakPerThread: Engine.peakGigaflops(variant: .best, precision: plan.precision))
+  }
+
+  static func cluster(
+    _ plan: ResolvedPlan, workerCount: Int, threadCount: Int
+  ) -> PlanReport.Cluster {
+    PlanReport.Cluster(
+      workerCount: workerCount, threadCount: threadCount,
+      memoryByteCount: Host.memoryByteCount, assumptions: assumptions(plan))
+  }
+}
