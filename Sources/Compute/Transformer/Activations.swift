@@ -1,5 +1,5 @@
 internal import Operators
-public import Tensors
+internal import Tensors
 
 /// What the forward pass of one layer leaves for its backward pass, windows of `tokenCount` rows.
 struct LayerActivations {
@@ -149,22 +149,5 @@ final class Activations {
       let input = backward?.inputSide[inputWidth]
     else { preconditionFailure("no product of the model is \(outputWidth) by \(inputWidth)") }
     return (output, input)
-  }
-}
-
-extension Transformer {
-  /// Bytes of ``Activations`` for each token of a micro-batch.
-  public static func activationByteCount(shape: ModelShape, precision: Precision) -> Int {
-    let (width, forward) = (shape.modelWidth, shape.feedForwardWidth)
-    let (attention, fused) = (shape.attentionWidth, shape.queryKeyValueWidth)
-    let perLayer =
-      4 * (2 * width + 2 + shape.headCount)
-      + precision.byteCount * (2 * width + fused + attention + 3 * forward)
-    let widths = [Set([width, fused, 2 * forward]), Set([width, attention, forward])]
-    let pairs = widths.reduce(0) { $0 + $1.reduce(0, +) }
-    let once =
-      4 * (3 * width + 1)
-      + precision.byteCount * (2 * width + attention + fused + pairs)
-    return shape.layerCount * perLayer + once
   }
 }

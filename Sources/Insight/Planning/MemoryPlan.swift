@@ -142,7 +142,7 @@ private struct Sizes {
     let perLayer =
       4 * (2 * width + 2 + shape.headCount)
       + element * (2 * width + fused + attention + 3 * forward)
-    let once = 4 * (3 * width + 1) + element * (2 * width + attention + fused + 2 * forward)
+    let once = 4 * (3 * width + 1) + element * (2 * width + attention + fused)
     let sides = [Set([width, fused, 2 * forward]), Set([width, attention, forward])]
     let pairs = sides.joined().reduce(0) { $0 + element * Self.panels($1) }
     activationsPerToken = shape.layerCount * perLayer + once + pairs

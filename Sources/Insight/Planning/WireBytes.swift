@@ -34,5 +34,5 @@ public struct WireBytes: Equatable, Sendable {
 
 extension ResolvedPlan {
   /// Most rows of the embedding that a step may read: R.
-  var lookupRowCountMax: Int { min(model.vocabularySize, tokensPerStep) }
+  public var lookupRowCountMax: Int { min(model.vocabularySize, tokensPerStep) }
 }

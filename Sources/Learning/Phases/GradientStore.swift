@@ -160,25 +160,6 @@ public final class GradientStore {
     statistics[node] = sum
   }
 
-  /// Most buffers that computing a run of slices has in use at once.
-  ///
-  /// - Parameter joinsLeaves: Whether slices are single micro-batches, so that right leaves need
-  ///   no buffer.
-  public static func bufferCount(
-    slices: Range<Int>, sliceCount: Int, joinsLeaves: Bool
-  ) -> Int {
-    let root = SliceTree(sliceCount: sliceCount).root
-    var (held, most): (Set<SliceNode>, Int) = ([], 0)
-    for slice in slices {
-      var node = SliceNode.leaf(slice)
-      let joins = joinsLeaves && held.contains(node.sibling)
-      most = max(most, held.count + (joins ? 0 : 1))
-      while node != root, held.remove(node.sibling) != nil { node = node.parent }
-      held.insert(node)
-    }
-    return most
-  }
-
   private func takeBuffer() -> NodeGradient {
     if let buffer = free.popLast() { return buffer }
     bufferCount += 1

@@ -1,15 +1,11 @@
 internal import Optimization
 public import Settings
-internal import Tensors
 
 extension ResolvedPlan.Phase {
   var learningRates: LearningRateSchedule { LearningRateSchedule(schedule, stepCount: steps) }
 }
 
 extension ResolvedPlan {
-  /// Most rows of the look-up part that a step may touch.
-  public var lookupRowCapacity: Int { min(model.vocabularySize, tokensPerStep) }
-
   /// Whether phase `index` starts with the moments of the phase before it: from pretraining to
   /// annealing it does, every other phase starts with zero moments.
   public func carriesMoments(intoPhase index: Int) -> Bool {

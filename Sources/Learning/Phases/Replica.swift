@@ -1,9 +1,10 @@
 public import Operators
 internal import Optimization
+internal import Planning
 public import Settings
+internal import System
 public import Tensors
 public import Transformer
-internal import System
 
 /// What an update did.
 public struct UpdateOutcome: Equatable, Sendable {
@@ -56,7 +57,7 @@ public final class Replica {
     secondMoment = flat()
     transformer = Transformer(
       weights: weights, engine: engine, tokenCapacity: tokenCapacity,
-      lookupRowCapacity: plan.lookupRowCapacity)
+      lookupRowCapacity: plan.lookupRowCountMax)
     optimizer = AdamW(settings: plan.optimizer, groups: updateGroups(weights))
     schedule = plan.phases[phaseIndex].learningRates
     rowOfToken = Array(repeating: -1, count: plan.model.vocabularySize)
@@ -64,7 +65,7 @@ public final class Replica {
     squareSums = AlignedStorage(
       count: Engine.squaresBlockCount(layout.count), filledWith: 0
     ).rows
-    let lookupRows = plan.lookupRowCapacity
+    let lookupRows = plan.lookupRowCountMax
     touchedRows.reserveCapacity(lookupRows)
     compactRows.reserveCapacity(lookupRows)
   }
@@ -85,7 +86,7 @@ public final class Replica {
   /// Memory for the gradient of one node, or for the sum of all.
   public func makeGradient() -> NodeGradient {
     NodeGradient(
-      flatCount: layout.count, lookupCount: plan.lookupRowCapacity * plan.model.modelWidth)
+      flatCount: layout.count, lookupCount: plan.lookupRowCountMax * plan.model.modelWidth)
   }
 
   /// Elements of the look-up part in the begun step.
@@ -101,8 +102,8 @@ public final class Replica {
   /// - Parameter touchedRows: Ids read by all slices of the step, ascending, each once.
   public func beginStep(_ step: Int, touchedRows: [UInt32]) {
     precondition(
-      touchedRows.count <= plan.lookupRowCapacity,
-      "step \(step) touches \(touchedRows.count) rows, room for \(plan.lookupRowCapacity)")
+      touchedRows.count <= plan.lookupRowCountMax,
+      "step \(step) touches \(touchedRows.count) rows, room for \(plan.lookupRowCountMax)")
     for id in self.touchedRows { rowOfToken[Int(id)] = -1 }
     self.touchedRows.removeAll(keepingCapacity: true)
     compactRows.removeAll(keepingCapacity: true)

@@ -49,7 +49,7 @@ import Testing
       }
       #expect(
         store.bufferCount
-          == GradientStore.bufferCount(
+          == MemoryPlan.bufferCount(
             slices: slices, sliceCount: 4, joinsLeaves: plan.batch.microbatchesPerSlice == 1))
     }
   }
@@ -89,12 +89,5 @@ import Testing
       let expected = byHand(store.tree.root, replica, step: 0).map(\.bitPattern)
       #expect(store.nodes[store.tree.root]?.bits(replica) == expected)
     }
-  }
-
-  @Test func `eight slices of one micro-batch need three buffers, of more need four`() {
-    #expect(GradientStore.bufferCount(slices: 0..<8, sliceCount: 8, joinsLeaves: true) == 3)
-    #expect(GradientStore.bufferCount(slices: 0..<8, sliceCount: 8, joinsLeaves: false) == 4)
-    #expect(GradientStore.bufferCount(slices: 0..<4, sliceCount: 4, joinsLeaves: true) == 2)
-    #expect(GradientStore.bufferCount(slices: 3..<4, sliceCount: 8, joinsLeaves: true) == 1)
   }
 }
