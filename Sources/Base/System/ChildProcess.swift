@@ -116,7 +116,12 @@ public final class ChildProcess: Sendable {
 
 /// Writes text to standard output (1) or standard error (2), whole, unbuffered.
 public func writeText(_ text: String, to descriptor: Int32) {
-  var bytes = Array(text.utf8)[...]
+  writeBytes(Array(text.utf8), to: descriptor)
+}
+
+/// Writes bytes to standard output (1) or standard error (2), whole, unbuffered.
+public func writeBytes(_ all: [UInt8], to descriptor: Int32) {
+  var bytes = all[...]
   while !bytes.isEmpty {
     let written = unsafe bytes.withUnsafeBytes {
       unsafe write(descriptor, $0.baseAddress, $0.count)

@@ -16,14 +16,19 @@ public enum Processor {
   ///
   /// Not an integer where the quota is not.
   public static func usableCoreCount() -> Double {
-    let processors = allowedProcessors()
-    var cores: Set<String> = []
-    for processor in processors {
-      let path = "/sys/devices/system/cpu/cpu\(processor)/topology/thread_siblings_list"
-      cores.insert(text(of: path) ?? "\(processor)")
-    }
-    let owned = Double(max(cores.count, 1))
+    let owned = Double(max(allowedCores().count, 1))
     return quota().map { min($0, owned) } ?? owned
+  }
+
+  /// Physical cores under the affinity mask, each by the number of its first processor; ascending.
+  public static func allowedCores() -> [Int] {
+    var cores: Set<Int> = []
+    for processor in allowedProcessors() {
+      let path = "/sys/devices/system/cpu/cpu\(processor)/topology/thread_siblings_list"
+      let first = text(of: path).flatMap { Int($0.prefix { $0.isNumber }) }
+      cores.insert(first ?? processor)
+    }
+    return cores.sorted()
   }
 
   /// Identifies the running kernel: processes of one machine read the same text.

@@ -19,6 +19,10 @@ public struct WorkerHello: Codable, Equatable, Sendable {
   /// Identifies the machine (boot id), so that workers of one host count its peak once.
   public var host: String
   public var threadCount: Int
+  /// Numbers of the physical cores it may use, as ``CoreList`` writes them: `0-3,8`.
+  public var cores: String
+  /// How many of them its control group lets it use at once.
+  public var coreCount: Double
   /// The numeric profile its kernels follow.
   public var profile: String
   /// SHA-256 of a fixed run of its kernels, hexadecimal.
@@ -33,7 +37,8 @@ public struct WorkerHello: Codable, Equatable, Sendable {
   public var returning: ReturningWorker?
 
   public init(
-    version: Int = protocolVersion, name: String, host: String, threadCount: Int, profile: String,
+    version: Int = protocolVersion, name: String, host: String, threadCount: Int,
+    cores: String, coreCount: Double, profile: String,
     selfTest: String, kernels: String, dataAddress: String, peakNominalGigaflops: Double?,
     returning: ReturningWorker? = nil
   ) {
@@ -41,6 +46,8 @@ public struct WorkerHello: Codable, Equatable, Sendable {
     self.name = name
     self.host = host
     self.threadCount = threadCount
+    self.cores = cores
+    self.coreCount = coreCount
     self.profile = profile
     self.selfTest = selfTest
     self.kernels = kernels

@@ -7,21 +7,27 @@ extension Engine {
   /// instruction that products of this variant and precision use.
   ///
   /// bf16 without a bf16 instruction multiplies in f32, so its peak is that of f32.
-  /// - Parameter seconds: How long to measure; the best fifth counts, because a host's other load
-  ///   only ever slows a probe.
+  /// - Parameter seconds: How long to measure, and longer until there is a sample. The best sample
+  ///   counts, because a host's other load only ever slows a probe.
   public static func peakGigaflops(
     variant: KernelVariant, precision: Precision, seconds: Double = 0.05
   ) -> Double {
     let isFloat: Int32 = precision == .f32 ? 1 : 0
     var roundCount = 1000
     var best = 0.0
+    // Long against the clock's grain (some 30 ns), short against a scheduler's slice (3 ms): on a
+    // loaded host some samples pass without an interruption.
+    let sampleSeconds = 2e-4
     let end = Clock.monotonicSeconds + seconds
-    while Clock.monotonicSeconds < end {
+    while Clock.monotonicSeconds < end || best == 0 {
       let start = Clock.monotonicSeconds
       let operationCount = unsafe ck_probe(variant.name, isFloat, roundCount)
       let elapsed = Clock.monotonicSeconds - start
-      if elapsed < seconds / 5 { roundCount *= 2 }
-      if elapsed > seconds / 20 { best = max(best, operationCount / elapsed * 1e-9) }
+      if elapsed < sampleSeconds {
+        roundCount *= 2
+      } else {
+        best = max(best, operationCount / elapsed * 1e-9)
+      }
     }
     return best
   }

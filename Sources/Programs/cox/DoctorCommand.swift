@@ -19,7 +19,8 @@ enum DoctorCommand {
 
   static func run(_ invocation: Invocation) throws -> Int32 {
     let lines = [
-      kernels(), peak(), cores(), memory(), library("libz.so.1", "gzip text", "zlib1g"),
+      kernels(), peak(), cores(), memory(), hugePages(), openFiles(),
+      library("libz.so.1", "gzip text", "zlib1g"),
       library("libzstd.so.1", "zstd text", "libzstd1"),
       library("libssl.so.3", "encryption (not used yet)", "libssl3"),
       library("libopenblas.so.0", "the BLAS backend (not used yet)", "libopenblas0"),
@@ -83,6 +84,35 @@ enum DoctorCommand {
     return Line(
       verdict: free < 1 << 30 ? .warn : .ok, subject: "memory",
       text: free < 1 << 30 ? text + ": cox plan says what a plan needs" : text)
+  }
+
+  private static func hugePages() -> Line {
+    let path = "/sys/kernel/mm/transparent_hugepage/enabled"
+    guard let bytes = try? Files.read(path, byteCountMax: 4096) else {
+      return Line(verdict: .warn, subject: "huge pages", text: "this kernel has none")
+    }
+    let isNever = String(decoding: bytes, as: UTF8.self).contains("[never]")
+    return Line(
+      verdict: isNever ? .warn : .ok, subject: "huge pages",
+      text: isNever
+        ? "switched off; products are faster with them: echo madvise > \(path)"
+        : "given on request")
+  }
+
+  /// A coordinator holds two connections for each worker, a worker one for each other.
+  private static func openFiles() -> Line {
+    let bytes = (try? Files.read("/proc/self/limits", byteCountMax: 1 << 16)) ?? []
+    let line = String(decoding: bytes, as: UTF8.self).split(separator: "\n")
+      .first { $0.hasPrefix("Max open files") }
+    let words = line?.split(separator: " ") ?? []
+    guard words.count > 3, let limit = Int(words[3]) else {
+      return Line(verdict: .ok, subject: "open files", text: "no limit is known")
+    }
+    return Line(
+      verdict: limit < 1024 ? .warn : .ok, subject: "open files",
+      text: limit < 1024
+        ? "at most \(limit), enough for \(max(0, limit / 2 - 32)) workers: ulimit -n 4096"
+        : "at most \(limit)")
   }
 
   private static func library(_ name: String, _ use: String, _ package: String) -> Line {

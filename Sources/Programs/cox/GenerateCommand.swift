@@ -21,7 +21,7 @@ enum GenerateCommand {
       .option(
         "temperature", "value", .number(0...100), default: "0.8",
         help: "0 always takes the likeliest token."),
-      .option("top-p", "value", .number(0...1), default: "0.95", help: "Share of likelier tokens."),
+      .option("top-p", "value", .number(0.001...1), default: "0.95", help: "Share of likelier tokens."),
       .option("seed", "number", .integer(0...Int.max), default: "1", help: "Seed of the draws."),
       .option("count", "count", .integer(1...4096), default: "1", help: "Continuations."),
     ] + SavedModel.engineOptions + [.flag("json", help: "Print texts and their ends as JSON.")])

@@ -56,7 +56,8 @@ enum TokenizerCommand {
       let (text, name) = try input(invocation, inline: inline.isEmpty ? nil : inline)
       let bytes = try TokenizerCommands.decode(
         String(decoding: text, as: UTF8.self), from: name, with: tokenizer)
-      put(String(decoding: bytes, as: UTF8.self))
+      // The text and nothing else, so that encode and decode are inverse; a person gets a line end.
+      writeBytes(bytes + (isTerminal(1) ? [0x0A] : []), to: 1)
       return 0
     }
   }

@@ -186,7 +186,9 @@ public final class LocalCluster {
       if line.hasPrefix(RunFolder.completePrefix) || line.hasPrefix(RunFolder.stoppedPrefix) {
         isClosing = true
       }
-      if !isClosing { tell(line) }
+      // Events come from the run's records, in order with the steps.
+      let isEvent = Timestamp.unixMilliseconds(String(line.prefix(24))) != nil
+      if !isClosing, !isEvent { tell(line) }
     }
     if follower == nil { follower = try? makeFollower(skipsHistory: false) }
     guard let lines = try? follower?.poll() else { return }

@@ -10,13 +10,6 @@ internal import Telemetry
 /// A step is recorded once it is committed. The record of a step that a validation follows waits
 /// for it, so that one line holds both.
 final class RunRecorder {
-  private struct NodePeak {
-    var name: String
-    var host: String
-    var gigaflops: Double
-    var nominal: Double?
-  }
-
   private let folder: RunFolder
   private let plan: ResolvedPlan
   private let program: PhaseProgram
@@ -31,7 +24,7 @@ final class RunRecorder {
   /// By position, then by worker.
   private var reports: [Int: [Int: OperationReport]] = [:]
   private var names: [Int: String] = [:]
-  private var peaks: [Int: NodePeak] = [:]
+  private var peaks: [Int: WorkerPeak] = [:]
   private var waiting: StepRecord?
   private var lastCommitSeconds: Double
   private var keptSeconds = 0.0
@@ -113,27 +106,16 @@ final class RunRecorder {
   // MARK: Peaks
 
   func notePeak(worker: Int, hello: WorkerHello, name: String, gigaflops: Double) {
-    let before = peaks[worker]?.gigaflops ?? 0
-    peaks[worker] = NodePeak(
-      name: name, host: hello.host, gigaflops: max(before, gigaflops),
+    peaks[worker] = WorkerPeak(
+      host: hello.host, threadCount: hello.threadCount, cores: CoreList.numbers(hello.cores),
+      coreCount: hello.coreCount, measured: max(peaks[worker]?.measured ?? 0, gigaflops),
       nominal: hello.peakNominalGigaflops)
   }
 
   func forget(worker: Int) { peaks[worker] = nil }
 
-  private var peakMeasured: Double? {
-    peaks.isEmpty ? nil : peaks.values.reduce(0) { $0 + $1.gigaflops }
-  }
-
-  /// Known only when every worker's processor is.
-  private var peakNominal: Double? {
-    var sum = 0.0
-    for peak in peaks.values {
-      guard let nominal = peak.nominal else { return nil }
-      sum += nominal
-    }
-    return peaks.isEmpty ? nil : sum
-  }
+  private var peakMeasured: Double? { WorkerPeak.measured(Array(peaks.values)) }
+  private var peakNominal: Double? { WorkerPeak.nominal(Array(peaks.values)) }
 
   // MARK: Steps
 

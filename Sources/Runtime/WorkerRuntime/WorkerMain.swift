@@ -53,6 +53,7 @@ private final class WorkerHost {
     link.start { localHost in
       WorkerHello(
         name: name, host: Processor.bootIdentifier() ?? "unknown", threadCount: threadCount,
+        cores: CoreList.text(Processor.allowedCores()), coreCount: Processor.usableCoreCount(),
         profile: variant.profile, selfTest: selfTest,
         kernels: "\(variant.name) on \(Processor.name() ?? "unknown processor")",
         dataAddress: (advertised ?? Address(host: localHost, port: port)).description,
