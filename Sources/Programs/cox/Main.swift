@@ -12,7 +12,8 @@ import Settings
     overview: "Trains language models on CPUs, and looks into what came out.",
     subcommands: [
       UpCommand.command, TailCommand.command, PlanCommand.command, DigestCommand.command,
-      BenchCommand.command,
+      GenerateCommand.command, EvaluateCommand.command, TokenizerCommand.command,
+      DataCommand.command, DoctorCommand.command, BenchCommand.command,
     ])
 
   static func run(_ invocation: Invocation) throws -> Int32 {
@@ -21,6 +22,11 @@ import Settings
     case "tail": return try TailCommand.run(invocation)
     case "plan": return try PlanCommand.run(invocation)
     case "digest": return try DigestCommand.run(invocation)
+    case "generate": return try GenerateCommand.run(invocation)
+    case "evaluate": return try EvaluateCommand.run(invocation)
+    case "tokenizer": return try TokenizerCommand.run(invocation)
+    case "data": return try DataCommand.run(invocation)
+    case "doctor": return try DoctorCommand.run(invocation)
     case "bench": return try BenchCommand.run(invocation)
     default: throw command.refusal("A command is missing")
     }

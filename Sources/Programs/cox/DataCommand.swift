@@ -1,0 +1,74 @@
+import Corpus
+import Settings
+import System
+
+/// `cox data`: text on its way to training.
+enum DataCommand {
+  private static let json = CommandOption.flag("json", help: "Print the report as JSON.")
+
+  static let command = Command(
+    "data", overview: "Checks, prepares and generates training text.",
+    subcommands: [
+      Command(
+        "check", overview: "Reads a source whole and says what is wrong with it.",
+        arguments: [CommandArgument("source", help: "A text file or folder.")], options: [json]),
+      Command(
+        "prepare", overview: "Writes a source's tokens to files, as a run does.",
+        arguments: [CommandArgument("source", help: "A text file or folder.")],
+        options: [
+          .option("tokenizer", "file", help: "A tokenizer.json, or a run."),
+          .option("out", "directory", default: "data", help: "Where the files go."),
+          .option(
+            "tail", "fraction", .number(0...0.9), default: "0.1",
+            help: "The last part of the text, held back for validation."), json,
+        ]),
+      Command(
+        "inspect", overview: "Says what token files hold.",
+        arguments: [CommandArgument("directory", help: "A folder of token files, or a run.")],
+        options: [
+          .option("tokenizer", "file", help: "Shows the beginning of each file as text."), json,
+        ]),
+      Command(
+        "world", overview: "Writes documents of the generated world.",
+        options: [
+          .option("seed", "number", .integer(0...Int.max), default: "1", help: "The world's seed."),
+          .option(
+            "documents", "count", .integer(0...100_000_000), default: "1000", help: "How many."),
+          .option("out", "directory", default: "world", help: "Where world.jsonl goes."),
+        ]),
+    ])
+
+  static func run(_ invocation: Invocation) throws -> Int32 {
+    switch invocation.path.last {
+    case "check":
+      let report = try DataCommands.check(.path(invocation.text("source") ?? ""))
+      try show(report, report.text, invocation)
+      return report.problems.isEmpty ? 0 : ExitCode.badData.rawValue
+    case "prepare":
+      guard let file = invocation.text("tokenizer") else {
+        throw Main.command.refusal("--tokenizer <file> is missing", path: invocation.path)
+      }
+      let report = try DataCommands.prepare(
+        ResolvedPlan.DataChoice(
+          source: .path(invocation.text("source") ?? ""),
+          split: .tail(invocation.number("tail") ?? 0.1)),
+        tokenizer: try TokenizerCommands.load(file), directory: invocation.text("out") ?? "data",
+        event: { note("\($0)") })
+      try show(report, report.text, invocation)
+      return 0
+    case "inspect":
+      let report = try DataCommands.inspect(
+        invocation.text("directory") ?? "",
+        tokenizer: try invocation.text("tokenizer").map { try TokenizerCommands.load($0) })
+      try show(report, report.text, invocation)
+      return 0
+    default:
+      put(
+        try DataCommands.world(
+          seed: UInt64(invocation.integer("seed") ?? 1),
+          documentCount: invocation.integer("documents") ?? 1000,
+          directory: invocation.text("out") ?? "world"))
+      return 0
+    }
+  }
+}

@@ -1,0 +1,125 @@
+import Operators
+import Settings
+import System
+import Tensors
+import Transport
+
+/// `cox doctor`: what this machine has, what it lacks, how to mend it.
+enum DoctorCommand {
+  static let command = Command(
+    "doctor", overview: "Says what this machine has for training, and what it lacks.",
+    options: [.flag("json", help: "Print the lines as JSON.")])
+
+  private enum Verdict: String { case ok = "OK", warn = "WARN", fail = "FAIL" }
+  private struct Line {
+    let verdict: Verdict
+    let subject: String
+    let text: String
+  }
+
+  static func run(_ invocation: Invocation) throws -> Int32 {
+    let lines = [
+      kernels(), peak(), cores(), memory(), library("libz.so.1", "gzip text", "zlib1g"),
+      library("libzstd.so.1", "zstd text", "libzstd1"),
+      library("libssl.so.3", "encryption (not used yet)", "libssl3"),
+      library("libopenblas.so.0", "the BLAS backend (not used yet)", "libopenblas0"),
+      congestion(), disk(),
+    ]
+    if invocation.has("json") {
+      put(
+        JSONNode.list(
+          lines.map { line in
+            .object([
+              ("verdict", .text(line.verdict.rawValue)), ("subject", .text(line.subject)),
+              ("text", .text(line.text)),
+            ])
+          }
+        ).jsonText(isIndented: false))
+    } else {
+      for line in lines {
+        put(padded(line.verdict.rawValue, 5) + padded(line.subject, 13) + line.text)
+      }
+    }
+    return lines.contains { $0.verdict == .fail } ? ExitCode.failure.rawValue : 0
+  }
+
+  private static func padded(_ text: String, _ width: Int) -> String {
+    text + String(repeating: " ", count: max(1, width - text.count))
+  }
+
+  private static func kernels() -> Line {
+    let best = KernelVariant.best
+    let names = KernelVariant.available.map(\.name).joined(separator: ", ")
+    return Line(
+      verdict: best.name == "scalar" ? .warn : .ok, subject: "kernels",
+      text: "\(best.name), profile \(best.profile), on \(Processor.name() ?? "an unnamed processor")"
+        + " (can run: \(names))")
+  }
+
+  private static func peak() -> Line {
+    let rate = Engine.peakGigaflops(variant: .best, precision: .bf16, seconds: 0.1)
+    return Line(
+      verdict: .ok, subject: "peak",
+      text: "\(Int(rate.rounded())) GFLOP/s measured on one core, bf16 operands")
+  }
+
+  private static func cores() -> Line {
+    let allowed = allowedProcessors().count
+    let usable = Processor.usableCoreCount()
+    return Line(
+      verdict: usable < Double(allowed) ? .warn : .ok, subject: "cores",
+      text: usable < Double(allowed)
+        ? "\(allowed) processors, but only \(usable) cores' worth (shared cores or a quota): "
+          + "start workers with --threads \(max(1, Int(usable)))"
+        : "\(allowed) that this process may use")
+  }
+
+  private static func memory() -> Line {
+    guard let all = Host.memoryByteCount, let free = Host.availableMemoryByteCount else {
+      return Line(verdict: .warn, subject: "memory", text: "the system does not say how much")
+    }
+    let gibibyte = Double(1 << 30)
+    let text = "\(Int(Double(all) / gibibyte)) GiB, \(Int(Double(free) / gibibyte)) GiB free now"
+    return Line(
+      verdict: free < 1 << 30 ? .warn : .ok, subject: "memory",
+      text: free < 1 << 30 ? text + ": cox plan says what a plan needs" : text)
+  }
+
+  private static func library(_ name: String, _ use: String, _ package: String) -> Line {
+    let subject = name.prefix { $0 != "." }
+    guard DynamicLibrary([name]) != nil else {
+      return Line(
+        verdict: .warn, subject: String(subject),
+        text: "not found; needed for \(use): apt-get install \(package)")
+    }
+    return Line(verdict: .ok, subject: String(subject), text: "found, for \(use)")
+  }
+
+  private static func congestion() -> Line {
+    guard let pair = try? Listener(Address(host: "127.0.0.1", port: 0)),
+      let connection = try? Connection.connect(to: pair.address, deadline: .after(.seconds(1)))
+    else { return Line(verdict: .fail, subject: "network", text: "no loopback connection") }
+    let found = connection.congestion ?? "unknown"
+    return Line(
+      verdict: found == "cubic" ? .ok : .warn, subject: "network",
+      text: found == "cubic"
+        ? "TCP with cubic" : "TCP with \(found); cubic is faster here: modprobe tcp_cubic")
+  }
+
+  private static func disk() -> Line {
+    do {
+      let path = ".cox-doctor-\(currentProcessIdentifier)"
+      let free = try Files.freeByteCount(".")
+      let start = Clock.monotonicSeconds
+      try Files.write([UInt8](repeating: 7, count: 16 << 20), to: path)
+      let rate = 16 / max(1e-6, Clock.monotonicSeconds - start)
+      try Files.remove(path)
+      return Line(
+        verdict: free < 1 << 30 ? .warn : .ok, subject: "disk",
+        text: "\(free >> 30) GiB free here, written and synchronized at \(Int(rate)) MiB/s")
+    } catch {
+      return Line(
+        verdict: .warn, subject: "disk", text: "this folder cannot be written: \(error)")
+    }
+  }
+}

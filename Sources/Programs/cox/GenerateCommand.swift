@@ -1,0 +1,73 @@
+import Evaluation
+import Settings
+import System
+import Tensors
+import Tokenization
+import Transformer
+
+/// `cox generate`: text from a model.
+enum GenerateCommand {
+  static let command = Command(
+    "generate",
+    overview: "Continues a prompt with a run's newest model.",
+    discussion: """
+      A continuation is a function of model, prompt, seed and its number: alone or among others it
+      has the same bits.
+      """,
+    arguments: [CommandArgument("run", help: "A run, or one of its checkpoints.")],
+    options: [
+      .option("prompt", "text", help: "What the text begins with. (default: a new document)"),
+      .option("max-tokens", "count", .integer(1...1_000_000), default: "100", help: "Longest text."),
+      .option(
+        "temperature", "value", .number(0...100), default: "0.8",
+        help: "0 always takes the likeliest token."),
+      .option("top-p", "value", .number(0...1), default: "0.95", help: "Share of likelier tokens."),
+      .option("seed", "number", .integer(0...Int.max), default: "1", help: "Seed of the draws."),
+      .option("count", "count", .integer(1...4096), default: "1", help: "Continuations."),
+    ] + SavedModel.engineOptions + [.flag("json", help: "Print texts and their ends as JSON.")])
+
+  static func run(_ invocation: Invocation) throws -> Int32 {
+    let model = try SavedModel(invocation.text("run") ?? "", invocation)
+    var prompt = try model.tokenizer.encode(invocation.text("prompt") ?? "")
+    if let bos = model.tokenizer.bos { prompt.insert(bos, at: 0) }
+    let room = model.plan.model.sequenceLength
+    guard !prompt.isEmpty else {
+      throw PlainError("this model's tokenizer has no start of a document: give --prompt", .usage)
+    }
+    guard prompt.count < room else {
+      throw PlainError("the prompt has \(prompt.count) tokens, the model's context \(room)", .usage)
+    }
+    let stops = Set(SpecialToken.allCases.compactMap { model.tokenizer.id(of: $0) })
+    let count = invocation.integer("count") ?? 1
+    let seed = UInt64(invocation.integer("seed") ?? 1)
+    let requests = (0..<count).map { index in
+      Generator.Request(
+        prompt: prompt,
+        sampler: Sampler(
+          temperature: invocation.number("temperature") ?? 0.8,
+          topP: invocation.number("top-p") ?? 0.95, seed: seed &+ UInt64(index)),
+        tokenLimit: invocation.integer("max-tokens") ?? 100, stopTokens: stops)
+    }
+    let decoder = StreamDecoder(
+      weights: model.weights, engine: model.engine, rowCapacity: max(64, count))
+    let start = Clock.monotonicSeconds
+    let found = Generator(decoder: decoder).generate(requests)
+    let seconds = Clock.monotonicSeconds - start
+    for continuation in found {
+      let text = String(
+        decoding: model.tokenizer.decode(prompt + continuation.tokens), as: UTF8.self)
+      guard invocation.has("json") else {
+        put(text)
+        continue
+      }
+      put(
+        JSONNode.object([
+          ("text", .text(text)), ("tokens", .integer(continuation.tokens.count)),
+          ("ending", .text(continuation.ending.rawValue)),
+        ]).jsonText(isIndented: false))
+    }
+    let tokenCount = found.reduce(0) { $0 + $1.tokens.count }
+    note("\(tokenCount) tokens in \(Double(Int(seconds * 100)) / 100) s")
+    return 0
+  }
+}

@@ -1,0 +1,92 @@
+import Corpus
+import FoundationEssentials
+import Settings
+import System
+
+/// `cox tokenizer`: from text to ids and back.
+enum TokenizerCommand {
+  static let command = Command(
+    "tokenizer", overview: "Trains tokenizers, and turns text into ids and back.",
+    subcommands: [
+      Command(
+        "train", overview: "Trains a tokenizer on a text file or folder.",
+        arguments: [CommandArgument("source", help: "A text file or folder.")],
+        options: [
+          .option("out", "file", default: "tokenizer.json", help: "Where it is written."),
+          .option(
+            "kind", "kind", .choice(ResolvedPlan.TokenizerChoice.Kind.allCases.map(\.rawValue)),
+            default: "bpe", help: "bpe, bytes or characters."),
+          .option(
+            "vocabulary", "count", .integer(1...1_000_000), default: "8192",
+            help: "Ids in all, special tokens included (bpe)."),
+          .flag("json", help: "Print the report as JSON."),
+        ]),
+      Command(
+        "encode", overview: "Prints the ids of a text, space between them.",
+        arguments: [CommandArgument("tokenizer", help: "A tokenizer.json, or a run.")],
+        options: [
+          .option("text", "text", help: "The text."),
+          .option("file", "file", help: "A file that holds the text."),
+          .flag("json", help: "Print a JSON array."),
+        ]),
+      Command(
+        "decode", overview: "Prints the text of ids.",
+        arguments: [
+          CommandArgument("tokenizer", help: "A tokenizer.json, or a run."),
+          CommandArgument("ids", isOptional: true, repeats: true, help: "The ids."),
+        ],
+        options: [.option("file", "file", help: "A file that holds the ids.")]),
+    ])
+
+  static func run(_ invocation: Invocation) throws -> Int32 {
+    switch invocation.path.last {
+    case "train": return try train(invocation)
+    case "encode":
+      let tokenizer = try TokenizerCommands.load(invocation.text("tokenizer") ?? "")
+      let (text, name) = try input(invocation, inline: invocation.text("text"))
+      let ids = try TokenizerCommands.encode(text, from: name, with: tokenizer)
+      let list = ids.map(String.init)
+      put(
+        invocation.has("json")
+          ? "[" + list.joined(separator: ",") + "]" : list.joined(separator: " "))
+      return 0
+    default:
+      let tokenizer = try TokenizerCommands.load(invocation.text("tokenizer") ?? "")
+      let inline = invocation.all("ids").joined(separator: " ")
+      let (text, name) = try input(invocation, inline: inline.isEmpty ? nil : inline)
+      let bytes = try TokenizerCommands.decode(
+        String(decoding: text, as: UTF8.self), from: name, with: tokenizer)
+      put(String(decoding: bytes, as: UTF8.self))
+      return 0
+    }
+  }
+
+  private static func train(_ invocation: Invocation) throws -> Int32 {
+    let kind = ResolvedPlan.TokenizerChoice.Kind(rawValue: invocation.text("kind") ?? "bpe") ?? .bpe
+    let report = try TokenizerCommands.train(
+      ResolvedPlan.TokenizerChoice(
+        kind: kind, vocabularySize: invocation.integer("vocabulary") ?? 8192),
+      on: .path(invocation.text("source") ?? ""), to: invocation.text("out") ?? "tokenizer.json")
+    try show(report, report.text, invocation)
+    return 0
+  }
+
+  private static func input(
+    _ invocation: Invocation, inline: String?
+  ) throws -> (bytes: [UInt8], name: String) {
+    if let inline { return (Array(inline.utf8), "the command line") }
+    guard let file = invocation.text("file") else {
+      throw Main.command.refusal("there is nothing to read: give it, or --file", path: invocation.path)
+    }
+    return (try Files.read(file), file)
+  }
+}
+
+/// Prints a report as text, or as one line of JSON.
+func show(_ report: some Encodable, _ text: String, _ invocation: Invocation) throws {
+  guard invocation.has("json") else { return put(text) }
+  let encoder = JSONEncoder()
+  encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+  encoder.keyEncodingStrategy = .convertToSnakeCase
+  put(String(decoding: try encoder.encode(report), as: UTF8.self))
+}
