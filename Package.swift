@@ -123,7 +123,7 @@ let package = Package(
       "EvaluationTests", in: "Learning",
       ["Evaluation", "Transformer", "Operators", "Checkpoints", "Corpus", "Tokenization",
         "Settings", "Tensors", "System"]),
-    tests("ProgramTests", in: "Programs", ["Settings", "System"]),
+    tests("ProgramTests", in: "Programs", ["Telemetry", "Settings", "System"]),
     tests("RepositoryTests", in: "Repository", []),
   ],
   cLanguageStandard: .c17

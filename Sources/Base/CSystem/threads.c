@@ -40,13 +40,26 @@ int cs_allowed_processors(int *out, int capacity) {
     return count;
 }
 
-void cs_flush_subnormals(void) {
+uint64_t cs_flush_subnormals(void) {
 #if defined(__x86_64__)
+    uint32_t control = __builtin_ia32_stmxcsr();
     // Bit 15 flushes results, bit 6 treats subnormal operands as zero.
-    __builtin_ia32_ldmxcsr(__builtin_ia32_stmxcsr() | 0x8040);
+    __builtin_ia32_ldmxcsr(control | 0x8040);
+    return control;
 #elif defined(__aarch64__)
     uint64_t control;
     __asm__ volatile("mrs %0, fpcr" : "=r"(control));
     __asm__ volatile("msr fpcr, %0" : : "r"(control | (1ull << 24)));
+    return control;
+#else
+    return 0;
+#endif
+}
+
+void cs_restore_float_control(uint64_t control) {
+#if defined(__x86_64__)
+    __builtin_ia32_ldmxcsr((uint32_t)control);
+#elif defined(__aarch64__)
+    __asm__ volatile("msr fpcr, %0" : : "r"(control));
 #endif
 }

@@ -62,7 +62,6 @@ public final class ThreadTeam: @unchecked Sendable {
     self.memberCount = memberCount
     let processors = pinned ? allowedProcessors() : []
     let isPinned = pinned && processors.count >= memberCount
-    cs_flush_subnormals()
     if isPinned { _ = cs_pin_to_processor(Int32(processors[0])) }
     for member in 1..<max(memberCount, 1) {
       let processor = isPinned ? processors[member] : nil
@@ -84,6 +83,9 @@ public final class ThreadTeam: @unchecked Sendable {
 
   /// Runs `job` on every member and returns when all are done. Not reentrant.
   public func run<Job: TeamJob>(_ job: borrowing Job) {
+    // The caller may be any thread: what it does between two dispatches keeps its own mode.
+    let control = cs_flush_subnormals()
+    defer { cs_restore_float_control(control) }
     guard memberCount > 1 else { return job.run(member: 0, memberCount: 1) }
     unsafe withUnsafePointer(to: job) { pointer in
       unsafe argument = UnsafeRawPointer(pointer)
@@ -105,7 +107,7 @@ public final class ThreadTeam: @unchecked Sendable {
   }
 
   private func serve(_ member: Int) {
-    cs_flush_subnormals()
+    _ = cs_flush_subnormals()
     var seen: UInt32 = 0
     while true {
       seen = awaitGeneration(after: seen)
@@ -146,4 +148,4 @@ public func allowedProcessors() -> [Int] {
 }
 
 /// Sets the calling thread to treat subnormal numbers as zero, as every compute thread must.
-public func flushSubnormals() { cs_flush_subnormals() }
+public func flushSubnormals() { _ = cs_flush_subnormals() }

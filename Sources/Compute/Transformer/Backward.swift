@@ -37,12 +37,15 @@ extension Transformer {
   ///     ``GradientMode/addToSibling`` it is asked only before the first gradient is written.
   ///   - finished: Gets ranges that are final in `gradient`, ascending and without gaps; look-up
   ///     elements count from `layout.count` on.
-  /// - Returns: nil when cancelled; the gradient is then worthless (but for a sibling's, untouched).
+  /// - Returns: nil when cancelled; the gradient is then worthless, except that a sibling's is still
+  ///   untouched.
   public func gradient(
     _ batch: Microbatch, dropout: Dropout?, rowOfToken: [Int32], into gradient: GradientWindows,
     mode: GradientMode, isCancelled: () -> Bool, finished: (Range<Int>) -> Void
   ) -> SliceStatistics? {
-    guard forward(batch, dropout: dropout, isCancelled: isCancelled), !isCancelled() else { return nil }
+    guard forward(batch, dropout: dropout, isCancelled: isCancelled), !isCancelled() else {
+      return nil
+    }
     let statistics = headGradient(batch, gradient, mode)
     finished(0..<weights.finalNorm.lowerBound)
     let scratch = activations.backward(batch.tokenCount)

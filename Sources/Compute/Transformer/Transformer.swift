@@ -103,7 +103,9 @@ public final class Transformer {
     return engine.headLoss(
       normed: activations.final.normed.rows.rows(0..<tokenCount), head: weights.head.packed,
       targets: batch.targets, isTarget: batch.isTarget, lossScale: 1,
-      dNormed: gradient == nil ? nil : activations.backward(tokenCount).normed, headGradient: gradient ?? weights.master,
-      accumulate: accumulate, workspace: workspaces.head)
+      dNormed: gradient == nil ? nil : activations.backward(tokenCount).normed,
+      // Not written without dNormed.
+      headGradient: gradient ?? weights.master, accumulate: accumulate,
+      workspace: workspaces.head)
   }
 }

@@ -195,8 +195,8 @@ public final class Replica {
       rows: compactRows, dOutput: gradient.lookup[0..<lookupCount], lookupGradient: embedding,
       dropout: nil)
     let scale = AdamW.Scale(
-      squareSum: engine.sumOfSquares(gradient.flat, blockSums: squareSums), tokenCount: statistics.tokenCount,
-      limit: plan.optimizer.gradientClip)
+      squareSum: engine.sumOfSquares(gradient.flat, blockSums: squareSums),
+      tokenCount: statistics.tokenCount, limit: plan.optimizer.gradientClip)
     let rate = schedule.rate(at: step)
     if !scale.isSkipped {
       let state = OptimizerState(

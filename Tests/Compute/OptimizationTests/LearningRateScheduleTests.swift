@@ -28,7 +28,9 @@ import Testing
 
   @Test func `linear falls by equal amounts`() {
     let rates = rates(.linear, steps: 10, warmup: 0)
-    for (step, rate) in rates.enumerated() { #expect(abs(rate - (1 - 0.09 * Double(step))) < 1e-12) }
+    for (step, rate) in rates.enumerated() {
+      #expect(abs(rate - (1 - 0.09 * Double(step))) < 1e-12)
+    }
   }
 
   @Test func `wsd stays at the peak and falls over its last steps`() {

@@ -16,7 +16,8 @@ func tinyPlan(
       layerCount: 3, modelWidth: 36, headCount: 4, keyValueHeadCount: 2, headWidth: 10,
       feedForwardWidth: 52, vocabularySize: 71, sequenceLength: sequenceLength,
       isHeadTied: isHeadTied),
-    initialization: .init(), batch: .init(sequences: sequences, slices: slices, microbatch: microbatch),
+    initialization: .init(),
+    batch: .init(sequences: sequences, slices: slices, microbatch: microbatch),
     optimizer: .init(), tokenizer: .init(kind: .bytes, vocabularySize: 71),
     phases: [
       .init(

@@ -27,7 +27,11 @@ int cs_pin_to_processor(int processor);
 int cs_allowed_processors(int *out, int capacity);
 
 // Subnormal results and operands become zero on the calling thread, as every kernel expects.
-void cs_flush_subnormals(void);
+// Returns the floating-point control word as it was.
+uint64_t cs_flush_subnormals(void);
+
+// Sets the calling thread's floating-point control word.
+void cs_restore_float_control(uint64_t control);
 
 // Swaps two paths in one step. Returns 0, or -1 with errno set.
 int cs_exchange(const char *path, const char *other);

@@ -1,0 +1,116 @@
+import System
+import Testing
+
+/// One plan, one result: however many workers, whoever dies, joins, stops or comes back.
+@Suite(.serialized) struct `A run of real processes` {
+  /// What one worker with one thread makes of the smoke plan; every other run must equal it.
+  static let reference: RealCluster.Outcome? = {
+    var outcome: RealCluster.Outcome?
+    try? withRunFolder { run in
+      let cluster = try RealCluster(run: run)
+      try cluster.addWorker()
+      if cluster.wait() == 0 { outcome = cluster.outcome }
+    }
+    return outcome
+  }()
+
+  private func expectReference(_ cluster: RealCluster) throws {
+    let code = cluster.wait()
+    #expect(code == 0, "\(cluster.errors)")
+    let reference = try #require(Self.reference)
+    #expect(reference.digest.count == 64)
+    #expect(reference.losses.count == 40)
+    #expect(cluster.outcome == reference)
+  }
+
+  @Test(.timeLimit(.minutes(3)), arguments: [(2, 1), (3, 1), (5, 1), (11, 1), (1, 2), (1, 3), (2, 2)])
+  func `gives the same bits for any number of workers and threads`(
+    workerCount: Int, threadCount: Int
+  ) throws {
+    try withRunFolder { run in
+      let cluster = try RealCluster(run: run, waitingFor: workerCount)
+      for _ in 0..<workerCount { try cluster.addWorker(threads: threadCount) }
+      try expectReference(cluster)
+    }
+  }
+
+  @Test(.timeLimit(.minutes(3)), arguments: [3, 17, 31])
+  func `survives the death of one of three workers`(step: Int) throws {
+    try withRunFolder { run in
+      let cluster = try RealCluster(run: run, waitingFor: 3)
+      for _ in 0..<3 { try cluster.addWorker() }
+      #expect(cluster.waitForStep(step))
+      cluster.workers[1].signal(9)
+      try expectReference(cluster)
+    }
+  }
+
+  @Test(.timeLimit(.minutes(3)), arguments: Failpoint.allCases)
+  func `survives a death at every named point of a step`(point: Failpoint) throws {
+    try withRunFolder { run in
+      let cluster = try RealCluster(run: run, waitingFor: 3)
+      try cluster.addWorker()
+      try cluster.addWorker(failpoint: "\(point.rawValue)@7")
+      try cluster.addWorker()
+      try expectReference(cluster)
+      #expect(cluster.workers[1].exitCode(waiting: false) == 137)
+    }
+  }
+
+  @Test(.timeLimit(.minutes(3))) func `takes in a worker that joins at step 10`() throws {
+    try withRunFolder { run in
+      let cluster = try RealCluster(run: run)
+      try cluster.addWorker()
+      #expect(cluster.waitForStep(10))
+      try cluster.addWorker()
+      try expectReference(cluster)
+    }
+  }
+
+  @Test(.timeLimit(.minutes(3))) func `stops at step 17 and goes on with other workers`() throws {
+    try withRunFolder { run in
+      let first = try RealCluster(run: run, waitingFor: 2)
+      for _ in 0..<2 { try first.addWorker() }
+      #expect(first.waitForStep(17))
+      first.coordinator.signal(2)
+      #expect(first.wait() == 75, "\(first.errors)")
+      let second = try RealCluster(run: run, waitingFor: 3)
+      for _ in 0..<3 { try second.addWorker() }
+      try expectReference(second)
+    }
+  }
+
+  @Test(.timeLimit(.minutes(3))) func `lets a frozen worker go and another leave`() throws {
+    try withRunFolder { run in
+      let cluster = try RealCluster(run: run, waitingFor: 3)
+      for _ in 0..<3 { try cluster.addWorker() }
+      #expect(cluster.waitForStep(5))
+      cluster.workers[0].signal(19)
+      #expect(cluster.waitForStep(15))
+      cluster.workers[1].signal(2)
+      try expectReference(cluster)
+    }
+  }
+
+  @Test(.timeLimit(.minutes(3))) func `loses nothing when the coordinator is killed`() throws {
+    try withRunFolder { run in
+      let first = try RealCluster(run: run, waitingFor: 2)
+      for _ in 0..<2 { try first.addWorker() }
+      #expect(first.waitForStep(8))
+      first.coordinator.signal(9)
+      _ = first.wait()
+      // The same address, as a service manager would start it again.
+      let again = try ChildProcess(
+        ["\(RealCluster.programs)/coordinator", RealCluster.smoke, "--run", run, "--listen",
+          first.address, "--min-workers", "2"],
+        output: .pipe, errors: .file("\(run)/coordinator.err"))
+      defer { again.signal(9) }
+      while again.readLine() != nil {}
+      #expect(again.exitCode(waiting: true) == 0, "\(first.errors)")
+      let reference = try #require(Self.reference)
+      #expect(first.outcome.digest == reference.digest)
+      #expect(first.outcome.losses == reference.losses)
+      #expect(!first.errors.contains("rewound"))
+    }
+  }
+}
