@@ -1,0 +1,255 @@
+import Settings
+import System
+import Testing
+
+@Suite struct `The cox program` {
+  static let commands = [
+    "up", "tail", "plan", "generate", "evaluate", "digest", "doctor", "tokenizer", "data", "bench",
+    "tokenizer train", "tokenizer encode", "tokenizer decode", "data check", "data prepare",
+    "data inspect", "data world", "bench step", "bench matmul", "bench allreduce",
+  ]
+
+  private func cox(_ words: String...) -> (code: Int32, output: String, errors: String) {
+    command(["cox"] + words)
+  }
+
+  @Test(arguments: commands) func `has help for every command`(name: String) {
+    let words = name.split(separator: " ").map(String.init)
+    let (code, output, errors) = command(["cox"] + words + ["--help"])
+    #expect(code == 0)
+    #expect(output.hasPrefix("OVERVIEW: "))
+    #expect(output.contains("USAGE: cox \(name)"))
+    #expect(errors.isEmpty)
+  }
+
+  @Test func `lists its commands when it is given none`() {
+    let (code, output, _) = cox()
+    #expect(code == 0)
+    for name in Self.commands where !name.contains(" ") { #expect(output.contains("  \(name) ")) }
+  }
+
+  @Test(arguments: commands.filter { !["tokenizer", "data", "bench"].contains($0) })
+  func `refuses an option it does not have`(name: String) {
+    let words = name.split(separator: " ").map(String.init)
+    let (code, output, errors) = command(["cox"] + words + ["--sede", "1"])
+    #expect(code == 64)
+    #expect(output.isEmpty)
+    #expect(errors.contains("Unknown option '--sede'"))
+    #expect(errors.contains("See 'cox \(name) --help'"))
+  }
+
+  @Test func `suggests what may have been meant`() {
+    #expect(cox("tial").errors.contains("Did you mean 'tail'?"))
+    #expect(cox("generate", "x", "--sed", "1").errors.contains("Did you mean '--seed'?"))
+  }
+
+  @Test func `says what is missing, and that nothing could be read, by its exit code`() {
+    #expect(cox("digest").code == 64)
+    #expect(cox("evaluate", "x").code == 64)
+    #expect(cox("generate", "x", "--top-p", "0").code == 64)
+    for words in [
+      ["digest", "/nowhere"], ["tail", "/nowhere", "--once"], ["generate", "/nowhere"],
+      ["evaluate", "/nowhere", "--loss", "/nowhere/text"], ["plan", "/nowhere.json"],
+      ["up", "/nowhere.json"], ["data", "check", "/nowhere"], ["data", "inspect", "/nowhere"],
+      ["tokenizer", "encode", "/nowhere", "--text", "x"],
+    ] {
+      let (code, output, errors) = command(["cox"] + words)
+      #expect(code == 66, "\(words): \(errors)")
+      #expect(output.isEmpty && errors.hasPrefix("Error: "), "\(words): \(errors)")
+    }
+  }
+
+  @Test func `refuses a plan that is wrong or does not fit, before anything runs`() throws {
+    try withRunFolder { run in
+      try Files.createDirectory(run)
+      try Files.write("{\"dropuot\": 0.1}", to: "\(run)/plan.json")
+      for name in ["plan", "up"] {
+        let (code, _, errors) = cox(name, "\(run)/plan.json")
+        #expect(code == 78)
+        #expect(errors.contains("did you mean 'dropout'"))
+      }
+      let (code, _, errors) = cox(
+        "plan", RealCluster.smoke, "--set", "model.width=49152", "--set", "model.layers=96",
+        "--threads", "1")
+      #expect(code == 78)
+      #expect(errors.contains("infeasible"), "\(errors)")
+      #expect(!Files.exists("\(run)/ledger.log"))
+    }
+  }
+
+  @Test func `prints a plan as text and as JSON`() throws {
+    let text = cox("plan", RealCluster.smoke, "--workers", "3", "--threads", "1")
+    #expect(text.code == 0)
+    #expect(text.output.contains("166,752 parameters"))
+    let json = cox("plan", RealCluster.smoke, "--workers", "3", "--threads", "1", "--json")
+    let node = try JSONReader.read(json.output)
+    #expect(node["parameters"]?.int == 166_752)
+    #expect(node["workers"]?.int == 3)
+  }
+
+  @Test(arguments: ["bpe", "characters", "bytes"])
+  func `turns text into ids and back`(kind: String) throws {
+    try withRunFolder { folder in
+      try Files.createDirectory(folder)
+      let text = "Ferry 12 leaves at dawn, caf\u{E9} \u{1F600} open.\n  Two  spaces.\n\n"
+      try Files.write(String(repeating: text, count: 20), to: "\(folder)/text.txt")
+      let tokenizer = "\(folder)/tokenizer.json"
+      let trained = cox(
+        "tokenizer", "train", "\(folder)/text.txt", "--kind", kind, "--vocabulary", "300",
+        "--out", tokenizer, "--json")
+      #expect(trained.code == 0, "\(trained.errors)")
+      let report = try JSONReader.read(trained.output)
+      #expect(report["kind"]?.string == kind)
+      let ids = cox("tokenizer", "encode", tokenizer, "--file", "\(folder)/text.txt")
+      #expect(ids.code == 0)
+      try Files.write(ids.output, to: "\(folder)/ids")
+      let process = try ChildProcess(
+        ["\(RealCluster.programs)/cox", "tokenizer", "decode", tokenizer, "--file",
+          "\(folder)/ids"],
+        output: .file("\(folder)/decoded"))
+      #expect(process.exitCode(waiting: true) == 0)
+      #expect(try Files.read("\(folder)/decoded") == Files.read("\(folder)/text.txt"))
+      #expect(cox("tokenizer", "decode", tokenizer, "999999").code == 65)
+    }
+  }
+
+  @Test func `names the byte at which text is not UTF-8`() throws {
+    try withRunFolder { folder in
+      try Files.createDirectory(folder)
+      try Files.write([0x61, 0x62, 0xFF, 0x63], to: "\(folder)/text.txt")
+      let (code, output, _) = cox("data", "check", "\(folder)/text.txt")
+      #expect(code == 65)
+      #expect(output.contains("not UTF-8 at byte 2"))
+    }
+  }
+
+  @Test func `writes the same world for the same seed`() throws {
+    try withRunFolder { folder in
+      for name in ["a", "b"] {
+        let (code, output, _) = cox(
+          "data", "world", "--seed", "5", "--documents", "30", "--out", "\(folder)/\(name)")
+        #expect(code == 0)
+        #expect(output == "\(folder)/\(name)/world.jsonl")
+      }
+      let first = try Files.read("\(folder)/a/world.jsonl")
+      #expect(first.count > 1000)
+      #expect(try first == Files.read("\(folder)/b/world.jsonl"))
+      let check = cox("data", "check", "\(folder)/a", "--json")
+      #expect(try JSONReader.read(check.output)["document_count"]?.int == 30)
+    }
+  }
+
+  @Test func `reports on the machine`() throws {
+    let (code, output, _) = cox("doctor", "--json")
+    #expect(code == 0)
+    let lines = try JSONReader.read(output).elements ?? []
+    #expect(lines.count >= 10)
+    #expect(lines.allSatisfy { ["OK", "WARN"].contains($0["verdict"]?.string) })
+  }
+}
+
+@Suite(.serialized) struct `A run under cox up` {
+  /// The smoke plan with six steps.
+  private func shortPlan(in folder: String) throws -> String {
+    let text = String(decoding: try Files.read(RealCluster.smoke), as: UTF8.self)
+    let short = text.replacing("\"steps\": 40", with: "\"steps\": 6")
+    #expect(short != text)
+    try Files.createDirectory(folder)
+    try Files.write(short, to: "\(folder)/short.json")
+    return "\(folder)/short.json"
+  }
+
+  @Test(.timeLimit(.minutes(2)))
+  func `trains, and its checkpoint can be digested, measured and continued`() throws {
+    try withRunFolder { folder in
+      let plan = try shortPlan(in: folder)
+      let run = "\(folder)/run"
+      let up = command(
+        ["cox", "up", plan, "--run", run, "--workers", "2", "--threads", "1", "--json"])
+      #expect(up.code == 0, "\(up.errors)")
+      #expect(up.errors.contains("166,752 parameters"))
+      #expect(up.errors.contains(" 1/6 "))
+      #expect(try JSONReader.read(up.output)["step"]?.int == 6)
+
+      let digest = command(["cox", "digest", run])
+      #expect(digest.code == 0)
+      #expect(digest.output.count == 64 && digest.output.allSatisfy(\.isHexDigit))
+      let checkpoint = "\(run)/checkpoints/pretrain-6"
+      #expect(command(["cox", "digest", checkpoint]).output == digest.output)
+
+      let tail = command(["cox", "tail", run, "--once"])
+      #expect(tail.code == 0)
+      #expect(tail.output.contains("step 6 of 6") && tail.output.contains("ETA       done"))
+      #expect(command(["cox", "tail", run]).output.contains("ETA       done"))
+
+      try expectSameTextAlone(run)
+      try expectLoss(run, folder)
+
+      // One flipped bit is found out.
+      var weights = try Files.read("\(checkpoint)/model.safetensors")
+      weights[weights.count - 5] ^= 4
+      try Files.write(weights, to: "\(checkpoint)/model.safetensors")
+      let damaged = command(["cox", "digest", checkpoint])
+      #expect(damaged.code == 65)
+      #expect(damaged.output.isEmpty && damaged.errors.contains("model.safetensors"))
+    }
+  }
+
+  /// The second of three continuations, and the first whose seed is one higher, are one text.
+  private func expectSameTextAlone(_ run: String) throws {
+    let words = ["cox", "generate", run, "--prompt", "The ", "--max-tokens", "20", "--json"]
+    let three = command(words + ["--seed", "4", "--count", "3", "--threads", "1"])
+    let alone = command(words + ["--seed", "5", "--threads", "2"])
+    #expect(three.code == 0 && alone.code == 0, "\(three.errors)\(alone.errors)")
+    let lines = three.output.split(separator: "\n").map(String.init)
+    #expect(lines.count == 3)
+    #expect(lines.dropFirst().first == alone.output)
+  }
+
+  private func expectLoss(_ run: String, _ folder: String) throws {
+    try Files.write("Ann lives in a town by the sea. ", to: "\(folder)/text")
+    let words = ["cox", "evaluate", run, "--loss", "\(folder)/text", "--json"]
+    let found = command(words)
+    #expect(found.code == 0, "\(found.errors)")
+    let report = try JSONReader.read(found.output)
+    let loss = try #require(report["loss"]?.double)
+    let bits = try #require(report["bits_per_byte"]?.double)
+    #expect(loss > 1 && loss < 10 && bits > 1)
+    #expect(try #require(report["tokens"]?.int) > 1)
+    // The same sums, whoever computes them.
+    #expect(command(words + ["--threads", "1"]).output == found.output)
+    let exact = command(words + ["--precision", "f32"])
+    let other = try #require(
+      try JSONReader.read(exact.output)["loss"]?.double)
+    // bf16 operands keep 8 bits; the mean over tokens is closer than any one of them.
+    #expect(abs(other - loss) < 0.02)
+  }
+
+  @Test(.timeLimit(.minutes(2)))
+  func `stops with a checkpoint at the first Ctrl-C and goes on at the same command`() throws {
+    try withRunFolder { run in
+      try Files.createDirectory(run)
+      func start(_ log: String) throws -> ChildProcess {
+        try ChildProcess(
+          ["\(RealCluster.programs)/cox", "up", RealCluster.smoke, "--run", "\(run)/run",
+            "--threads", "1"],
+          output: .file("\(run)/\(log).out"), errors: .file("\(run)/\(log).err"))
+      }
+      func text(_ name: String) -> String {
+        String(decoding: (try? Files.read("\(run)/\(name)")) ?? [], as: UTF8.self)
+      }
+      let first = try start("first")
+      let deadline = Deadline.after(.seconds(60))
+      while !text("first.err").contains(" 1/40 "), !deadline.hasPassed {
+        pauseThread(milliseconds: 20)
+      }
+      first.signal(Signal.interrupt.rawValue)
+      #expect(first.exitCode(waiting: true) == 75, "\(text("first.err"))")
+      #expect(text("first.err").contains("go on with: "))
+      let second = try start("second")
+      #expect(second.exitCode(waiting: true) == 0, "\(text("second.err"))")
+      #expect(text("second.err").contains("resumed at position"))
+      #expect(!text("second.err").contains(" 1/40 "))
+    }
+  }
+}
