@@ -53,7 +53,8 @@ enum DoctorCommand {
     let names = KernelVariant.available.map(\.name).joined(separator: ", ")
     return Line(
       verdict: best.name == "scalar" ? .warn : .ok, subject: "kernels",
-      text: "\(best.name), profile \(best.profile), on \(Processor.name() ?? "an unnamed processor")"
+      text: "\(best.name), profile \(best.profile), on "
+        + (Processor.name() ?? "an unnamed processor")
         + " (can run: \(names))")
   }
 

@@ -17,11 +17,13 @@ enum GenerateCommand {
     arguments: [CommandArgument("run", help: "A run, or one of its checkpoints.")],
     options: [
       .option("prompt", "text", help: "What the text begins with. (default: a new document)"),
-      .option("max-tokens", "count", .integer(1...1_000_000), default: "100", help: "Longest text."),
+      .option(
+        "max-tokens", "count", .integer(1...1_000_000), default: "100", help: "Longest text."),
       .option(
         "temperature", "value", .number(0...100), default: "0.8",
         help: "0 always takes the likeliest token."),
-      .option("top-p", "value", .number(0.001...1), default: "0.95", help: "Share of likelier tokens."),
+      .option(
+        "top-p", "value", .number(0.001...1), default: "0.95", help: "Share of likelier tokens."),
       .option("seed", "number", .integer(0...Int.max), default: "1", help: "Seed of the draws."),
       .option("count", "count", .integer(1...4096), default: "1", help: "Continuations."),
     ] + SavedModel.engineOptions + [.flag("json", help: "Print texts and their ends as JSON.")])

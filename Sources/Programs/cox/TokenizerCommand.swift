@@ -77,7 +77,8 @@ enum TokenizerCommand {
   ) throws -> (bytes: [UInt8], name: String) {
     if let inline { return (Array(inline.utf8), "the command line") }
     guard let file = invocation.text("file") else {
-      throw Main.command.refusal("there is nothing to read: give it, or --file", path: invocation.path)
+      throw Main.command.refusal(
+        "there is nothing to read: give it, or --file", path: invocation.path)
     }
     return (try Files.read(file), file)
   }
