@@ -34,6 +34,9 @@ final class RunRecorder {
   private var peaks: [Int: NodePeak] = [:]
   private var waiting: StepRecord?
   private var lastCommitSeconds: Double
+  /// Set when a step passed the measured peak, which is then too low: the processor was slower
+  /// when it was probed. Cleared by ``takeProbeWish()``.
+  private var wishesProbe = false
   private var keptSeconds = 0.0
   /// Milliseconds since 1970 when the run first started.
   private let firstStartMilliseconds: Int64
@@ -117,6 +120,12 @@ final class RunRecorder {
     peaks[worker] = NodePeak(
       name: name, host: hello.host, gigaflops: max(before, gigaflops),
       nominal: hello.peakNominalGigaflops)
+  }
+
+  /// Whether the peak should be probed again; asks once.
+  func takeProbeWish() -> Bool {
+    defer { wishesProbe = false }
+    return wishesProbe
   }
 
   func forget(worker: Int) { peaks[worker] = nil }
@@ -231,6 +240,7 @@ final class RunRecorder {
     record.setPeaks(
       nominalGigaflops: peakNominal, measuredGigaflops: peakMeasured,
       causalFlopsPerToken: flops.perTokenCausal)
+    if let share = record.mfuMeasuredCausal, share > 1 { wishesProbe = true }
     record.slicesRecomputed = reports.values.reduce(0) { $0 + $1.recomputedCount }
     record.exchangeHidden =
       reports.values.reduce(0) { $0 + $1.time.hiddenExchange } / Double(reports.count)
