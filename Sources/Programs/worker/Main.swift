@@ -34,6 +34,9 @@ import WorkerRuntime
       .option(
         "connect-timeout", "seconds", .number(0...86_400), default: "60",
         help: "How long an unreachable coordinator is tried."),
+      .option(
+        "nominal-gflops", "rate", .number(0.001...1e9),
+        help: "Nominal peak of this worker's cores, where the processor hides its name."),
       .flag("pin", help: "Keep each thread on one processor."),
       .flag(
         "plaintext",
@@ -61,6 +64,9 @@ import WorkerRuntime
         "\(coordinator) is another machine, and encryption has not landed yet. On a network you "
           + "trust, add --plaintext here and on the coordinator.", .notAuthorized)
     }
+    if !coordinator.isLoopback {
+      writeText("warning: talking to \(coordinator) without encryption (--plaintext)\n", to: 2)
+    }
     return WorkerOptions(
       coordinator: coordinator,
       threadCount: invocation.integer("threads") ?? max(1, allowedProcessors().count),
@@ -69,6 +75,7 @@ import WorkerRuntime
       advertised: advertised,
       congestion: invocation.text("congestion") ?? "cubic",
       connectSeconds: invocation.number("connect-timeout") ?? 60,
+      peakNominalGigaflops: invocation.number("nominal-gflops"),
       isPinned: invocation.has("pin"))
   }
 }

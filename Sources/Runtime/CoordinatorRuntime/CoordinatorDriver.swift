@@ -115,6 +115,7 @@ final class CoordinatorDriver {
       try? folder.ledger.append(
         .committed(position: schedule.committedPosition), synchronizing: false)
       recorder.commit(upTo: schedule.committedPosition)
+      if recorder.takeProbeWish() { send(.measurePeak, to: schedule.memberWorkers) }
     case .peerLost(let view, let rank, let cause):
       recorder.event(
         .warning, "\(connection.name) reports rank \(rank) of view \(view): \(cause)")
@@ -203,6 +204,7 @@ final class CoordinatorDriver {
     guard let connection = connections.removeValue(forKey: worker) else { return }
     connection.close()
     recorder.forget(worker: worker)
+    if connections.isEmpty { identity = nil }
     recorder.event(.workerLeft, "\(connection.name): \(cause)")
     apply(.lost(worker: worker, cause: cause))
   }

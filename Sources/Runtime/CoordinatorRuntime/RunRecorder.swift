@@ -27,6 +27,9 @@ final class RunRecorder {
   private var peaks: [Int: WorkerPeak] = [:]
   private var waiting: StepRecord?
   private var lastCommitSeconds: Double
+  /// Set when a step passed the measured peak, which is then too low: the processor was slower
+  /// when it was probed. Cleared by ``takeProbeWish()``.
+  private var wishesProbe = false
   private var keptSeconds = 0.0
   /// Milliseconds since 1970 when the run first started.
   private let firstStartMilliseconds: Int64
@@ -110,6 +113,12 @@ final class RunRecorder {
       host: hello.host, threadCount: hello.threadCount, cores: CoreList.numbers(hello.cores),
       coreCount: hello.coreCount, measured: max(peaks[worker]?.measured ?? 0, gigaflops),
       nominal: hello.peakNominalGigaflops)
+  }
+
+  /// Whether the peak should be probed again; asks once.
+  func takeProbeWish() -> Bool {
+    defer { wishesProbe = false }
+    return wishesProbe
   }
 
   func forget(worker: Int) { peaks[worker] = nil }
@@ -213,6 +222,7 @@ final class RunRecorder {
     record.setPeaks(
       nominalGigaflops: peakNominal, measuredGigaflops: peakMeasured,
       causalFlopsPerToken: flops.perTokenCausal)
+    if let share = record.mfuMeasuredCausal, share > 1 { wishesProbe = true }
     record.slicesRecomputed = reports.values.reduce(0) { $0 + $1.recomputedCount }
     record.exchangeHidden =
       reports.values.reduce(0) { $0 + $1.time.hiddenExchange } / Double(reports.count)

@@ -49,7 +49,7 @@ private final class WorkerHost {
     let threadCount = options.threadCount
     let advertised = options.advertised
     let port = listener.address.port
-    let peakNominal = nominalPeak(variant, threadCount: threadCount)
+    let peakNominal = options.peakNominalGigaflops ?? nominalPeak(variant, threadCount: threadCount)
     link.start { localHost in
       WorkerHello(
         name: name, host: Processor.bootIdentifier() ?? "unknown", threadCount: threadCount,

@@ -13,13 +13,16 @@ public struct WorkerOptions: Sendable {
   public var congestion: String
   /// How long an unreachable coordinator is tried before the worker gives up, seconds.
   public var connectSeconds: Double
+  /// Nominal peak of this worker's cores, GFLOP/s, where the processor does not say its name.
+  public var peakNominalGigaflops: Double?
   /// Whether each thread keeps to one processor.
   public var isPinned: Bool
 
   public init(
     coordinator: Address, threadCount: Int, name: String = "", variant: String? = nil,
     advertised: Address? = nil, congestion: String = Connection.defaultCongestion,
-    connectSeconds: Double = 60, isPinned: Bool = false
+    connectSeconds: Double = 60, peakNominalGigaflops: Double? = nil,
+    isPinned: Bool = false
   ) {
     self.coordinator = coordinator
     self.threadCount = threadCount
@@ -28,6 +31,7 @@ public struct WorkerOptions: Sendable {
     self.advertised = advertised
     self.congestion = congestion
     self.connectSeconds = connectSeconds
+    self.peakNominalGigaflops = peakNominalGigaflops
     self.isPinned = isPinned
   }
 }

@@ -89,7 +89,7 @@ final class WorkerSession {
     case .refused(let reason, let code): throw WorkerEnd(reason: reason, code: code)
     case .suspend(let number): suspend(number)
     case .measurePeak:
-      link.send(.measuredPeak(gigaflops: measurePeak()))
+      link.send(.measuredPeak(gigaflops: engine.teamPeakGigaflops()))
     case .resume(let resumption): resume(resumption)
     case .grant(let number, let position):
       if view?.number == number { view?.grantedPosition = position }
@@ -208,13 +208,6 @@ final class WorkerSession {
     log.write("view \(inForce.number) given up: \(error)")
   }
 
-  /// All threads at the same moment, GFLOP/s.
-  private func measurePeak() -> Double {
-    let job = PeakJob(engine: engine)
-    engine.team.run(job)
-    return job.rates.array.reduce(0, +)
-  }
-
   // MARK: Operations
 
   private func runGranted() throws(WorkerEnd) {
@@ -242,20 +235,6 @@ final class WorkerSession {
     let made = replica.makeGradient()
     sum = made
     return made
-  }
-}
-
-private struct PeakJob: TeamJob {
-  let engine: Engine
-  let rates: SharedRows<Double>
-
-  init(engine: Engine) {
-    self.engine = engine
-    rates = AlignedStorage(count: engine.team.memberCount, filledWith: 0.0).rows
-  }
-
-  func run(member: Int, memberCount: Int) {
-    rates[member] = Engine.peakGigaflops(variant: engine.variant, precision: engine.precision)
   }
 }
 
