@@ -9,6 +9,29 @@ public enum Greeting: Codable, Equatable, Sendable {
   case control(WorkerHello)
   /// First frame of the second connection of a worker: binary frames both ways.
   case bulk(version: Int, run: UInt64, worker: Int)
+
+  /// The longest greeting that a coordinator reads, 1 KiB: nobody is known before it.
+  public static let byteCountMax = 1 << 10
+}
+
+/// What the greeting of every version says in the same place, for a refusal that names both.
+public struct GreetingVersion: Decodable, Equatable, Sendable {
+  public let version: Int
+
+  private enum Word: String, CodingKey { case control, first = "_0", version }
+
+  public init(from decoder: any Decoder) throws {
+    let greeting = try decoder.container(keyedBy: Word.self)
+    let control = try greeting.nestedContainer(keyedBy: Word.self, forKey: .control)
+    let hello = try control.nestedContainer(keyedBy: Word.self, forKey: .first)
+    version = try hello.decode(Int.self, forKey: .version)
+  }
+}
+
+/// Why a worker of another version cannot take part.
+public func otherVersion(_ version: Int) -> String {
+  "the worker speaks protocol version \(version), the coordinator \(protocolVersion); "
+    + "run the same release on both"
 }
 
 /// What a worker says of itself when it connects, or connects again.
@@ -19,9 +42,7 @@ public struct WorkerHello: Codable, Equatable, Sendable {
   /// Identifies the machine (boot id), so that workers of one host count its peak once.
   public var host: String
   public var threadCount: Int
-  /// Numbers of the physical cores it may use, as ``CoreList`` writes them: `0-3,8`.
-  public var cores: String
-  /// How many of them its control group lets it use at once.
+  /// How many physical cores its control group lets it use at once.
   public var coreCount: Double
   /// The numeric profile its kernels follow.
   public var profile: String
@@ -38,15 +59,13 @@ public struct WorkerHello: Codable, Equatable, Sendable {
 
   public init(
     version: Int = protocolVersion, name: String, host: String, threadCount: Int,
-    cores: String, coreCount: Double, profile: String,
-    selfTest: String, kernels: String, dataAddress: String, peakNominalGigaflops: Double?,
-    returning: ReturningWorker? = nil
+    coreCount: Double, profile: String, selfTest: String, kernels: String, dataAddress: String,
+    peakNominalGigaflops: Double?, returning: ReturningWorker? = nil
   ) {
     self.version = version
     self.name = name
     self.host = host
     self.threadCount = threadCount
-    self.cores = cores
     self.coreCount = coreCount
     self.profile = profile
     self.selfTest = selfTest
@@ -122,6 +141,9 @@ public struct Resumption: Codable, Equatable, Sendable {
 
 /// From coordinator to worker.
 public enum CoordinatorMessage: Codable, Equatable, Sendable {
+  /// Answer to a worker's greeting, at once: it has found a coordinator. `welcome` or `refused`
+  /// follows when the run's data is ready, which may take long.
+  case received
   /// The worker is part of the run. `plan` is the resolved plan as JSON text.
   case welcome(run: UInt64, worker: Int, name: String, plan: String)
   /// The worker cannot take part; `code` is the exit code it leaves with.
@@ -144,7 +166,8 @@ public enum WorkerMessage: Codable, Equatable, Sendable {
   /// Answer to `suspend`: where it stands. `position` is nil when it holds no state; `nodes` are
   /// the gradient sums of the operation at `position` that it has complete.
   case suspended(view: Int, position: Int?, nodes: [SliceNode])
-  case measuredPeak(gigaflops: Double)
+  /// `cores` are the physical cores it may use, as `CoreList` writes them: `0-3,8`.
+  case measuredPeak(gigaflops: Double, cores: String)
   /// The operation at `report.position` is done and its effect applied.
   case completed(OperationReport)
   /// A member of the view cannot be reached.

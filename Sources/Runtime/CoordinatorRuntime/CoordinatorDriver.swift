@@ -22,8 +22,6 @@ final class CoordinatorDriver {
   private var connections: [Int: WorkerConnection] = [:]
   private var identity: WorkerIdentity?
   private var nextWorker = 0
-  private var stops = 0
-  private var failedSaves = 0
   private var end: CoordinatorEnd?
   private let startedSeconds = Clock.monotonicSeconds
 
@@ -94,6 +92,10 @@ final class CoordinatorDriver {
     case .checkpointed(let position, let name): noteCheckpoint(position, name)
     case .checkpointFailed(let position, let reason): noteFailedSave(position, reason)
     case .stopRequested: stop()
+    case .tokensLost(let reason):
+      fail(
+        "tokens cannot be read: \(reason). Checkpoints stand; run the same command again, which "
+          + "makes damaged tokens anew from the source")
     }
   }
 
@@ -102,9 +104,9 @@ final class CoordinatorDriver {
     switch message {
     case .suspended(let view, let position, let nodes):
       apply(.suspended(worker: worker, view: view, position: position, nodes: nodes))
-    case .measuredPeak(let gigaflops):
+    case .measuredPeak(let gigaflops, let cores):
       recorder.notePeak(
-        worker: worker, hello: connection.hello, name: connection.name, gigaflops: gigaflops)
+        worker: worker, hello: connection.hello, gigaflops: gigaflops, cores: cores)
       apply(.measuredPeak(worker: worker))
     case .completed(let report):
       recorder.take(report, from: worker, name: connection.name)
@@ -156,7 +158,8 @@ final class CoordinatorDriver {
     if connections[worker] != nil { lose(worker, "it connected again") }
     let name = hello.name.isEmpty ? "w\(worker)" : hello.name
     let connection = WorkerConnection(
-      worker: worker, name: name, hello: hello, control: control, source: source)
+      worker: worker, name: name, hello: hello, control: control, source: source,
+      onTokensLost: { [queue] in queue.post(.tokensLost(reason: $0)) })
     connections[worker] = connection
     journal(.joined(worker: worker, name: name))
     connection.send(
@@ -172,12 +175,7 @@ final class CoordinatorDriver {
   }
 
   private func refusal(of hello: WorkerHello) -> (text: String, code: Int32)? {
-    if hello.version != protocolVersion {
-      return (
-        "the worker speaks protocol version \(hello.version), the coordinator \(protocolVersion); "
-          + "run the same release on both", 78
-      )
-    }
+    if hello.version != protocolVersion { return (otherVersion(hello.version), 78) }
     if let identity, identity.profile != hello.profile {
       return (
         "the run follows the numeric profile \(identity.profile), the worker has \(hello.profile); "
@@ -210,8 +208,6 @@ final class CoordinatorDriver {
   }
 
   private func stop() {
-    stops += 1
-    guard stops == 1 else { leaveProcess(code: 130) }
     recorder.event(.warning, "asked to stop; saving a checkpoint (again to leave at once)")
     apply(.stopRequested)
   }
@@ -277,6 +273,8 @@ final class CoordinatorDriver {
   }
 
   private func save(_ position: Int, _ shares: [SaveShare]) {
+    // The checkpoint counts the tokens of every step before it.
+    recorder.commit(upTo: position)
     do throws(CheckpointError) {
       intake.begin(position: position, writer: try folder.makeWriter(at: position, program, recorder))
     } catch {
@@ -288,7 +286,6 @@ final class CoordinatorDriver {
   }
 
   private func noteCheckpoint(_ position: Int, _ name: String) {
-    failedSaves = 0
     journal(.checkpointed(position: position, name: name))
     recorder.event(.checkpointSaved, name)
     folder.removeOldCheckpoints()
@@ -298,18 +295,21 @@ final class CoordinatorDriver {
 
   /// Training goes on after a checkpoint that failed; a run that has nothing left to do cannot.
   private func noteFailedSave(_ position: Int, _ reason: String) {
-    failedSaves += 1
     recorder.event(.checkpointFailed, "position \(position): \(reason)")
     let isLast = position == program.operationCount || schedule.isEnding
-    if isLast && failedSaves >= 1 {
-      end = CoordinatorEnd(
-        kind: .failed,
-        message: "the last checkpoint cannot be written: \(reason). Older checkpoints stand; "
-          + "make room and run the same command again", code: 74)
-      send(.leave(reason: "the coordinator cannot save", code: 74), to: Array(connections.keys))
-      return
+    if isLast {
+      return fail(
+        "the last checkpoint cannot be written: \(reason). Older checkpoints stand; make room and "
+          + "run the same command again")
     }
     apply(.checkpointFailed(position: position))
+  }
+
+  /// Ends the run where it stands because of a file, and sends everybody off.
+  private func fail(_ message: String) {
+    end = CoordinatorEnd(kind: .failed, message: message, code: 74)
+    let reason = "the coordinator stops: \(message)"
+    send(.leave(reason: reason, code: 74), to: Array(connections.keys))
   }
 
   private func finish(_ how: RunEnd) {

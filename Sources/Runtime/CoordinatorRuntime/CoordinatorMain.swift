@@ -23,7 +23,7 @@ public func runCoordinator(_ options: CoordinatorOptions) -> Int32 {
 
 private func coordinate(_ options: CoordinatorOptions) throws -> CoordinatorEnd {
   let queue = EventQueue()
-  onSignals([.interrupt, .terminate]) { _ in queue.post(.stopRequested) }
+  stopOnSignals(queue)
   let text: String
   do {
     text = String(decoding: try Files.read(options.plan, byteCountMax: 16 << 20), as: UTF8.self)
@@ -36,6 +36,9 @@ private func coordinate(_ options: CoordinatorOptions) throws -> CoordinatorEnd 
   defer { listener.close() }
   writeText("listening on \(listener.address)\n", to: 1)
 
+  let intake = CheckpointIntake(post: { queue.post($0) })
+  let reception = Reception(listener, intake: intake, post: { queue.post($0) })
+  reception.start()
   func tell(_ line: String) { writeText(line + "\n", to: 2) }
   let folder = try RunFolder(options, resolution, tell: tell)
   let corpora = try folder.corpora(tell: tell)
@@ -44,14 +47,24 @@ private func coordinate(_ options: CoordinatorOptions) throws -> CoordinatorEnd 
     plan: folder.plan, program: program, corpora: corpora, runDirectory: folder.path,
     checkpoint: folder.checkpoint)
   let recorder = try RunRecorder(folder: folder, program: program, source: source)
-  let intake = CheckpointIntake(post: { queue.post($0) })
   let driver = CoordinatorDriver(
     folder: folder, options: options, program: program, recorder: recorder, source: source,
     queue: queue, intake: intake)
-  let reception = Reception(
-    listener, run: folder.runNumber, intake: intake, post: { queue.post($0) })
-  reception.start()
+  reception.open(run: folder.runNumber)
   return driver.run()
+}
+
+/// Ctrl-C once: save and leave, as soon as there is a run. Twice: now, even while text is read.
+private func stopOnSignals(_ queue: EventQueue) {
+  let count = Monitor(0)
+  onSignals([.interrupt, .terminate]) { _ in
+    let times = count.update { count in
+      count += 1
+      return count
+    }
+    if times > 1 { leaveProcess(code: 130) }
+    queue.post(.stopRequested)
+  }
 }
 
 private func listen(_ options: CoordinatorOptions) throws -> Listener {

@@ -13,34 +13,39 @@ enum RuntimeEvent: Sendable {
   case checkpointed(position: Int, name: String)
   case checkpointFailed(position: Int, reason: String)
   case stopRequested
+  /// A shard cannot be read any more.
+  case tokensLost(reason: String)
 }
 
 /// Accepts connections and hears each one's greeting, on threads of its own.
 ///
-/// Until a caller has shown what it is it gets little: one message of at most 16 KiB within 2
-/// seconds, and there are at most 64 such callers.
+/// Until a caller has shown what it is it gets little: one message of at most 1 KiB within 2
+/// seconds, and there are at most 64 such callers. It starts before the run's data is ready: a
+/// worker is told at once that it has found a coordinator, and is welcomed when there is a run.
 final class Reception: Sendable {
   private struct State {
     var unknownCount = 0
+    /// The run that second connections must name; nil while nobody was welcomed to one.
+    var run: UInt64?
   }
   private static let unknownCountMax = 64
-  private static let greetingByteCountMax = 16 << 10
 
   private let listener: Listener
-  private let run: UInt64
   private let intake: CheckpointIntake
   private let state = Monitor(State())
   private let post: @Sendable (RuntimeEvent) -> Void
 
   init(
-    _ listener: Listener, run: UInt64, intake: CheckpointIntake,
+    _ listener: Listener, intake: CheckpointIntake,
     post: @escaping @Sendable (RuntimeEvent) -> Void
   ) {
     self.listener = listener
-    self.run = run
     self.intake = intake
     self.post = post
   }
+
+  /// From now on second connections of the run's workers are taken.
+  func open(run: UInt64) { state.update { $0.run = run } }
 
   func start() {
     _ = startThread { [self] in
@@ -61,19 +66,31 @@ final class Reception: Sendable {
   }
 
   private func receive(_ connection: Connection) {
-    let channel = MessageChannel(connection, byteCountMax: Self.greetingByteCountMax)
+    let channel = MessageChannel(connection, byteCountMax: Greeting.byteCountMax)
     let bytes = try? channel.receive(deadline: .after(.seconds(2)))
     state.update { $0.unknownCount -= 1 }
-    guard let bytes = bytes ?? nil,
-      let greeting = try? MessageCoding.decode(Greeting.self, from: bytes)
-    else { return connection.close() }
+    guard let bytes = bytes ?? nil else { return connection.close() }
     channel.byteCountMax = MessageChannel.byteCountMaxDefault
-    switch greeting {
-    case .control(let hello): post(.arrived(hello, channel))
+    switch try? MessageCoding.decode(Greeting.self, from: bytes) {
+    case .control(let hello):
+      answer(.received, over: channel)
+      post(.arrived(hello, channel))
     case .bulk(let version, let run, let worker):
-      guard version == protocolVersion, run == self.run else { return connection.close() }
+      guard version == protocolVersion, run == state.update({ $0.run }) else {
+        return connection.close()
+      }
       receiveBulk(BulkChannel(connection), worker)
+    case nil:
+      // Another release may greet in other words; the version is where it always was.
+      if let other = try? MessageCoding.decode(GreetingVersion.self, from: bytes) {
+        answer(.refused(reason: otherVersion(other.version), code: 78), over: channel)
+      }
+      connection.close()
     }
+  }
+
+  private func answer(_ message: CoordinatorMessage, over channel: MessageChannel) {
+    try? channel.send(MessageCoding.encode(message), deadline: .after(.seconds(2)))
   }
 
   private func receiveBulk(_ bulk: BulkChannel, _ worker: Int) {

@@ -39,6 +39,8 @@ final class CoordinatorLink: Sendable {
   let progress = Atomic<Int>(0)
 
   private static let reportCountMax = 128
+  /// A coordinator answers a greeting at once; whoever stays silent this long is none, seconds.
+  private static let answerSeconds = 5
 
   init(
     _ options: WorkerOptions, log: WorkerLog, tokens: TokenStore, chunks: ChunkStore,
@@ -92,6 +94,9 @@ final class CoordinatorLink: Sendable {
     try? bulk?.send(frame, deadline: .after(.seconds(60)))
   }
 
+  /// Whether a coordinator has ever made this worker part of a run.
+  var isWelcomed: Bool { state.update { $0.welcome != nil } }
+
   /// Ends every wait of the main thread with this reason.
   func end(_ end: WorkerEnd) { state.update { if $0.end == nil { $0.end = end } } }
 
@@ -114,10 +119,14 @@ final class CoordinatorLink: Sendable {
       do throws(TransportError) {
         let connection = try Connection.connect(
           to: options.coordinator, congestion: options.congestion, deadline: .after(.seconds(5)))
-        attempts = 0
-        try converse(over: connection, hello)
+        try converse(over: connection, hello) { attempts = 0 }
         lastContact = Clock.monotonicSeconds
       } catch {
+        if case .malformed = error, !isWelcomed {
+          let reason = "\(options.coordinator) answers, but is no coordinator (\(error)). "
+            + "Check --coordinator"
+          return end(WorkerEnd(reason: reason, code: 69))
+        }
         attempts += 1
         if attempts == 1 { log.write("cannot reach the coordinator: \(error); trying again") }
         guard Clock.monotonicSeconds - lastContact < options.connectSeconds else {
@@ -133,8 +142,11 @@ final class CoordinatorLink: Sendable {
   }
 
   /// Greets, then hands every message to the inbox until the connection ends.
+  ///
+  /// - Parameter onAnswer: Called when the other end has shown that it is a coordinator.
+  /// - Throws: also when the other end left without a word.
   private func converse(
-    over connection: Connection, _ hello: (String) -> WorkerHello
+    over connection: Connection, _ hello: (String) -> WorkerHello, onAnswer: () -> Void
   ) throws(TransportError) {
     let control = MessageChannel(connection)
     defer {
@@ -147,11 +159,17 @@ final class CoordinatorLink: Sendable {
     }
     try control.send(
       MessageCoding.encode(Greeting.control(greeting)), deadline: .after(.seconds(5)))
-    while let bytes = try control.receive(deadline: .never) {
+    var isAnswered = false
+    while let bytes = try control.receive(
+      deadline: isAnswered ? .never : .after(.seconds(Self.answerSeconds)))
+    {
       guard let message = try? MessageCoding.decode(CoordinatorMessage.self, from: bytes) else {
         return end(WorkerEnd(reason: "the coordinator sent a message nobody can read", code: 1))
       }
+      if !isAnswered { onAnswer() }
+      isAnswered = true
       switch message {
+      case .received: continue
       case .welcome(let run, let worker, let name, let plan):
         welcome(Welcome(run: run, worker: worker, name: name, plan: plan), control)
       case .refused(let reason, let code):
@@ -161,6 +179,7 @@ final class CoordinatorLink: Sendable {
       }
       state.update { $0.inbox.append(message) }
     }
+    guard isAnswered else { throw .connectionLost(peer: connection.peer) }
     if !state.update({ $0.isLeaving }) { log.write("the coordinator went away; going on") }
   }
 

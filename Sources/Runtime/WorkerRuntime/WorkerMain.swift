@@ -1,5 +1,6 @@
 internal import ControlProtocol
 internal import Operators
+internal import Planning
 internal import Settings
 internal import System
 internal import Telemetry
@@ -14,6 +15,9 @@ public func runWorker(_ options: WorkerOptions) -> Int32 {
     return 0
   } catch {
     log.write(error.reason)
+    if let byteCount = Host.peakResidentByteCount {
+      log.write("peak memory \(Figures.bytes(byteCount)) (\(byteCount) bytes)")
+    }
     return error.code
   }
 }
@@ -49,13 +53,13 @@ private final class WorkerHost {
     let threadCount = options.threadCount
     let advertised = options.advertised
     let port = listener.address.port
+    let processor = String((Processor.name() ?? "unknown processor").prefix(64))
     let peakNominal = options.peakNominalGigaflops ?? nominalPeak(variant, threadCount: threadCount)
     link.start { localHost in
       WorkerHello(
         name: name, host: Processor.bootIdentifier() ?? "unknown", threadCount: threadCount,
-        cores: CoreList.text(Processor.allowedCores()), coreCount: Processor.usableCoreCount(),
-        profile: variant.profile, selfTest: selfTest,
-        kernels: "\(variant.name) on \(Processor.name() ?? "unknown processor")",
+        coreCount: Processor.usableCoreCount(), profile: variant.profile, selfTest: selfTest,
+        kernels: "\(variant.name) on \(processor)",
         dataAddress: (advertised ?? Address(host: localHost, port: port)).description,
         peakNominalGigaflops: peakNominal)
     }
@@ -114,7 +118,7 @@ private final class WorkerHost {
     }
   }
 
-  /// Ctrl-C once: leave in order. Twice: now.
+  /// Ctrl-C once: leave in order. Twice, or while it holds nothing: now.
   private func stopOnSignals(_ link: CoordinatorLink) {
     let count = Monitor(0)
     onSignals([.interrupt, .terminate]) { [log] _ in
@@ -122,7 +126,7 @@ private final class WorkerHost {
         count += 1
         return count
       }
-      if times > 1 { leaveProcess(code: 130) }
+      if times > 1 || !link.isWelcomed { leaveProcess(code: 130) }
       log.write("leaving at the next safe point (again to leave at once)")
       link.send(.leaving)
     }

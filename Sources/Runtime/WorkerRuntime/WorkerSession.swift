@@ -6,6 +6,7 @@ internal import Planning
 internal import Settings
 internal import Synchronization
 internal import System
+internal import Telemetry
 internal import Tensors
 internal import Transport
 
@@ -86,10 +87,13 @@ final class WorkerSession {
           reason: "the run's plan was amended while the coordinator was away; start this worker "
             + "again", code: 75)
       }
+    case .received: break
     case .refused(let reason, let code): throw WorkerEnd(reason: reason, code: code)
     case .suspend(let number): suspend(number)
     case .measurePeak:
-      link.send(.measuredPeak(gigaflops: engine.teamPeakGigaflops()))
+      link.send(
+        .measuredPeak(
+          gigaflops: engine.teamPeakGigaflops(), cores: CoreList.text(Processor.allowedCores())))
     case .resume(let resumption): resume(resumption)
     case .grant(let number, let position):
       if view?.number == number { view?.grantedPosition = position }
