@@ -25,9 +25,12 @@ func program(_ name: String, _ uses: [Target.Dependency]) -> Target {
     name: name, dependencies: uses, path: "Sources/Programs/\(name)", swiftSettings: strict)
 }
 
-func tests(_ name: String, in folder: String, _ uses: [Target.Dependency]) -> Target {
+func tests(
+  _ name: String, in folder: String, _ uses: [Target.Dependency], without excluded: [String] = []
+) -> Target {
   .testTarget(
-    name: name, dependencies: uses, path: "Tests/\(folder)/\(name)", swiftSettings: strict)
+    name: name, dependencies: uses, path: "Tests/\(folder)/\(name)", exclude: excluded,
+    swiftSettings: strict)
 }
 
 let package = Package(
@@ -123,7 +126,9 @@ let package = Package(
       "EvaluationTests", in: "Learning",
       ["Evaluation", "Transformer", "Operators", "Checkpoints", "Corpus", "Tokenization",
         "Settings", "Tensors", "System"]),
-    tests("ProgramTests", in: "Programs", ["Telemetry", "Settings", "System"]),
+    tests(
+      "ProgramTests", in: "Programs",
+      ["ControlProtocol", "Transport", "Telemetry", "Settings", "System"], without: ["Help"]),
     tests("RepositoryTests", in: "Repository", []),
   ],
   cLanguageStandard: .c17
