@@ -1,7 +1,7 @@
 public import Planning
 
 /// The version both sides must speak; any difference is refused, naming both.
-public let protocolVersion = 1
+public let protocolVersion = 2
 
 /// The greeting on a connection: what the caller is, before anything else is believed.
 public enum Greeting: Codable, Equatable, Sendable {
@@ -137,6 +137,8 @@ public enum CoordinatorMessage: Codable, Equatable, Sendable {
   case save(position: Int, chunks: Range<Int>)
   /// The run is over (or leaves you out): exit with `code`.
   case leave(reason: String, code: Int32)
+  /// Sent every second, before the welcome too: the coordinator is there, and may be busy.
+  case alive
 }
 
 /// From worker to coordinator.

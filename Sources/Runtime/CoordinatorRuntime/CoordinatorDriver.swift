@@ -23,7 +23,6 @@ final class CoordinatorDriver {
   private var identity: WorkerIdentity?
   private var nextWorker = 0
   private var stops = 0
-  private var failedSaves = 0
   private var end: CoordinatorEnd?
   private let startedSeconds = Clock.monotonicSeconds
 
@@ -127,7 +126,6 @@ final class CoordinatorDriver {
         .checkpointFailed, "position \(position): \(connection.name) has moved on")
       apply(.checkpointFailed(position: position))
     case .leaving:
-      recorder.event(.workerLeft, "\(connection.name) asks to leave")
       apply(.leaving(worker: worker))
     case .failed(let reason):
       recorder.event(.warning, "\(connection.name): \(reason)")
@@ -205,8 +203,17 @@ final class CoordinatorDriver {
     connection.close()
     recorder.forget(worker: worker)
     if connections.isEmpty { identity = nil }
-    recorder.event(.workerLeft, "\(connection.name): \(cause)")
+    recorder.event(.workerLost, "\(connection.name): \(cause)", node: connection.name)
     apply(.lost(worker: worker, cause: cause))
+  }
+
+  private func part(
+    from worker: Int, _ kind: RunEvent.Kind, _ text: String, telling reason: String
+  ) {
+    guard let connection = connections.removeValue(forKey: worker) else { return }
+    recorder.event(kind, "\(connection.name) \(text)", node: connection.name)
+    connection.send(.leave(reason: reason, code: 0))
+    connection.close()
   }
 
   private func stop() {
@@ -236,11 +243,10 @@ final class CoordinatorDriver {
     case .abandonSave(let position):
       intake.abandon(position: position)
       recorder.event(.checkpointFailed, "position \(position): a worker left while saving")
+    case .release(let worker):
+      part(from: worker, .workerLeft, "left, as it asked", telling: "you asked to leave")
     case .dismiss(let worker, let reason):
-      recorder.event(.workerLeft, "\(connections[worker]?.name ?? "w\(worker)"): \(reason)")
-      let connection = connections.removeValue(forKey: worker)
-      connection?.send(.leave(reason: reason, code: 0))
-      connection?.close()
+      part(from: worker, .workerLost, "cut off: \(reason)", telling: reason)
     case .rewound(let from, let to):
       journal(.rewound(from: from, to: to))
       recorder.rewind(from: from, to: to)
@@ -288,7 +294,6 @@ final class CoordinatorDriver {
   }
 
   private func noteCheckpoint(_ position: Int, _ name: String) {
-    failedSaves = 0
     journal(.checkpointed(position: position, name: name))
     recorder.event(.checkpointSaved, name)
     folder.removeOldCheckpoints()
@@ -298,10 +303,8 @@ final class CoordinatorDriver {
 
   /// Training goes on after a checkpoint that failed; a run that has nothing left to do cannot.
   private func noteFailedSave(_ position: Int, _ reason: String) {
-    failedSaves += 1
     recorder.event(.checkpointFailed, "position \(position): \(reason)")
-    let isLast = position == program.operationCount || schedule.isEnding
-    if isLast && failedSaves >= 1 {
+    if position == program.operationCount || schedule.isEnding {
       end = CoordinatorEnd(
         kind: .failed,
         message: "the last checkpoint cannot be written: \(reason). Older checkpoints stand; "

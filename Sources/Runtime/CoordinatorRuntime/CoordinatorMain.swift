@@ -36,6 +36,10 @@ private func coordinate(_ options: CoordinatorOptions) throws -> CoordinatorEnd 
   defer { listener.close() }
   writeText("listening on \(listener.address)\n", to: 1)
 
+  let intake = CheckpointIntake(post: { queue.post($0) })
+  let reception = Reception(listener, intake: intake, post: { queue.post($0) })
+  reception.start()
+
   func tell(_ line: String) { writeText(line + "\n", to: 2) }
   let folder = try RunFolder(options, resolution, tell: tell)
   let corpora = try folder.corpora(tell: tell)
@@ -44,13 +48,10 @@ private func coordinate(_ options: CoordinatorOptions) throws -> CoordinatorEnd 
     plan: folder.plan, program: program, corpora: corpora, runDirectory: folder.path,
     checkpoint: folder.checkpoint)
   let recorder = try RunRecorder(folder: folder, program: program, source: source)
-  let intake = CheckpointIntake(post: { queue.post($0) })
   let driver = CoordinatorDriver(
     folder: folder, options: options, program: program, recorder: recorder, source: source,
     queue: queue, intake: intake)
-  let reception = Reception(
-    listener, run: folder.runNumber, intake: intake, post: { queue.post($0) })
-  reception.start()
+  reception.open(run: folder.runNumber)
   return driver.run()
 }
 

@@ -22,27 +22,30 @@ enum RuntimeEvent: Sendable {
 final class Reception: Sendable {
   private struct State {
     var unknownCount = 0
+    /// The run that second connections must name; nil until it is known.
+    var run: UInt64?
+    /// Control connections, while they last.
+    var controls: [MessageChannel] = []
   }
   private static let unknownCountMax = 64
   private static let greetingByteCountMax = 16 << 10
 
   private let listener: Listener
-  private let run: UInt64
   private let intake: CheckpointIntake
   private let state = Monitor(State())
   private let post: @Sendable (RuntimeEvent) -> Void
 
   init(
-    _ listener: Listener, run: UInt64, intake: CheckpointIntake,
-    post: @escaping @Sendable (RuntimeEvent) -> Void
+    _ listener: Listener, intake: CheckpointIntake, post: @escaping @Sendable (RuntimeEvent) -> Void
   ) {
     self.listener = listener
-    self.run = run
     self.intake = intake
     self.post = post
   }
 
+  /// Takes callers from now on. Their hellos may wait: data may have to be prepared first.
   func start() {
+    _ = startThread { [self] in sendHeartbeats() }
     _ = startThread { [self] in
       while !listener.isClosed {
         guard let connection = try? listener.accept(deadline: .never) else { continue }
@@ -69,10 +72,32 @@ final class Reception: Sendable {
     else { return connection.close() }
     channel.byteCountMax = MessageChannel.byteCountMaxDefault
     switch greeting {
-    case .control(let hello): post(.arrived(hello, channel))
+    case .control(let hello):
+      state.update { $0.controls.append(channel) }
+      post(.arrived(hello, channel))
     case .bulk(let version, let run, let worker):
-      guard version == protocolVersion, run == self.run else { return connection.close() }
+      guard version == protocolVersion, run == state.update({ $0.run }) else {
+        return connection.close()
+      }
       receiveBulk(BulkChannel(connection), worker)
+    }
+  }
+
+  /// From now on second connections are taken, if they belong to this run.
+  func open(run: UInt64) { state.update { $0.run = run } }
+
+  private static let heartbeat = MessageCoding.encode(CoordinatorMessage.alive)
+
+  /// Workers need to hear something, however long the next decision takes.
+  private func sendHeartbeats() {
+    while !listener.isClosed {
+      for control in state.update({ $0.controls }) {
+        guard (try? control.send(Self.heartbeat, deadline: .after(.seconds(1)))) == nil else {
+          continue
+        }
+        state.update { $0.controls.removeAll { $0 === control } }
+      }
+      pauseThread(milliseconds: 1000)
     }
   }
 

@@ -38,8 +38,8 @@ final class WorkerSession {
   var gradientPosition: Int?
   /// Where sums go that take part in an exchange: the nodes stay as they are.
   private var sum: NodeGradient?
-  /// Slices of the operation under way that this worker computed in an older view.
-  var recomputed = 0
+  /// Slices of the operation at ``gradientPosition`` that were this worker's in any view.
+  var dealtSlices: Set<Int> = []
 
   init(
     welcome: CoordinatorLink.Welcome, plan: ResolvedPlan, engine: Engine, link: CoordinatorLink,
@@ -99,6 +99,7 @@ final class WorkerSession {
       } else {
         link.send(.saveRefused(position: position))
       }
+    case .alive: break
     case .leave(let reason, let code):
       saver.waitIdle()
       view?.exchange?.close()
@@ -137,7 +138,6 @@ final class WorkerSession {
     }
   }
 
-  
   /// Connects to every other member. A peer that cannot be reached is reported like one that died.
   private func connect(_ inForce: ViewInForce) throws(ExchangeError) -> GradientExchange {
     let number = inForce.number

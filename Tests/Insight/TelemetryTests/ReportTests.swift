@@ -90,8 +90,13 @@ import Testing
     }
     try events.append(
       RunEvent(
-        .workerLeft, run: "sample", time: "2026-03-01T12:00:40.000Z", node: "gamma",
+        .workerLost, run: "sample", time: "2026-03-01T12:00:40.000Z", node: "gamma",
         text: "gamma left: connection reset"))
+    // In order, hence not lost.
+    try events.append(
+      RunEvent(
+        .workerLeft, run: "sample", time: "2026-03-01T12:00:41.000Z", node: "delta",
+        text: "delta left, as it asked"))
     if isFinished {
       try events.append(
         RunEvent(.finished, run: "sample", time: "2026-03-01T13:00:00.000Z", text: "finished"))
