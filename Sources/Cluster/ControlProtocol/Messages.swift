@@ -23,23 +23,16 @@ public struct WorkerHello: Codable, Equatable, Sendable {
   public var cores: String
   /// How many of them its control group lets it use at once.
   public var coreCount: Double
-  /// The numeric profile its kernels follow.
-  public var profile: String
-  /// SHA-256 of a fixed run of its kernels, hexadecimal.
-  public var selfTest: String
-  /// Kernel variant and processor, for people.
-  public var kernels: String
+  /// What it can compute with, fastest first.
+  public var offers: [KernelOffer]
   /// Where other workers reach it, `HOST:PORT`.
   public var dataAddress: String
-  /// Nominal peak of the processor, GFLOP/s, or nil where it is unknown.
-  public var peakNominalGigaflops: Double?
   /// Set when it comes back to a run it belongs to: the number it was given.
   public var returning: ReturningWorker?
 
   public init(
     version: Int = protocolVersion, name: String, host: String, threadCount: Int,
-    cores: String, coreCount: Double, profile: String,
-    selfTest: String, kernels: String, dataAddress: String, peakNominalGigaflops: Double?,
+    cores: String, coreCount: Double, offers: [KernelOffer], dataAddress: String,
     returning: ReturningWorker? = nil
   ) {
     self.version = version
@@ -48,12 +41,28 @@ public struct WorkerHello: Codable, Equatable, Sendable {
     self.threadCount = threadCount
     self.cores = cores
     self.coreCount = coreCount
+    self.offers = offers
+    self.dataAddress = dataAddress
+    self.returning = returning
+  }
+}
+
+/// Kernels that a worker can compute with. A run takes one numeric profile from all its workers.
+public struct KernelOffer: Codable, Equatable, Sendable {
+  /// The numeric profile they follow.
+  public var profile: String
+  /// SHA-256 of a fixed run of them, hexadecimal.
+  public var selfTest: String
+  /// Variant and processor, for people.
+  public var kernels: String
+  /// Nominal peak of the cores that the worker's threads fill, GFLOP/s; nil where it is unknown.
+  public var peakNominalGigaflops: Double?
+
+  public init(profile: String, selfTest: String, kernels: String, peakNominalGigaflops: Double?) {
     self.profile = profile
     self.selfTest = selfTest
     self.kernels = kernels
-    self.dataAddress = dataAddress
     self.peakNominalGigaflops = peakNominalGigaflops
-    self.returning = returning
   }
 }
 
@@ -122,8 +131,9 @@ public struct Resumption: Codable, Equatable, Sendable {
 
 /// From coordinator to worker.
 public enum CoordinatorMessage: Codable, Equatable, Sendable {
-  /// The worker is part of the run. `plan` is the resolved plan as JSON text.
-  case welcome(run: UInt64, worker: Int, name: String, plan: String)
+  /// The worker is part of the run, with the kernels it offered for `profile`. `plan` is the
+  /// resolved plan as JSON text.
+  case welcome(run: UInt64, worker: Int, name: String, profile: String, plan: String)
   /// The worker cannot take part; `code` is the exit code it leaves with.
   case refused(reason: String, code: Int32)
   /// Stop at the next safe point, say where you stand, wait for `resume`.

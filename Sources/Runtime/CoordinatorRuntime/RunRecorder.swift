@@ -108,11 +108,13 @@ final class RunRecorder {
 
   // MARK: Peaks
 
-  func notePeak(worker: Int, hello: WorkerHello, name: String, gigaflops: Double) {
+  func notePeak(
+    worker: Int, hello: WorkerHello, peakNominalGigaflops: Double?, gigaflops: Double
+  ) {
     peaks[worker] = WorkerPeak(
       host: hello.host, threadCount: hello.threadCount, cores: CoreList.numbers(hello.cores),
       coreCount: hello.coreCount, measured: max(peaks[worker]?.measured ?? 0, gigaflops),
-      nominal: hello.peakNominalGigaflops)
+      nominal: peakNominalGigaflops)
   }
 
   /// Whether the peak should be probed again; asks once.

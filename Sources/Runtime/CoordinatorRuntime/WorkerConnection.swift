@@ -22,17 +22,20 @@ final class WorkerConnection: Sendable {
   let worker: Int
   let name: String
   let hello: WorkerHello
+  /// What it computes with.
+  let offer: KernelOffer
   let control: MessageChannel
   private let feed = Monitor(Feed())
   private let source: any FeedSource
 
   init(
-    worker: Int, name: String, hello: WorkerHello, control: MessageChannel,
+    worker: Int, name: String, hello: WorkerHello, offer: KernelOffer, control: MessageChannel,
     source: any FeedSource
   ) {
     self.worker = worker
     self.name = name
     self.hello = hello
+    self.offer = offer
     self.control = control
     self.source = source
     _ = startThread { [self] in serveFeed() }

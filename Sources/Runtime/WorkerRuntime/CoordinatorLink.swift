@@ -13,6 +13,8 @@ final class CoordinatorLink: Sendable {
     var run: UInt64
     var worker: Int
     var name: String
+    /// The numeric profile of the run.
+    var profile: String
     var plan: String
   }
 
@@ -159,6 +161,7 @@ final class CoordinatorLink: Sendable {
     var greeting = hello(connection.localAddress?.host ?? "127.0.0.1")
     if let known = state.update({ $0.welcome }) {
       greeting.returning = ReturningWorker(run: known.run, worker: known.worker)
+      greeting.offers.removeAll { $0.profile != known.profile }
     }
     try control.send(
       MessageCoding.encode(Greeting.control(greeting)), deadline: .after(.seconds(5)))
@@ -169,8 +172,9 @@ final class CoordinatorLink: Sendable {
       heard()
       switch message {
       case .alive: continue
-      case .welcome(let run, let worker, let name, let plan):
-        welcome(Welcome(run: run, worker: worker, name: name, plan: plan), control)
+      case .welcome(let run, let worker, let name, let profile, let plan):
+        welcome(
+          Welcome(run: run, worker: worker, name: name, profile: profile, plan: plan), control)
       case .refused(let reason, let code):
         return end(WorkerEnd(reason: "the coordinator refused: \(reason)", code: code))
       case .suspend: onSuspend()

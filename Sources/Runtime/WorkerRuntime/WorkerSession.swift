@@ -79,7 +79,7 @@ final class WorkerSession {
 
   private func handle(_ message: CoordinatorMessage) throws(WorkerEnd) {
     switch message {
-    case .welcome(_, _, _, let planText):
+    case .welcome(_, _, _, _, let planText):
       // Again, from a coordinator that came back.
       guard planText == self.planText else {
         throw WorkerEnd(

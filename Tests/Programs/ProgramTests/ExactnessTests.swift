@@ -34,6 +34,18 @@ import Testing
     }
   }
 
+  @Test(.timeLimit(.minutes(3))) func `computes in the profile of its first worker`() throws {
+    try withRunFolder { run in
+      let cluster = try RealCluster(run: run, waitingFor: 2)
+      try cluster.addWorker(kernels: "scalar")
+      #expect(cluster.waitForEvent("worker_joined"))
+      try cluster.addWorker()
+      #expect(cluster.wait() == 0, "\(cluster.errors)")
+      let manifest = command(["cox", "digest", run, "--json"]).output
+      #expect(manifest.contains("\"profile\":\"portable\""), "\(manifest)")
+    }
+  }
+
   @Test(.timeLimit(.minutes(3)), arguments: [3, 17, 31])
   func `survives the death of one of three workers`(step: Int) throws {
     try withRunFolder { run in

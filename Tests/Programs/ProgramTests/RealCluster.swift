@@ -40,9 +40,12 @@ final class RealCluster {
   }
 
   @discardableResult
-  func addWorker(threads: Int = 1, failpoint: String? = nil) throws -> ChildProcess {
+  func addWorker(
+    threads: Int = 1, kernels: String? = nil, failpoint: String? = nil
+  ) throws -> ChildProcess {
     let worker = try ChildProcess(
-      ["\(Self.programs)/worker", "--coordinator", address, "--threads", "\(threads)"],
+      ["\(Self.programs)/worker", "--coordinator", address, "--threads", "\(threads)"]
+        + (kernels.map { ["--kernels", $0] } ?? []),
       errors: .file("\(run)/worker\(workers.count).err"),
       environment: failpoint.map { ["COX_FAILPOINT": $0] } ?? [:])
     workers.append(worker)
@@ -54,6 +57,18 @@ final class RealCluster {
     let deadline = Clock.monotonicSeconds + 60
     while Clock.monotonicSeconds < deadline {
       if let last = records().last, last.step >= step { return true }
+      pauseThread(milliseconds: 20)
+    }
+    return false
+  }
+
+  /// Waits until an event of this kind is recorded; false when that takes longer than 60 s.
+  func waitForEvent(_ kind: String) -> Bool {
+    let deadline = Clock.monotonicSeconds + 60
+    while Clock.monotonicSeconds < deadline {
+      let text = String(
+        decoding: (try? Files.read("\(run)/events.jsonl")) ?? [], as: UTF8.self)
+      if text.contains("\"event\":\"\(kind)\"") { return true }
       pauseThread(milliseconds: 20)
     }
     return false
