@@ -21,7 +21,7 @@ enum { ROWS = 13, COLUMNS = 150, DEPTH = 75, MEMBERS = 3 };
 typedef struct {
     const char *variant;
     int32_t is_f32;
-    ck_tile tile;
+    ck_tile_kernels tiles;
     const ck_pack_kernels *pack;
     const ck_store_kernels *store;
     const ck_fused_kernels *fused;
@@ -147,7 +147,8 @@ static void packing(const kernels *k) {
 // A product [ROWS, columns] that lacks its epilogue.
 static ck_matmul_args product(const kernels *k, size_t columns, size_t depth) {
     return (ck_matmul_args){
-        .tile = k->tile, .a = operands(k, ROWS * depth, 1), .a_row_stride = operand_bytes(k, depth),
+        .tiles = k->tiles, .a = operands(k, ROWS * depth, 1),
+        .a_row_stride = operand_bytes(k, depth),
         .b = packed_weights(k, columns, depth).rows_as_columns, .row_count = ROWS,
         .column_count = columns, .k_count = depth, .is_f32 = k->is_f32,
         .epilogue_args = {.column_count = columns, .is_f32 = k->is_f32}};
@@ -221,7 +222,7 @@ static void matmul_swiglu_backward(const kernels *k) {
 static void matmul_scatter(const kernels *k) {
     const size_t rows = 70;
     ck_matmul_args args = {
-        .tile = k->tile, .epilogue = k->store->scatter, .a = packed_pairs(k, ROWS, rows),
+        .tiles = k->tiles, .epilogue = k->store->scatter, .a = packed_pairs(k, ROWS, rows),
         .b = packed_pairs(k, ROWS, COLUMNS), .row_count = rows, .column_count = COLUMNS,
         .k_count = ROWS, .a_is_packed = 1, .is_f32 = k->is_f32};
     args.epilogue_args.column_count = COLUMNS;
@@ -300,7 +301,8 @@ enum { TOKENS = 73, HEADS = 4, GROUPS = 2 };
 static const ck_attention_segment segments[] = {{0, 70}, {70, TOKENS}};
 
 static ck_attention_shape attention_shape(const kernels *k, size_t head_width) {
-    return (ck_attention_shape){k->tile, k->is_f32, HEADS, GROUPS, head_width};
+    return (ck_attention_shape){
+        k->is_f32 ? k->tiles.f32 : k->tiles.bf16, k->is_f32, HEADS, GROUPS, head_width};
 }
 
 static void *queries_keys_values(const kernels *k, size_t head_width) {
@@ -408,11 +410,10 @@ int main(void) {
         for (int32_t is_f32 = 0; is_f32 < 2; is_f32++) {
             // Its bf16 products are a profile of their own.
             if (!is_f32 && strcmp(name, "avx512bf16") == 0) continue;
-            const ck_tile_kernels *tiles = ck_tile_named(name);
             const kernels k = {
-                name, is_f32, is_f32 ? tiles->f32 : tiles->bf16, ck_pack_named(name),
-                ck_store_named(name), ck_fused_named(name), ck_head_named(name),
-                ck_rows_named(name), ck_attention_named(name)};
+                name, is_f32, *ck_tile_named(name), ck_pack_named(name), ck_store_named(name),
+                ck_fused_named(name), ck_head_named(name), ck_rows_named(name),
+                ck_attention_named(name)};
             for (size_t f = 0; f < sizeof families / sizeof families[0]; f++) print_family(f, &k);
         }
     }
