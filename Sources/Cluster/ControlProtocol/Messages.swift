@@ -1,7 +1,7 @@
 public import Planning
 
 /// The version both sides must speak; any difference is refused, naming both.
-public let protocolVersion = 1
+public let protocolVersion = 3
 
 /// The greeting on a connection: what the caller is, before anything else is believed.
 public enum Greeting: Codable, Equatable, Sendable {
@@ -44,35 +44,45 @@ public struct WorkerHello: Codable, Equatable, Sendable {
   public var threadCount: Int
   /// How many physical cores its control group lets it use at once.
   public var coreCount: Double
-  /// The numeric profile its kernels follow.
-  public var profile: String
-  /// SHA-256 of a fixed run of its kernels, hexadecimal.
-  public var selfTest: String
-  /// Kernel variant and processor, for people.
-  public var kernels: String
+  /// What it can compute with, fastest first.
+  public var offers: [KernelOffer]
   /// Where other workers reach it, `HOST:PORT`.
   public var dataAddress: String
-  /// Nominal peak of the processor, GFLOP/s, or nil where it is unknown.
-  public var peakNominalGigaflops: Double?
   /// Set when it comes back to a run it belongs to: the number it was given.
   public var returning: ReturningWorker?
 
   public init(
     version: Int = protocolVersion, name: String, host: String, threadCount: Int,
-    coreCount: Double, profile: String, selfTest: String, kernels: String, dataAddress: String,
-    peakNominalGigaflops: Double?, returning: ReturningWorker? = nil
+    coreCount: Double, offers: [KernelOffer], dataAddress: String,
+    returning: ReturningWorker? = nil
   ) {
     self.version = version
     self.name = name
     self.host = host
     self.threadCount = threadCount
     self.coreCount = coreCount
+    self.offers = offers
+    self.dataAddress = dataAddress
+    self.returning = returning
+  }
+}
+
+/// Kernels that a worker can compute with. A run takes one numeric profile from all its workers.
+public struct KernelOffer: Codable, Equatable, Sendable {
+  /// The numeric profile they follow.
+  public var profile: String
+  /// SHA-256 of a fixed run of them, hexadecimal.
+  public var selfTest: String
+  /// Variant and processor, for people.
+  public var kernels: String
+  /// Nominal peak of the cores that the worker's threads fill, GFLOP/s; nil where it is unknown.
+  public var peakNominalGigaflops: Double?
+
+  public init(profile: String, selfTest: String, kernels: String, peakNominalGigaflops: Double?) {
     self.profile = profile
     self.selfTest = selfTest
     self.kernels = kernels
-    self.dataAddress = dataAddress
     self.peakNominalGigaflops = peakNominalGigaflops
-    self.returning = returning
   }
 }
 
@@ -141,11 +151,9 @@ public struct Resumption: Codable, Equatable, Sendable {
 
 /// From coordinator to worker.
 public enum CoordinatorMessage: Codable, Equatable, Sendable {
-  /// Answer to a worker's greeting, at once: it has found a coordinator. `welcome` or `refused`
-  /// follows when the run's data is ready, which may take long.
-  case received
-  /// The worker is part of the run. `plan` is the resolved plan as JSON text.
-  case welcome(run: UInt64, worker: Int, name: String, plan: String)
+  /// The worker is part of the run, with the kernels it offered for `profile`. `plan` is the
+  /// resolved plan as JSON text.
+  case welcome(run: UInt64, worker: Int, name: String, profile: String, plan: String)
   /// The worker cannot take part; `code` is the exit code it leaves with.
   case refused(reason: String, code: Int32)
   /// Stop at the next safe point, say where you stand, wait for `resume`.
@@ -159,6 +167,8 @@ public enum CoordinatorMessage: Codable, Equatable, Sendable {
   case save(position: Int, chunks: Range<Int>)
   /// The run is over (or leaves you out): exit with `code`.
   case leave(reason: String, code: Int32)
+  /// Sent every second, before the welcome too: the coordinator is there, and may be busy.
+  case alive
 }
 
 /// From worker to coordinator.

@@ -31,6 +31,9 @@ public enum Command: Equatable, Sendable {
   /// Each worker sends its chunks of the state at `position`.
   case save(position: Int, shares: [SaveShare])
   case abandonSave(position: Int)
+  /// A worker that asked to leave may go: nothing depends on it any more.
+  case release(worker: Int)
+  /// A worker is cut off.
   case dismiss(worker: Int, reason: String)
   /// State of `from` was lost with all who held it; the run goes on from `to`.
   case rewound(from: Int, to: Int)

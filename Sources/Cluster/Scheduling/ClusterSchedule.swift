@@ -275,7 +275,7 @@ public struct ClusterSchedule: Sendable {
       commands.append(.abandonSave(position: saving))
     }
     for worker in leavers { workers[worker] = nil }
-    return commands + leavers.map { .dismiss(worker: $0, reason: "it asked to leave") }
+    return commands + leavers.map { .release(worker: $0) }
   }
 
   private func deal(_ candidates: [Int], at position: Int) -> [[Int]] {

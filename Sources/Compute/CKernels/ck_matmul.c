@@ -76,20 +76,73 @@ static void add_last_element(const ck_matmul_args *args, const strip *s, const c
         memcpy(&last, s->a + i * s->a_row_stride + (args->k_count - 1) * 2, sizeof last);
         units[i] = last;
     }
-    args->tile(1, units, 4, 4, b + args->k_count / 2 * UNIT_ROW, tile, PANEL, s->row_count,
-               CK_CONTINUE);
+    args->tiles.bf16(1, units, 4, 4, b + args->k_count / 2 * UNIT_ROW, tile, PANEL, s->row_count,
+                     CK_CONTINUE);
 }
 
-// Units of k that one visit to a panel takes when sums may wait in memory: 256 KiB of panel and
-// 24 KiB of strip.
-enum { BLOCK_UNITS = 1024 };
+// How a run of strips meets its panel: k in blocks, for each block strip after strip.
+typedef struct {
+    size_t block_units;  // of k that a visit to the panel takes
+    size_t group;        // strips whose sums wait in memory between blocks
+    int is_wide;         // operands are widened to f32 before the tiles
+} schedule;
 
-// Units from..<from + count of one tile.
-static void sum_tile(const ck_matmul_args *args, const strip *s, const char *b, size_t from,
-                     size_t count, float *c, size_t c_row_stride) {
-    args->tile(count, s->a + from * s->a_unit_stride, s->a_row_stride, s->a_unit_stride,
-               b + from * UNIT_ROW, c, c_row_stride, s->row_count,
-               from == 0 ? CK_OVERWRITE : CK_CONTINUE);
+// Where tiles would widen bf16 themselves, again for every strip, a block of the panel is widened
+// once for its strips: 2 x 64 of k are 32 KiB, and the sums of 32 strips 48 KiB, which stay in the
+// second-level cache. With fewer than 3 strips it does not pay. Where sums may wait in memory of
+// the caller, a block is 256 KiB of panel and 24 KiB of strip.
+enum { WIDE_UNITS = 64, WIDE_STRIPS = 32, WIDE_STRIPS_MIN = 3, BLOCK_UNITS = 1024 };
+
+static schedule find_schedule(const ck_matmul_args *args, size_t strips) {
+    size_t units = args->is_f32 ? args->k_count : (args->k_count + 1) / 2;
+    int is_wide = !args->is_f32 && args->tiles.widen_row && strips >= WIDE_STRIPS_MIN;
+    schedule narrow = {args->sums ? BLOCK_UNITS : units, args->sums ? strips : 1, 0};
+    schedule wide = {WIDE_UNITS, args->sums ? strips : WIDE_STRIPS, 1};
+    return is_wide ? wide : narrow;
+}
+
+// Units from..<from + count of k of one panel.
+typedef struct {
+    const char *b;
+    size_t from, count;
+    int is_last;  // of an odd K in row-major bf16
+} k_block;
+
+static void sum_narrow(const ck_matmul_args *args, const strip *s, k_block block, float *c) {
+    ck_tile tile = args->is_f32 ? args->tiles.f32 : args->tiles.bf16;
+    tile(block.count - (size_t)block.is_last, s->a + block.from * s->a_unit_stride,
+         s->a_row_stride, s->a_unit_stride, block.b + block.from * UNIT_ROW, c, PANEL,
+         s->row_count, block.from == 0 ? CK_OVERWRITE : CK_CONTINUE);
+    if (block.is_last) add_last_element(args, s, block.b, c);
+}
+
+// Operands of a block as f32: a value of k after the other, where a unit was a pair of them.
+typedef struct {
+    float b[2 * WIDE_UNITS * PANEL], packed_a[2 * WIDE_UNITS * PANEL];
+    float a[CK_TILE_ROWS][2 * WIDE_UNITS];
+} wide_block;
+
+static void widen(const ck_matmul_args *args, const strip *first, k_block block, wide_block *w) {
+    args->tiles.widen_panel(block.count, block.b + block.from * UNIT_ROW, w->b);
+    if (!args->a_is_packed) return;
+    const char *panel = first->a - first->row % PANEL * 4;
+    args->tiles.widen_panel(block.count, panel + block.from * UNIT_ROW, w->packed_a);
+}
+
+static void sum_wide(const ck_matmul_args *args, const strip *s, k_block block, wide_block *w,
+                     float *c) {
+    const float *a = w->packed_a + s->row % PANEL;
+    size_t row_stride = s->a_row_stride, k_stride = UNIT_ROW;
+    if (!args->a_is_packed) {
+        for (size_t i = 0; i < s->row_count; i++)
+            args->tiles.widen_row(2 * block.count - (size_t)block.is_last,
+                                  s->a + i * s->a_row_stride + block.from * 4, w->a[i]);
+        a = w->a[0];
+        row_stride = sizeof w->a[0];
+        k_stride = sizeof(float);
+    }
+    args->tiles.f32(2 * block.count, a, row_stride, k_stride, w->b, c, PANEL, s->row_count,
+                    block.from == 0 ? CK_OVERWRITE : CK_CONTINUE);
 }
 
 static void finish_tile(const ck_matmul_args *args, const strip *s, const float *tile,
@@ -98,37 +151,36 @@ static void finish_tile(const ck_matmul_args *args, const strip *s, const float 
                    least(PANEL, args->column_count - column));
 }
 
-// Strips begin..<end of one panel, one tile after the other.
-static void do_panel(const ck_matmul_args *args, size_t column, size_t begin, size_t end) {
+// Strips begin..<end of one panel; their sums are in c, or in the caller's memory.
+static void do_group(const ck_matmul_args *args, const schedule *plan, size_t column, size_t begin,
+                     size_t end, float *c) {
     size_t units = args->is_f32 ? args->k_count : (args->k_count + 1) / 2;
-    int has_last = !args->is_f32 && !args->a_is_packed && args->k_count % 2 == 1;
-    const char *b = (const char *)args->b + column / PANEL * units * UNIT_ROW;
-    _Alignas(64) float tile[CK_TILE_ROWS * PANEL];
-    for (size_t index = begin; index < end; index++) {
-        strip s = find_strip(args, index);
-        prefetch_output(&args->epilogue_args, &s, column);
-        sum_tile(args, &s, b, 0, units - (size_t)has_last, tile, PANEL);
-        if (has_last) add_last_element(args, &s, b, tile);
-        finish_tile(args, &s, tile, column);
+    int is_odd = !args->is_f32 && !args->a_is_packed && args->k_count % 2 == 1;
+    size_t rows_padded = (args->row_count + CK_TILE_ROWS - 1) / CK_TILE_ROWS * CK_TILE_ROWS;
+    if (args->sums) c = args->sums + column * rows_padded + begin * CK_TILE_ROWS * PANEL;
+    k_block block = {(const char *)args->b + column / PANEL * units * UNIT_ROW, 0, 0, 0};
+    wide_block wide;
+    for (; block.from < units; block.from += block.count) {
+        block.count = least(plan->block_units, units - block.from);
+        int is_end = block.from + block.count == units;
+        block.is_last = is_end && is_odd;
+        for (size_t index = begin; index < end; index++) {
+            strip s = find_strip(args, index);
+            float *sums = c + (index - begin) * CK_TILE_ROWS * PANEL;
+            if (plan->is_wide && index == begin) widen(args, &s, block, &wide);
+            if (is_end) prefetch_output(&args->epilogue_args, &s, column);
+            if (plan->is_wide) sum_wide(args, &s, block, &wide, sums);
+            else sum_narrow(args, &s, block, sums);
+            if (is_end) finish_tile(args, &s, sums, column);
+        }
     }
 }
 
-// The same in blocks of k, all strips for each block.
-static void do_panel_in_blocks(const ck_matmul_args *args, size_t column, size_t begin,
-                               size_t end) {
-    size_t units = args->is_f32 ? args->k_count : (args->k_count + 1) / 2;
-    const char *b = (const char *)args->b + column / PANEL * units * UNIT_ROW;
-    size_t rows_padded = (args->row_count + CK_TILE_ROWS - 1) / CK_TILE_ROWS * CK_TILE_ROWS;
-    float *sums = args->sums + column * rows_padded;
-    for (size_t from = 0; from < units; from += BLOCK_UNITS) {
-        size_t count = least(BLOCK_UNITS, units - from);
-        for (size_t index = begin; index < end; index++) {
-            strip s = find_strip(args, index);
-            float *c = sums + s.row * PANEL;
-            sum_tile(args, &s, b, from, count, c, PANEL);
-            if (from + count == units) finish_tile(args, &s, c, column);
-        }
-    }
+static void do_panel(const ck_matmul_args *args, size_t column, size_t begin, size_t end) {
+    _Alignas(64) float sums[WIDE_STRIPS * CK_TILE_ROWS * PANEL];
+    const schedule plan = find_schedule(args, end - begin);
+    for (size_t first = begin; first < end; first += plan.group)
+        do_group(args, &plan, column, first, least(first + plan.group, end), sums);
 }
 
 // Strips that meet one panel without a change of panel.
@@ -153,11 +205,7 @@ void ck_matmul(const void *raw, int32_t member, int32_t member_count) {
     while (tile < end) {
         run r = find_run(args, tile, strips, panels);
         r.end = least(r.end, r.begin + (end - tile));
-        if (args->sums) {
-            do_panel_in_blocks(args, r.column, r.begin, r.end);
-        } else {
-            do_panel(args, r.column, r.begin, r.end);
-        }
+        do_panel(args, r.column, r.begin, r.end);
         tile += r.end - r.begin;
     }
 }

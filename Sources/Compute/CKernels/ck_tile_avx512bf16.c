@@ -74,5 +74,5 @@ static void tile_f32(size_t unit_count, const void *a, size_t a_row_stride, size
                        mode);
 }
 
-const ck_tile_kernels ck_tile_avx512bf16 = {"avx512bf16", tile_bf16, tile_f32};
+const ck_tile_kernels ck_tile_avx512bf16 = {"avx512bf16", tile_bf16, tile_f32, NULL, NULL};
 #endif

@@ -174,7 +174,7 @@ extension Engine {
     unsafe run(
       ck_matmul,
       ck_matmul_args(
-        tile: tile, epilogue: epilogue.function, epilogue_args: epilogue.arguments,
+        tiles: tiles, epilogue: epilogue.function, epilogue_args: epilogue.arguments,
         a: workspace.logits.baseAddress, b: head.rowsAsK.baseAddress,
         row_count: shape.rowCount, column_count: shape.columnCount,
         k_count: precision == .f32 ? head.outputWidth : (head.outputWidth + 1) / 2 * 2,

@@ -1,4 +1,5 @@
 internal import CKernels
+internal import Tensors
 
 /// One instruction set that the kernels were compiled for and that this processor runs.
 public struct KernelVariant: Equatable, Sendable, CustomStringConvertible {
@@ -13,17 +14,33 @@ public struct KernelVariant: Equatable, Sendable, CustomStringConvertible {
     self = found
   }
 
-  /// Best first; `scalar` is always the last.
+  /// Fastest first; `scalar` is always the last.
+  ///
+  /// `vdpbf16ps` does the work of two FMAs. Where it issues as often as they do (Zen 4) it is
+  /// the best there is; where it issues every other cycle and FMAs twice a cycle (Sapphire Rapids)
+  /// it does half of their work. So the two are timed, once, for some milliseconds.
   public static let available: [KernelVariant] = {
     var found: [KernelVariant] = []
     while let name = unsafe ck_variant_name(found.count) {
       found.append(KernelVariant(unchecked: unsafe String(cString: name)))
     }
+    guard found.count > 1, found[0].profile != found[1].profile else { return found }
+    let rates = found[0...1].map {
+      Engine.peakGigaflops(variant: $0, precision: .bf16, seconds: 0.003)
+    }
+    if rates[1] > rates[0] { found.swapAt(0, 1) }
     return found
   }()
 
   /// The fastest one here.
   public static var best: KernelVariant { available[0] }
+
+  /// The fastest one of each profile, fastest first.
+  public static var bestOfEachProfile: [KernelVariant] {
+    available.reduce(into: []) { found, variant in
+      if !found.contains(where: { $0.profile == variant.profile }) { found.append(variant) }
+    }
+  }
 
   /// How bf16 products round: `avx512bf16` adds pairs in hardware; all others are `portable` and
   /// give the same bits as one another.

@@ -109,7 +109,7 @@ extension Engine {
     unsafe run(
       ck_matmul,
       ck_matmul_args(
-        tile: tile, epilogue: stores.scatter, epilogue_args: target, a: dY.storage.baseAddress,
+        tiles: tiles, epilogue: stores.scatter, epilogue_args: target, a: dY.storage.baseAddress,
         b: x.storage.baseAddress, row_count: rowCount, column_count: x.columnCount,
         k_count: dY.rowCount, a_row_stride: 0, a_is_packed: 1, is_f32: isFloat, sums: nil),
       part)

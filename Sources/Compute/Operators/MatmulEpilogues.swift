@@ -128,7 +128,7 @@ extension Engine {
     unsafe run(
       ck_matmul,
       ck_matmul_args(
-        tile: tile, epilogue: epilogue.function, epilogue_args: epilogue.arguments,
+        tiles: tiles, epilogue: epilogue.function, epilogue_args: epilogue.arguments,
         a: a.baseAddress, b: panels.baseAddress, row_count: shape.rowCount,
         column_count: shape.columnCount, k_count: depth, a_row_stride: a.rowByteCount,
         a_is_packed: 0, is_f32: isFloat, sums: nil),

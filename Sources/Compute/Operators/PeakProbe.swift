@@ -7,22 +7,23 @@ extension Engine {
   /// instruction that products of this variant and precision use.
   ///
   /// bf16 without a bf16 instruction multiplies in f32, so its peak is that of f32.
-  /// - Parameter seconds: How long to measure, and longer until there is a sample. The best sample
-  ///   counts, because a host's other load only ever slows a probe.
+  /// Time is that of the thread on its processor, so that other load on the host takes nothing from
+  /// the peak. The best sample counts, because whatever else disturbs a probe only slows it.
+  ///
+  /// - Parameter seconds: How long to measure, and longer until there is a sample.
   public static func peakGigaflops(
     variant: KernelVariant, precision: Precision, seconds: Double = 0.05
   ) -> Double {
     let isFloat: Int32 = precision == .f32 ? 1 : 0
     var roundCount = 1000
     var best = 0.0
-    // Long against the clock's grain (some 30 ns), short against a scheduler's slice (3 ms): on a
-    // loaded host some samples pass without an interruption.
+    // Long against a call of the clock (some 300 ns), short against a scheduler's slice (3 ms).
     let sampleSeconds = 2e-4
-    let end = Clock.monotonicSeconds + seconds
-    while Clock.monotonicSeconds < end || best == 0 {
-      let start = Clock.monotonicSeconds
+    let end = Clock.threadSeconds + seconds
+    while Clock.threadSeconds < end || best == 0 {
+      let start = Clock.threadSeconds
       let operationCount = unsafe ck_probe(variant.name, isFloat, roundCount)
-      let elapsed = Clock.monotonicSeconds - start
+      let elapsed = Clock.threadSeconds - start
       if elapsed < sampleSeconds {
         roundCount *= 2
       } else {

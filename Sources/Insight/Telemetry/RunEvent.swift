@@ -3,7 +3,10 @@ public struct RunEvent: Codable, Equatable, Sendable {
   public enum Kind: String, Codable, CaseIterable, Sendable {
     case started, resumed, finished, stopped
     case workerJoined = "worker_joined"
+    /// It asked to go, and went.
     case workerLeft = "worker_left"
+    /// It died, fell silent or was cut off.
+    case workerLost = "worker_lost"
     case viewChanged = "view_changed"
     /// Steps were taken back: ``RunEvent/fromStep`` was reached, ``RunEvent/step`` is next.
     case rewound

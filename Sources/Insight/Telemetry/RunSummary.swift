@@ -107,7 +107,7 @@ public struct RunSummary: Codable, Equatable, Sendable {
     stepsSkipped = records.count { $0.skipped }
     stepsRepeated = log.repeatedCount
     stepsDiffering = log.differences.count
-    workersLost = events.count { $0.event == .workerLeft }
+    workersLost = events.count { $0.event == .workerLost }
     var pace = Pace()
     for record in records.suffix(50) { pace.append(record.seconds) }
     etaSeconds = pace.secondsLeft(

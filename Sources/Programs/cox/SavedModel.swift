@@ -39,11 +39,24 @@ struct SavedModel {
     let precision = invocation.text("precision").flatMap { Precision(rawValue: $0) }
     let threadCount = invocation.integer("threads") ?? max(1, allowedProcessors().count)
     engine = Engine(
-      team: ThreadTeam(memberCount: threadCount), precision: precision ?? plan.precision)
+      team: ThreadTeam(memberCount: threadCount),
+      variant: Self.variant(profile: checkpoint.state.profile),
+      precision: precision ?? plan.precision)
     let layout = checkpoint.layout
     let master = AlignedStorage(count: layout.count, filledWith: Float(0)).rows
     try checkpoint.loadWeights(into: master)
     weights = ModelWeights(layout: layout, master: master, precision: engine.precision)
     weights.pack(engine)
+  }
+
+  /// Kernels that round as those of the training run did, where this processor has them.
+  private static func variant(profile: String) -> KernelVariant {
+    let found = KernelVariant.available.first { $0.profile == profile }
+    if found == nil {
+      note(
+        "this processor has no kernels of the run's profile \(profile); figures may differ in "
+          + "their last digits")
+    }
+    return found ?? .best
   }
 }

@@ -20,7 +20,8 @@ final class CoordinatorDriver {
   private let intake: CheckpointIntake
   private var schedule: ClusterSchedule
   private var connections: [Int: WorkerConnection] = [:]
-  private var identity: WorkerIdentity?
+  /// What the workers that are here compute with: one profile, one self-test.
+  private var identity: KernelOffer?
   private var nextWorker = 0
   private var end: CoordinatorEnd?
   private let startedSeconds = Clock.monotonicSeconds
@@ -106,7 +107,9 @@ final class CoordinatorDriver {
       apply(.suspended(worker: worker, view: view, position: position, nodes: nodes))
     case .measuredPeak(let gigaflops, let cores):
       recorder.notePeak(
-        worker: worker, hello: connection.hello, gigaflops: gigaflops, cores: cores)
+        worker: worker, hello: connection.hello,
+        peakNominalGigaflops: connection.offer.peakNominalGigaflops, gigaflops: gigaflops,
+        cores: cores)
       apply(.measuredPeak(worker: worker))
     case .completed(let report):
       recorder.take(report, from: worker, name: connection.name)
@@ -129,7 +132,6 @@ final class CoordinatorDriver {
         .checkpointFailed, "position \(position): \(connection.name) has moved on")
       apply(.checkpointFailed(position: position))
     case .leaving:
-      recorder.event(.workerLeft, "\(connection.name) asks to leave")
       apply(.leaving(worker: worker))
     case .failed(let reason):
       recorder.event(.warning, "\(connection.name): \(reason)")
@@ -137,65 +139,66 @@ final class CoordinatorDriver {
     }
   }
 
-  /// Every worker of a run follows one numeric profile and passes one self-test.
-  private struct WorkerIdentity: Equatable {
-    let profile: String
-    let selfTest: String
-  }
-
   private func welcome(_ hello: WorkerHello, _ control: MessageChannel) {
-    if let reason = refusal(of: hello) {
-      recorder.event(.warning, "\(control.peer): \(reason.text)")
-      try? control.send(
-        MessageCoding.encode(CoordinatorMessage.refused(reason: reason.text, code: reason.code)),
-        deadline: .after(.seconds(2)))
+    let offer: KernelOffer
+    do throws(Refusal) {
+      offer = try choose(from: hello)
+    } catch {
+      recorder.event(.warning, "\(control.peer): \(error.reason)")
+      let message = CoordinatorMessage.refused(
+        reason: error.reason, code: ExitCode.badPlan.rawValue)
+      try? control.send(MessageCoding.encode(message), deadline: .after(.seconds(2)))
       return control.close()
     }
-    identity = WorkerIdentity(profile: hello.profile, selfTest: hello.selfTest)
+    identity = offer
     let isReturning = hello.returning?.run == folder.runNumber
     let worker = isReturning ? hello.returning?.worker ?? nextWorker : nextWorker
     nextWorker = max(nextWorker, worker + 1)
     if connections[worker] != nil { lose(worker, "it connected again") }
     let name = hello.name.isEmpty ? "w\(worker)" : hello.name
     let connection = WorkerConnection(
-      worker: worker, name: name, hello: hello, control: control, source: source,
+      worker: worker, name: name, hello: hello, offer: offer, control: control, source: source,
       onTokensLost: { [queue] in queue.post(.tokensLost(reason: $0)) })
     connections[worker] = connection
     journal(.joined(worker: worker, name: name))
     connection.send(
-      .welcome(run: folder.runNumber, worker: worker, name: name, plan: folder.planText))
+      .welcome(
+        run: folder.runNumber, worker: worker, name: name, profile: offer.profile,
+        plan: folder.planText))
     Reception.listen(
       to: worker, over: control, silenceSeconds: Self.silenceSeconds,
       post: { [queue] in queue.post($0) })
     recorder.event(
       .workerJoined,
-      "\(name) from \(control.peer), \(hello.threadCount) threads, \(hello.kernels)")
+      "\(name) from \(control.peer), \(hello.threadCount) threads, \(offer.kernels)")
     apply(
       .joined(Member(worker: worker, name: name, dataAddress: hello.dataAddress)))
   }
 
-  private func refusal(of hello: WorkerHello) -> (text: String, code: Int32)? {
-    if hello.version != protocolVersion { return (otherVersion(hello.version), 78) }
-    if let identity, identity.profile != hello.profile {
-      return (
-        "the run follows the numeric profile \(identity.profile), the worker has \(hello.profile); "
-          + "results would differ. Start it with --kernels of that profile, or run all with "
-          + "a portable variant", 78
-      )
+  private struct Refusal: Error { let reason: String }
+
+  /// The kernels a worker is to use: those of the run's profile, or its fastest when the run has
+  /// none yet.
+  private func choose(from hello: WorkerHello) throws(Refusal) -> KernelOffer {
+    guard hello.version == protocolVersion else {
+      throw Refusal(reason: otherVersion(hello.version))
     }
-    if let identity, identity.selfTest != hello.selfTest {
-      return (
-        "the worker's kernels fail the self-test of profile \(hello.profile): "
-          + "\(hello.selfTest.prefix(12)) instead of \(identity.selfTest.prefix(12))", 78
-      )
+    let profile = identity?.profile ?? (folder.profile.isEmpty ? nil : folder.profile)
+    guard
+      let offer = profile == nil
+        ? hello.offers.first : hello.offers.first(where: { $0.profile == profile })
+    else {
+      throw Refusal(
+        reason: "the run follows the numeric profile \(profile ?? "none"), the worker has "
+          + "\(hello.offers.map(\.profile).joined(separator: ", ")); results would differ. Run "
+          + "all workers with --kernels of a profile that each of them has")
     }
-    if !folder.profile.isEmpty, folder.profile != hello.profile {
-      return (
-        "the run was started with the numeric profile \(folder.profile), the worker has "
-          + "\(hello.profile)", 78
-      )
+    guard identity == nil || identity?.selfTest == offer.selfTest else {
+      throw Refusal(
+        reason: "the worker's kernels fail the self-test of profile \(offer.profile): "
+          + "\(offer.selfTest.prefix(12)) instead of \(identity?.selfTest.prefix(12) ?? "")")
     }
-    return nil
+    return offer
   }
 
   private func lose(_ worker: Int, _ cause: String) {
@@ -203,8 +206,17 @@ final class CoordinatorDriver {
     connection.close()
     recorder.forget(worker: worker)
     if connections.isEmpty { identity = nil }
-    recorder.event(.workerLeft, "\(connection.name): \(cause)")
+    recorder.event(.workerLost, "\(connection.name): \(cause)", node: connection.name)
     apply(.lost(worker: worker, cause: cause))
+  }
+
+  private func part(
+    from worker: Int, _ kind: RunEvent.Kind, _ text: String, telling reason: String
+  ) {
+    guard let connection = connections.removeValue(forKey: worker) else { return }
+    recorder.event(kind, "\(connection.name) \(text)", node: connection.name)
+    connection.send(.leave(reason: reason, code: 0))
+    connection.close()
   }
 
   private func stop() {
@@ -232,11 +244,10 @@ final class CoordinatorDriver {
     case .abandonSave(let position):
       intake.abandon(position: position)
       recorder.event(.checkpointFailed, "position \(position): a worker left while saving")
+    case .release(let worker):
+      part(from: worker, .workerLeft, "left, as it asked", telling: "you asked to leave")
     case .dismiss(let worker, let reason):
-      recorder.event(.workerLeft, "\(connections[worker]?.name ?? "w\(worker)"): \(reason)")
-      let connection = connections.removeValue(forKey: worker)
-      connection?.send(.leave(reason: reason, code: 0))
-      connection?.close()
+      part(from: worker, .workerLost, "cut off: \(reason)", telling: reason)
     case .rewound(let from, let to):
       journal(.rewound(from: from, to: to))
       recorder.rewind(from: from, to: to)
@@ -296,8 +307,7 @@ final class CoordinatorDriver {
   /// Training goes on after a checkpoint that failed; a run that has nothing left to do cannot.
   private func noteFailedSave(_ position: Int, _ reason: String) {
     recorder.event(.checkpointFailed, "position \(position): \(reason)")
-    let isLast = position == program.operationCount || schedule.isEnding
-    if isLast {
+    if position == program.operationCount || schedule.isEnding {
       return fail(
         "the last checkpoint cannot be written: \(reason). Older checkpoints stand; make room and "
           + "run the same command again")

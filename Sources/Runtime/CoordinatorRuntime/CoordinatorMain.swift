@@ -39,6 +39,7 @@ private func coordinate(_ options: CoordinatorOptions) throws -> CoordinatorEnd 
   let intake = CheckpointIntake(post: { queue.post($0) })
   let reception = Reception(listener, intake: intake, post: { queue.post($0) })
   reception.start()
+
   func tell(_ line: String) { writeText(line + "\n", to: 2) }
   let folder = try RunFolder(options, resolution, tell: tell)
   let corpora = try folder.corpora(tell: tell)

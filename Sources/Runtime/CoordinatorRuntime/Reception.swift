@@ -1,5 +1,6 @@
 internal import ControlProtocol
 internal import Scheduling
+internal import Settings
 internal import System
 internal import Transport
 
@@ -20,13 +21,14 @@ enum RuntimeEvent: Sendable {
 /// Accepts connections and hears each one's greeting, on threads of its own.
 ///
 /// Until a caller has shown what it is it gets little: one message of at most 1 KiB within 2
-/// seconds, and there are at most 64 such callers. It starts before the run's data is ready: a
-/// worker is told at once that it has found a coordinator, and is welcomed when there is a run.
+/// seconds, and there are at most 64 such callers.
 final class Reception: Sendable {
   private struct State {
     var unknownCount = 0
-    /// The run that second connections must name; nil while nobody was welcomed to one.
+    /// The run that second connections must name; nil until it is known.
     var run: UInt64?
+    /// Control connections, while they last.
+    var controls: [MessageChannel] = []
   }
   private static let unknownCountMax = 64
 
@@ -36,18 +38,16 @@ final class Reception: Sendable {
   private let post: @Sendable (RuntimeEvent) -> Void
 
   init(
-    _ listener: Listener, intake: CheckpointIntake,
-    post: @escaping @Sendable (RuntimeEvent) -> Void
+    _ listener: Listener, intake: CheckpointIntake, post: @escaping @Sendable (RuntimeEvent) -> Void
   ) {
     self.listener = listener
     self.intake = intake
     self.post = post
   }
 
-  /// From now on second connections of the run's workers are taken.
-  func open(run: UInt64) { state.update { $0.run = run } }
-
+  /// Takes callers from now on. Their hellos may wait: data may have to be prepared first.
   func start() {
+    _ = startThread { [self] in sendHeartbeats() }
     _ = startThread { [self] in
       while !listener.isClosed {
         guard let connection = try? listener.accept(deadline: .never) else { continue }
@@ -73,7 +73,7 @@ final class Reception: Sendable {
     channel.byteCountMax = MessageChannel.byteCountMaxDefault
     switch try? MessageCoding.decode(Greeting.self, from: bytes) {
     case .control(let hello):
-      answer(.received, over: channel)
+      state.update { $0.controls.append(channel) }
       post(.arrived(hello, channel))
     case .bulk(let version, let run, let worker):
       guard version == protocolVersion, run == state.update({ $0.run }) else {
@@ -83,14 +83,30 @@ final class Reception: Sendable {
     case nil:
       // Another release may greet in other words; the version is where it always was.
       if let other = try? MessageCoding.decode(GreetingVersion.self, from: bytes) {
-        answer(.refused(reason: otherVersion(other.version), code: 78), over: channel)
+        let refusal = CoordinatorMessage.refused(
+          reason: otherVersion(other.version), code: ExitCode.badPlan.rawValue)
+        try? channel.send(MessageCoding.encode(refusal), deadline: .after(.seconds(2)))
       }
       connection.close()
     }
   }
 
-  private func answer(_ message: CoordinatorMessage, over channel: MessageChannel) {
-    try? channel.send(MessageCoding.encode(message), deadline: .after(.seconds(2)))
+  /// From now on second connections are taken, if they belong to this run.
+  func open(run: UInt64) { state.update { $0.run = run } }
+
+  private static let heartbeat = MessageCoding.encode(CoordinatorMessage.alive)
+
+  /// Workers need to hear something, however long the next decision takes.
+  private func sendHeartbeats() {
+    while !listener.isClosed {
+      for control in state.update({ $0.controls }) {
+        guard (try? control.send(Self.heartbeat, deadline: .after(.seconds(1)))) == nil else {
+          continue
+        }
+        state.update { $0.controls.removeAll { $0 === control } }
+      }
+      pauseThread(milliseconds: 1000)
+    }
   }
 
   private func receiveBulk(_ bulk: BulkChannel, _ worker: Int) {

@@ -272,7 +272,7 @@ final class RunFolder {
     """
     \(completePrefix)\(path)
       cox tail \(path) --once                       the report
-      cox generate \(path) --prompt "Once"          text from the model
+      cox generate \(path) --prompt "The"           text from the model
       cox digest \(path)                            what came out, as one number
     """
   }

@@ -115,11 +115,14 @@ final class RunRecorder {
 
   // MARK: Peaks
 
-  func notePeak(worker: Int, hello: WorkerHello, gigaflops: Double, cores: String) {
+  func notePeak(
+    worker: Int, hello: WorkerHello, peakNominalGigaflops: Double?, gigaflops: Double,
+    cores: String
+  ) {
     peaks[worker] = WorkerPeak(
       host: hello.host, threadCount: hello.threadCount, cores: CoreList.numbers(cores),
       coreCount: hello.coreCount, measured: max(peaks[worker]?.measured ?? 0, gigaflops),
-      nominal: hello.peakNominalGigaflops)
+      nominal: peakNominalGigaflops)
   }
 
   /// Whether the peak should be probed again; asks once.

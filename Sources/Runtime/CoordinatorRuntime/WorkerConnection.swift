@@ -23,18 +23,21 @@ final class WorkerConnection: Sendable {
   let worker: Int
   let name: String
   let hello: WorkerHello
+  /// What it computes with.
+  let offer: KernelOffer
   let control: MessageChannel
   private let feed = Monitor(Feed())
   private let source: any FeedSource
   private let onTokensLost: @Sendable (_ reason: String) -> Void
 
   init(
-    worker: Int, name: String, hello: WorkerHello, control: MessageChannel,
+    worker: Int, name: String, hello: WorkerHello, offer: KernelOffer, control: MessageChannel,
     source: any FeedSource, onTokensLost: @escaping @Sendable (_ reason: String) -> Void
   ) {
     self.worker = worker
     self.name = name
     self.hello = hello
+    self.offer = offer
     self.control = control
     self.source = source
     self.onTokensLost = onTokensLost

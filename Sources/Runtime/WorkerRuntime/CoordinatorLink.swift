@@ -13,6 +13,8 @@ final class CoordinatorLink: Sendable {
     var run: UInt64
     var worker: Int
     var name: String
+    /// The numeric profile of the run.
+    var profile: String
     var plan: String
   }
 
@@ -39,8 +41,9 @@ final class CoordinatorLink: Sendable {
   let progress = Atomic<Int>(0)
 
   private static let reportCountMax = 128
-  /// A coordinator answers a greeting at once; whoever stays silent this long is none, seconds.
-  private static let answerSeconds = 5
+  /// A coordinator that says nothing for this long is taken for gone, seconds. It says something
+  /// every second, so its process must be stopped or its machine cut off.
+  private static let silenceSeconds = 10
 
   init(
     _ options: WorkerOptions, log: WorkerLog, tokens: TokenStore, chunks: ChunkStore,
@@ -113,65 +116,74 @@ final class CoordinatorLink: Sendable {
   // MARK: Connections
 
   private func keepConnected(_ hello: @Sendable (String) -> WorkerHello) {
-    var lastContact = Clock.monotonicSeconds
+    var lastHeard = Clock.monotonicSeconds
     var attempts = 0
-    while !state.update({ $0.isLeaving }) {
+    while true {
+      var failure: TransportError?
       do throws(TransportError) {
         let connection = try Connection.connect(
           to: options.coordinator, congestion: options.congestion, deadline: .after(.seconds(5)))
-        try converse(over: connection, hello) { attempts = 0 }
-        lastContact = Clock.monotonicSeconds
+        try converse(over: connection, hello) {
+          lastHeard = Clock.monotonicSeconds
+          attempts = 0
+        }
       } catch {
-        if case .malformed = error, !isWelcomed {
-          let reason = "\(options.coordinator) answers, but is no coordinator (\(error)). "
-            + "Check --coordinator"
-          return end(WorkerEnd(reason: reason, code: 69))
-        }
-        attempts += 1
-        if attempts == 1 { log.write("cannot reach the coordinator: \(error); trying again") }
-        guard Clock.monotonicSeconds - lastContact < options.connectSeconds else {
-          let reason =
-            "cannot reach the coordinator at \(options.coordinator) for "
-            + "\(Int(options.connectSeconds)) s (\(attempts) tries; last: \(error)). "
-            + "Is it running there? Start it with: coordinator PLAN --listen \(options.coordinator)"
-          return end(WorkerEnd(reason: reason, code: 69))
-        }
-        pauseThread(milliseconds: min(1000, 50 * attempts))
+        failure = error
       }
+      let cause = failure.map { "\($0)" } ?? "it closed the connection"
+      if case .malformed = failure, !isWelcomed {
+        let reason = "\(options.coordinator) answers, but is no coordinator (\(cause)). "
+          + "Check --coordinator"
+        return end(WorkerEnd(reason: reason, code: 69))
+      }
+      if state.update({ $0.isLeaving || $0.end != nil }) { return }
+      attempts += 1
+      if attempts == 1 {
+        log.write("no coordinator at \(options.coordinator): \(cause); going on, and trying again")
+      }
+      guard Clock.monotonicSeconds - lastHeard < options.connectSeconds else {
+        let reason =
+          "cannot reach the coordinator at \(options.coordinator) for "
+          + "\(Int(options.connectSeconds)) s (\(attempts) tries; last: \(cause)). "
+          + "Is it running there? Start it with: coordinator PLAN --listen \(options.coordinator)"
+        return end(WorkerEnd(reason: reason, code: 69))
+      }
+      pauseThread(milliseconds: min(1000, 50 * attempts))
     }
   }
 
   /// Greets, then hands every message to the inbox until the connection ends.
   ///
-  /// - Parameter onAnswer: Called when the other end has shown that it is a coordinator.
-  /// - Throws: also when the other end left without a word.
+  /// - Parameter heard: Called for each message.
   private func converse(
-    over connection: Connection, _ hello: (String) -> WorkerHello, onAnswer: () -> Void
+    over connection: Connection, _ hello: (String) -> WorkerHello, heard: () -> Void
   ) throws(TransportError) {
     let control = MessageChannel(connection)
     defer {
-      state.update { $0.control = nil }
+      let bulk = state.update { state in
+        defer { (state.control, state.bulk) = (nil, nil) }
+        return state.bulk
+      }
       connection.close()
+      bulk?.close()
     }
     var greeting = hello(connection.localAddress?.host ?? "127.0.0.1")
     if let known = state.update({ $0.welcome }) {
       greeting.returning = ReturningWorker(run: known.run, worker: known.worker)
+      greeting.offers.removeAll { $0.profile != known.profile }
     }
     try control.send(
       MessageCoding.encode(Greeting.control(greeting)), deadline: .after(.seconds(5)))
-    var isAnswered = false
-    while let bytes = try control.receive(
-      deadline: isAnswered ? .never : .after(.seconds(Self.answerSeconds)))
-    {
+    while let bytes = try control.receive(deadline: .after(.seconds(Self.silenceSeconds))) {
       guard let message = try? MessageCoding.decode(CoordinatorMessage.self, from: bytes) else {
         return end(WorkerEnd(reason: "the coordinator sent a message nobody can read", code: 1))
       }
-      if !isAnswered { onAnswer() }
-      isAnswered = true
+      heard()
       switch message {
-      case .received: continue
-      case .welcome(let run, let worker, let name, let plan):
-        welcome(Welcome(run: run, worker: worker, name: name, plan: plan), control)
+      case .alive: continue
+      case .welcome(let run, let worker, let name, let profile, let plan):
+        welcome(
+          Welcome(run: run, worker: worker, name: name, profile: profile, plan: plan), control)
       case .refused(let reason, let code):
         return end(WorkerEnd(reason: "the coordinator refused: \(reason)", code: code))
       case .suspend: onSuspend()
@@ -179,8 +191,6 @@ final class CoordinatorLink: Sendable {
       }
       state.update { $0.inbox.append(message) }
     }
-    guard isAnswered else { throw .connectionLost(peer: connection.peer) }
-    if !state.update({ $0.isLeaving }) { log.write("the coordinator went away; going on") }
   }
 
   private func welcome(_ welcome: Welcome, _ control: MessageChannel) {

@@ -29,9 +29,9 @@ struct OperationRun {
       return nil
     }
     watch.lap(\.data)
-    begin(step: step, slices: slices)
     let shares = inForce.shares(at: position, tree: session.tree)
     let mine = shares[inForce.rank]
+    let takenOverCount = begin(step: step, slices: slices, mine: mine)
     let held = session.gradients.heldSlices
     let computing = mine.filter { !held.contains($0) }
 
@@ -59,15 +59,24 @@ struct OperationRun {
       lossSum: statistics.lossSum, gradientNorm: outcome.gradNorm,
       learningRate: outcome.learningRate, isSkipped: outcome.skipped,
       sliceCount: computing.count,
-      recomputedCount: position == inForce.position && inForce.number > 1 ? computing.count : 0,
+      recomputedCount: takenOverCount,
       time: watch.finish(), byteCount: reduction.byteCount)
   }
 
   /// Starts the step, or takes up one that an older view left with some sums complete.
-  private func begin(step: Int, slices: [TokenSlice]) {
-    guard session.gradientPosition != position else { return }
+  ///
+  /// - Returns: How many of `mine` another worker had in that view: at most so many are computed
+  ///   for a second time.
+  private func begin(step: Int, slices: [TokenSlice], mine: [Int]) -> Int {
+    if session.gradientPosition == position {
+      let takenOver = Set(mine).subtracting(session.dealtSlices)
+      session.dealtSlices.formUnion(mine)
+      return takenOver.count
+    }
     session.gradients.begin(step: step, touchedRows: session.replica.touchedRows(of: slices))
     session.gradientPosition = position
+    session.dealtSlices = Set(mine)
+    return 0
   }
 
   // MARK: Validation

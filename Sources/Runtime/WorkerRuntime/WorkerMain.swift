@@ -44,27 +44,25 @@ private final class WorkerHost {
         chunks.interrupt()
       })
     stopOnSignals(link)
-    let variant = try chosenVariant()
+    let variants = try offeredVariants()
     let team = ThreadTeam(memberCount: options.threadCount, pinned: options.isPinned)
-    let probe = Engine(team: team, variant: variant)
-    let selfTest = probe.selfTestDigest()
+    let offers = variants.map { offer($0, team) }
     let listener = try openListener()
     let name = options.name
     let threadCount = options.threadCount
     let advertised = options.advertised
     let port = listener.address.port
-    let processor = String((Processor.name() ?? "unknown processor").prefix(64))
-    let peakNominal = options.peakNominalGigaflops ?? nominalPeak(variant, threadCount: threadCount)
     link.start { localHost in
       WorkerHello(
         name: name, host: Processor.bootIdentifier() ?? "unknown", threadCount: threadCount,
-        coreCount: Processor.usableCoreCount(), profile: variant.profile, selfTest: selfTest,
-        kernels: "\(variant.name) on \(processor)",
-        dataAddress: (advertised ?? Address(host: localHost, port: port)).description,
-        peakNominalGigaflops: peakNominal)
+        coreCount: Processor.usableCoreCount(), offers: offers,
+        dataAddress: (advertised ?? Address(host: localHost, port: port)).description)
     }
     defer { link.leave() }
-    guard case .welcome(let run, let worker, let given, let planText) = try firstMessage(link)
+    guard
+      case .welcome(let run, let worker, let given, let profile, let planText) =
+        try firstMessage(link),
+      let variant = variants.first(where: { $0.profile == profile })
     else { throw WorkerEnd(reason: "the coordinator did not say welcome", code: 1) }
     let plan: ResolvedPlan
     do {
@@ -74,7 +72,8 @@ private final class WorkerHost {
     }
     let engine = Engine(team: team, variant: variant, precision: plan.precision)
     let session = WorkerSession(
-      welcome: CoordinatorLink.Welcome(run: run, worker: worker, name: given, plan: planText),
+      welcome: CoordinatorLink.Welcome(
+        run: run, worker: worker, name: given, profile: profile, plan: planText),
       plan: plan, engine: engine, link: link, log: log, tokens: tokens,
       interruption: interruption, listener: listener)
     try session.serve()
@@ -100,9 +99,21 @@ private final class WorkerHost {
     }
   }
 
-  private func chosenVariant() throws(WorkerEnd) -> KernelVariant {
-    guard let name = options.variant else { return .best }
-    if let variant = KernelVariant(named: name) { return variant }
+  private var processorName: String { Processor.name() ?? "unknown processor" }
+
+  private func offer(_ variant: KernelVariant, _ team: ThreadTeam) -> KernelOffer {
+    KernelOffer(
+      profile: variant.profile,
+      selfTest: Engine(team: team, variant: variant).selfTestDigest(),
+      kernels: "\(variant.name) on \(processorName.prefix(64))",
+      peakNominalGigaflops: options.peakNominalGigaflops
+        ?? nominalPeak(variant, threadCount: options.threadCount))
+  }
+
+  /// The one asked for, else the fastest of each profile.
+  private func offeredVariants() throws(WorkerEnd) -> [KernelVariant] {
+    guard let name = options.variant else { return KernelVariant.bestOfEachProfile }
+    if let variant = KernelVariant(named: name) { return [variant] }
     let names = KernelVariant.available.map(\.name).joined(separator: ", ")
     throw WorkerEnd(reason: "this processor cannot run kernels '\(name)'; it has \(names)", code: 64)
   }

@@ -39,8 +39,8 @@ final class WorkerSession {
   var gradientPosition: Int?
   /// Where sums go that take part in an exchange: the nodes stay as they are.
   private var sum: NodeGradient?
-  /// Slices of the operation under way that this worker computed in an older view.
-  var recomputed = 0
+  /// Slices of the operation at ``gradientPosition`` that were this worker's in any view.
+  var dealtSlices: Set<Int> = []
 
   init(
     welcome: CoordinatorLink.Welcome, plan: ResolvedPlan, engine: Engine, link: CoordinatorLink,
@@ -80,14 +80,13 @@ final class WorkerSession {
 
   private func handle(_ message: CoordinatorMessage) throws(WorkerEnd) {
     switch message {
-    case .welcome(_, _, _, let planText):
+    case .welcome(_, _, _, _, let planText):
       // Again, from a coordinator that came back.
       guard planText == self.planText else {
         throw WorkerEnd(
           reason: "the run's plan was amended while the coordinator was away; start this worker "
             + "again", code: 75)
       }
-    case .received: break
     case .refused(let reason, let code): throw WorkerEnd(reason: reason, code: code)
     case .suspend(let number): suspend(number)
     case .measurePeak:
@@ -103,6 +102,7 @@ final class WorkerSession {
       } else {
         link.send(.saveRefused(position: position))
       }
+    case .alive: break
     case .leave(let reason, let code):
       saver.waitIdle()
       view?.exchange?.close()
@@ -141,7 +141,6 @@ final class WorkerSession {
     }
   }
 
-  
   /// Connects to every other member. A peer that cannot be reached is reported like one that died.
   private func connect(_ inForce: ViewInForce) throws(ExchangeError) -> GradientExchange {
     let number = inForce.number

@@ -181,7 +181,7 @@ struct SimulatedCluster {
       } else {
         violations.append("worker \(number) is asked to save \(position), which it lacks")
       }
-    case .received, .welcome, .refused, .leave: break
+    case .welcome, .refused, .leave, .alive: break
     }
   }
 
@@ -232,7 +232,7 @@ struct SimulatedCluster {
         send(.save(position: position, chunks: share.chunks), to: [share.worker])
       }
     case .abandonSave: savingPosition = nil
-    case .dismiss(let number, _): workers[number] = nil
+    case .release(let number), .dismiss(let number, _): workers[number] = nil
     case .rewound: rewinds += 1
     case .finish(let how): end = how
     }

@@ -23,6 +23,22 @@ import Testing
     }
   }
 
+  @Test(arguments: Precision.allCases)
+  func `every portable variant gives the bits of the scalar one`(precision: Precision) {
+    for shape in Self.shapes {
+      let problem = AttentionProblem(shape: shape, segmentLengths: [70], precision: precision)
+      var expected: [UInt32] = []
+      for variant in KernelVariant.available.reversed() {  // scalar first
+        guard precision == .f32 || variant.profile == "portable" else { continue }
+        let held = EngineForTest(variant, precision)
+        let decoded = bits(decode(problem, portions: [62, 1, 7], on: held.engine))
+        if expected.isEmpty { expected = decoded }
+        let isSame = decoded == expected
+        #expect(isSame, "\(variant), \(shape)")
+      }
+    }
+  }
+
   @Test(arguments: KernelVariant.available, Precision.allCases)
   func `a prompt in portions of any size gives the same bits`(
     variant: KernelVariant, precision: Precision

@@ -57,6 +57,18 @@ import Testing
     }
   }
 
+  @Test(arguments: widths)
+  func `every variant and team gives the scalar bits of the forward pass`(width: Int) throws {
+    let table = draws(7 * width, 1)
+    let found = try disagreeing { engine in
+      let output = zeros(Self.ids.count * width)
+      engine.embeddingForward(
+        ids: Self.ids, table: window(table), output: output, dropout: mask(0.4))
+      return output.array
+    }
+    #expect(found == [])
+  }
+
   @Test func `the backward pass is the transpose of the forward pass`() throws {
     // The look-up is linear: <forward(table), dy> = <table, backward(dy)>, up to the rounding of
     // 7 x 9 products and sums of magnitude below 2.

@@ -90,8 +90,13 @@ import Testing
     }
     try events.append(
       RunEvent(
-        .workerLeft, run: "sample", time: "2026-03-01T12:00:40.000Z", node: "gamma",
+        .workerLost, run: "sample", time: "2026-03-01T12:00:40.000Z", node: "gamma",
         text: "gamma left: connection reset"))
+    // In order, hence not lost.
+    try events.append(
+      RunEvent(
+        .workerLeft, run: "sample", time: "2026-03-01T12:00:41.000Z", node: "delta",
+        text: "delta left, as it asked"))
     if isFinished {
       try events.append(
         RunEvent(.finished, run: "sample", time: "2026-03-01T13:00:00.000Z", text: "finished"))
@@ -165,7 +170,7 @@ import Testing
       try writeRun(run, stepCount: 3, isFinished: false)
       let follower = try TailFollower(runDirectory: run, format: .text(withNodes: false))
       let opening = try follower.poll()
-      #expect(opening.count == 3 + 3 + 1)
+      #expect(opening.count == 3 + 3 + 2)
       #expect(try follower.poll() == [])
       try MetricsWriter(runDirectory: run).append(sampleRecord(step: 4))
       let next = try follower.poll()

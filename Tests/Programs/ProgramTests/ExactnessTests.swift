@@ -14,6 +14,21 @@ import Testing
     }
   }
 
+  @Test(.timeLimit(.minutes(3))) func `computes in the profile of its first worker`() throws {
+    try withRunFolder { run in
+      // Scalar kernels take seconds a step: three steps.
+      let cluster = try RealCluster(
+        run: run, waitingFor: 2,
+        extra: ["--set", "phases.pretrain.steps=3", "--set", "phases.pretrain.schedule.warmup=3"])
+      try cluster.addWorker(kernels: "scalar")
+      #expect(cluster.waitForEvent("worker_joined"))
+      try cluster.addWorker()
+      #expect(cluster.wait() == 0, "\(cluster.errors)")
+      let saved = command(["cox", "digest", run, "--json"]).output
+      #expect(saved.contains("\"profile\":\"portable\""), "\(saved)")
+    }
+  }
+
   @Test(.timeLimit(.minutes(3)), arguments: [3, 17, 31])
   func `survives the death of one of three workers`(step: Int) throws {
     try withRunFolder { run in

@@ -36,7 +36,8 @@ final class RealCluster {
   ///
   /// - Parameter logs: Where standard errors go; nil: the run folder.
   init(
-    run: String, waitingFor workerCount: Int = 1, logs: String? = nil, in place: Place = .here
+    run: String, waitingFor workerCount: Int = 1, extra: [String] = [], logs: String? = nil,
+    in place: Place = .here
   ) throws {
     self.run = run
     self.logs = logs ?? run
@@ -45,7 +46,7 @@ final class RealCluster {
     coordinator = try ChildProcess(
       place.command(
         ["\(Self.programs)/coordinator", Self.smoke, "--run", run, "--listen", place.listen,
-          "--min-workers", "\(workerCount)"] + place.options),
+          "--min-workers", "\(workerCount)"] + extra + place.options),
       output: .pipe, errors: .file("\(self.logs)/coordinator.err"), environment: place.environment)
     let line = coordinator.readLine() ?? ""
     address = line.hasPrefix("listening on ") ? String(line.dropFirst(13)) : ""
@@ -60,7 +61,7 @@ final class RealCluster {
 
   @discardableResult
   func addWorker(
-    threads: Int = 1, failpoint: String? = nil, kernels: String? = nil
+    threads: Int = 1, kernels: String? = nil, failpoint: String? = nil
   ) throws -> ChildProcess {
     var environment = place.environment
     environment["COX_FAILPOINT"] = failpoint
@@ -91,6 +92,16 @@ final class RealCluster {
     let deadline = Clock.monotonicSeconds + 60
     while Clock.monotonicSeconds < deadline {
       if let last = records().last, last.step >= step { return true }
+      pauseThread(milliseconds: 20)
+    }
+    return false
+  }
+
+  /// Waits until an event of this kind is recorded; false when that takes longer than 60 s.
+  func waitForEvent(_ kind: String) -> Bool {
+    let deadline = Clock.monotonicSeconds + 60
+    while Clock.monotonicSeconds < deadline {
+      if fileText("\(run)/events.jsonl").contains("\"event\":\"\(kind)\"") { return true }
       pauseThread(milliseconds: 20)
     }
     return false

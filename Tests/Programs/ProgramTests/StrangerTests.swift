@@ -25,8 +25,8 @@ import Transport
 
   private func hello(version: Int) -> WorkerHello {
     WorkerHello(
-      version: version, name: "", host: "here", threadCount: 1, coreCount: 1, profile: "portable",
-      selfTest: "", kernels: "", dataAddress: "127.0.0.1:1", peakNominalGigaflops: nil)
+      version: version, name: "", host: "here", threadCount: 1, coreCount: 1, offers: [],
+      dataAddress: "127.0.0.1:1")
   }
 
   private func expectRefusal(_ answers: [CoordinatorMessage], naming version: Int) {

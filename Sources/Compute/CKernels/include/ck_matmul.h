@@ -33,6 +33,12 @@ typedef struct {
     const char *_Nonnull name;
     ck_tile _Nonnull bf16;
     ck_tile _Nonnull f32;
+    // Where bf16 is multiplied as f32: count values of a row, followed by zeros up to a multiple of
+    // 16; and units of a panel, [unit][64] pairs to [k][64]. NULL where the processor multiplies
+    // bf16 itself. f32 of the result has the bits of bf16 of the operands.
+    void (*_Nullable widen_row)(size_t count, const void *_Nonnull from, float *_Nonnull to);
+    void (*_Nullable widen_panel)(size_t unit_count, const void *_Nonnull from,
+                                  float *_Nonnull to);
 } ck_tile_kernels;
 
 // The tiles of a variant, or NULL if this architecture has none of that name.
@@ -40,7 +46,7 @@ const ck_tile_kernels *_Nullable ck_tile_named(const char *_Nonnull variant);
 
 // Y [row_count, column_count] = A B, tile by tile through an epilogue.
 typedef struct {
-    ck_tile _Nonnull tile;
+    ck_tile_kernels tiles;
     ck_epilogue _Nonnull epilogue;
     ck_epilogue_args epilogue_args;
     const void *_Nonnull a;      // row-major rows, or packed panels whose columns are the rows of A
