@@ -215,9 +215,7 @@ struct SmallDisk {
     let file = try File(filler, .append)
     for byteCount in [1 << 20, 4096] {
       let zeros = [UInt8](repeating: 0, count: byteCount)
-      while true {
-        do { try file.append(zeros) } catch where error.isNoSpace { break }
-      }
+      while (try? file.append(zeros)) != nil {}
     }
   }
 
