@@ -35,8 +35,9 @@ final class CoordinatorLink: Sendable {
   private let tokens: TokenStore
   /// State chunks that come from the coordinator's checkpoint.
   let chunks: ChunkStore
-  /// Called on the link's thread the moment a `suspend` arrives.
-  private let onSuspend: @Sendable () -> Void
+  /// Called on the link's thread the moment the main thread must stop what it does: a `suspend` or
+  /// `leave` arrives, or there is no coordinator any more to wait for.
+  private let onInterrupt: @Sendable () -> Void
   /// Rises while the worker makes progress; told to the coordinator twice a second.
   let progress = Atomic<Int>(0)
 
@@ -47,13 +48,13 @@ final class CoordinatorLink: Sendable {
 
   init(
     _ options: WorkerOptions, log: WorkerLog, tokens: TokenStore, chunks: ChunkStore,
-    onSuspend: @escaping @Sendable () -> Void
+    onInterrupt: @escaping @Sendable () -> Void
   ) {
     self.options = options
     self.log = log
     self.tokens = tokens
     self.chunks = chunks
-    self.onSuspend = onSuspend
+    self.onInterrupt = onInterrupt
   }
 
   /// Starts the threads. `hello` is asked for anew at each connection, with its local address.
@@ -101,7 +102,10 @@ final class CoordinatorLink: Sendable {
   var isWelcomed: Bool { state.update { $0.welcome != nil } }
 
   /// Ends every wait of the main thread with this reason.
-  func end(_ end: WorkerEnd) { state.update { if $0.end == nil { $0.end = end } } }
+  func end(_ end: WorkerEnd) {
+    state.update { if $0.end == nil { $0.end = end } }
+    onInterrupt()
+  }
 
   /// Closes both connections for good.
   func leave() {
@@ -186,7 +190,7 @@ final class CoordinatorLink: Sendable {
           Welcome(run: run, worker: worker, name: name, profile: profile, plan: plan), control)
       case .refused(let reason, let code):
         return end(WorkerEnd(reason: "the coordinator refused: \(reason)", code: code))
-      case .suspend: onSuspend()
+      case .suspend, .leave: onInterrupt()
       default: break
       }
       state.update { $0.inbox.append(message) }

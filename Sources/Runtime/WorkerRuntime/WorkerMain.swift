@@ -38,7 +38,7 @@ private final class WorkerHost {
     let interruption = try makeInterruption()
     let link = CoordinatorLink(
       options, log: log, tokens: tokens, chunks: chunks,
-      onSuspend: {
+      onInterrupt: {
         interruption.raise()
         tokens.interrupt()
         chunks.interrupt()

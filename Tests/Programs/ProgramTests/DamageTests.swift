@@ -3,7 +3,7 @@ import Testing
 
 /// What stands between two starts of a run may be cut short, changed or full: that is noticed, and
 /// either made good or refused; nothing is ever trained on it.
-@Suite struct `A run folder` {
+@Suite(.serialized) struct `A run folder` {
   /// Starts a coordinator that must not start, and returns why.
   private func refusal(_ run: String) -> (code: Int32, errors: String) {
     let found = command(

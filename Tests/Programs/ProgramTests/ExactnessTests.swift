@@ -69,8 +69,8 @@ import Testing
       for _ in 0..<2 { try cluster.addWorker() }
       #expect(cluster.waitForStep(20))
       for worker in cluster.workers { worker.signal(9) }
-      #expect(cluster.waitForText("worker_left: w1"))
-      try cluster.addWorker()
+      #expect(cluster.waitForText("worker_lost: w1"))
+      for _ in 0..<2 { try cluster.addWorker() }
       try expectReference(cluster)
       #expect(cluster.errors.contains("rewound"))
     }
