@@ -24,7 +24,8 @@ struct SavedModel {
   ]
 
   /// - Parameter path: A run, whose newest checkpoint counts, or a checkpoint.
-  init(_ path: String, _ invocation: Invocation) throws {
+  /// - Parameter matmul: What computes the products.
+  init(_ path: String, matmul: MatmulChoice = .builtin, _ invocation: Invocation) throws {
     checkpoint = try openCheckpoint(path)
     plan = try ResolvedPlan(planJSON: String(decoding: try checkpoint.plan(), as: UTF8.self))
     guard let json = try checkpoint.tokenizer() else {
@@ -39,11 +40,12 @@ struct SavedModel {
     let precision = invocation.text("precision").flatMap { Precision(rawValue: $0) }
     let threadCount = invocation.integer("threads") ?? max(1, allowedProcessors().count)
     engine = Engine(
-      team: ThreadTeam(memberCount: threadCount), precision: precision ?? plan.precision)
+      team: ThreadTeam(memberCount: threadCount), precision: precision ?? plan.precision,
+      matmul: try chosenBackend(matmul, .best))
     let layout = checkpoint.layout
     let master = AlignedStorage(count: layout.count, filledWith: Float(0)).rows
     try checkpoint.loadWeights(into: master)
-    weights = ModelWeights(layout: layout, master: master, precision: engine.precision)
+    weights = ModelWeights(layout: layout, master: master, form: engine.form)
     weights.pack(engine)
   }
 }

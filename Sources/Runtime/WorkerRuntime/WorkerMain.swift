@@ -41,21 +41,24 @@ private final class WorkerHost {
       })
     stopOnSignals(link)
     let variant = try chosenVariant()
+    let matmul = try chosenBackend(variant)
     let team = ThreadTeam(memberCount: options.threadCount, pinned: options.isPinned)
-    let probe = Engine(team: team, variant: variant)
+    let probe = Engine(team: team, variant: variant, matmul: matmul.backend)
     let selfTest = probe.selfTestDigest()
     let listener = try openListener()
     let name = options.name
     let threadCount = options.threadCount
     let advertised = options.advertised
     let port = listener.address.port
-    let peakNominal = options.peakNominalGigaflops ?? nominalPeak(variant, threadCount: threadCount)
+    let peakNominal =
+      options.peakNominalGigaflops ?? nominalPeak(probe.peakVariant, threadCount: threadCount)
+    let kernels = matmul.backend.isBuiltin ? variant.name : "\(variant.name) and \(probe.profile)"
     link.start { localHost in
       WorkerHello(
         name: name, host: Processor.bootIdentifier() ?? "unknown", threadCount: threadCount,
         cores: CoreList.text(Processor.allowedCores()), coreCount: Processor.usableCoreCount(),
-        profile: variant.profile, selfTest: selfTest,
-        kernels: "\(variant.name) on \(Processor.name() ?? "unknown processor")",
+        profile: probe.profile, selfTest: selfTest,
+        kernels: "\(kernels) on \(Processor.name() ?? "unknown processor")",
         dataAddress: (advertised ?? Address(host: localHost, port: port)).description,
         peakNominalGigaflops: peakNominal)
     }
@@ -68,7 +71,8 @@ private final class WorkerHost {
     } catch {
       throw WorkerEnd(reason: "the coordinator's plan cannot be read: \(error.message)", code: 78)
     }
-    let engine = Engine(team: team, variant: variant, precision: plan.precision)
+    let engine = Engine(
+      team: team, variant: variant, precision: plan.precision, matmul: matmul.backend)
     let session = WorkerSession(
       welcome: CoordinatorLink.Welcome(run: run, worker: worker, name: given, plan: planText),
       plan: plan, engine: engine, link: link, log: log, tokens: tokens,
@@ -82,6 +86,19 @@ private final class WorkerHost {
       processorName: Processor.name(),
       instruction: variant.name == "avx512bf16" ? .bf16DotProduct : .fma,
       coreCount: min(Double(threadCount), Processor.usableCoreCount()))
+  }
+
+  /// The log says which and why; a BLAS that is not there ends the worker.
+  private func chosenBackend(
+    _ variant: KernelVariant
+  ) throws(WorkerEnd) -> MatmulBackend.Decision {
+    do throws(BlasError) {
+      let decision = try MatmulBackend.decide(options.matmul, variant: variant)
+      log.write("matmul: \(decision.reason)")
+      return decision
+    } catch {
+      throw WorkerEnd(reason: "--matmul \(options.matmul): \(error)", code: 78)
+    }
   }
 
   private func firstMessage(_ link: CoordinatorLink) throws(WorkerEnd) -> CoordinatorMessage? {

@@ -40,9 +40,12 @@ final class RealCluster {
   }
 
   @discardableResult
-  func addWorker(threads: Int = 1, failpoint: String? = nil) throws -> ChildProcess {
+  func addWorker(
+    threads: Int = 1, failpoint: String? = nil, options: [String] = []
+  ) throws -> ChildProcess {
     let worker = try ChildProcess(
-      ["\(Self.programs)/worker", "--coordinator", address, "--threads", "\(threads)"],
+      ["\(Self.programs)/worker", "--coordinator", address, "--threads", "\(threads)"]
+        + options,
       errors: .file("\(run)/worker\(workers.count).err"),
       environment: failpoint.map { ["COX_FAILPOINT": $0] } ?? [:])
     workers.append(worker)
