@@ -41,7 +41,7 @@ public enum MatmulBackend: Sendable {
       return try blas(variant, "asked for")
     case .auto where variant.name != "scalar":
       return Decision(
-        backend: .builtin, reason: "builtin (auto: \(variant) kernels outrun the BLAS we measured)")
+        backend: .builtin, reason: "builtin (auto: this processor runs our \(variant) kernels)")
     case .auto:
       do {
         return try blas(variant, "auto: scalar kernels are slow")
