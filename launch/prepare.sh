@@ -23,7 +23,9 @@ need() {
 need_library() {
   has_library "$1" || install_package "$@"
 }
-has_library() { "$(command -v ldconfig || echo /sbin/ldconfig)" -p 2> /dev/null | grep "$1 " > /dev/null; }
+has_library() {
+  "$(command -v ldconfig || echo /sbin/ldconfig)" -p 2> /dev/null | grep "$1 " > /dev/null
+}
 
 install_package() {
   if [ "$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then

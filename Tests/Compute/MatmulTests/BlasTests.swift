@@ -9,7 +9,7 @@ private let systemKinds = Kind.blas.filter { $0.blas === SystemBlas.library }
   /// [M, N, K] past a panel of 128 x 256 and a block of 1024, with rests of every kind.
   static let shapes = [[128, 256, 1024], [129, 257, 1025], [300, 530, 70], [40, 1030, 2100]]
 
-  @Test(.enabled(if: SystemBlas.library != nil, "no CBLAS on this system"))
+  @Test(.enabled(if: SystemBlas.library != nil, "no sound CBLAS on this system"))
   func `this system's library passes its trial and has a name`() throws {
     let profile = try #require(SystemBlas.library).profile
     #expect(profile.split(separator: ":").count == 4, "\(profile)")
@@ -17,7 +17,7 @@ private let systemKinds = Kind.blas.filter { $0.blas === SystemBlas.library }
   }
 
   @Test(
-    .enabled(if: SystemBlas.library != nil, "no CBLAS on this system"),
+    .enabled(if: SystemBlas.library != nil, "no sound CBLAS on this system"),
     arguments: systemKinds, shapes)
   func `panels and blocks of all sizes match f64`(kind: Kind, shape: [Int]) {
     let a = Matrix(shape[0], shape[2], purpose: 1, kind.precision)
@@ -60,7 +60,7 @@ private let systemKinds = Kind.blas.filter { $0.blas === SystemBlas.library }
   }
 
   @Test(
-    .enabled(if: SystemBlas.library != nil, "no CBLAS on this system"), arguments: systemKinds)
+    .enabled(if: SystemBlas.library != nil, "no sound CBLAS on this system"), arguments: systemKinds)
   func `the bits of a row depend on no thread and on no row beside it`(kind: Kind) {
     let (rowCount, width, depth) = (300, 530, 1100)
     let a = Matrix(rowCount, depth, purpose: 1, kind.precision)
@@ -138,7 +138,7 @@ private let systemKinds = Kind.blas.filter { $0.blas === SystemBlas.library }
     #expect(scalar.reason.contains("auto: "))
   }
 
-  @Test(.enabled(if: SystemBlas.library == nil, "this system has a CBLAS"))
+  @Test(.enabled(if: SystemBlas.library == nil, "this system has a sound CBLAS"))
   func `what is missing is named with its package`() {
     #expect(throws: BlasError.self) { try MatmulBackend.decide(.blas, variant: .best) }
     #expect("\(BlasError.noLibrary)".contains("apt-get install libopenblas0"))
