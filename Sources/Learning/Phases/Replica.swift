@@ -46,7 +46,9 @@ public final class Replica {
   public init(plan: ResolvedPlan, engine: Engine, phaseIndex: Int) {
     let layout = ParameterLayout(plan.model)
     func flat() -> SharedRows<Float> { AlignedStorage(count: layout.count, filledWith: 0).rows }
-    let weights = ModelWeights(layout: layout, master: flat(), precision: plan.precision)
+    precondition(
+      plan.precision == engine.precision, "a \(plan.precision) plan, a \(engine.precision) engine")
+    let weights = ModelWeights(layout: layout, master: flat(), form: engine.form)
     let tokenCapacity = plan.batch.microbatch * plan.model.sequenceLength
     self.plan = plan
     self.engine = engine

@@ -22,14 +22,17 @@ enum EvaluateCommand {
       .option(
         "max-tokens", "count", .integer(1...Int.max),
         help: "Read at most so many tokens, evenly spaced. (default: all)"),
-    ] + SavedModel.engineOptions + [.flag("json", help: "Print the figures as JSON.")])
+    ] + SavedModel.engineOptions + [
+      .matmul, .flag("json", help: "Print the figures as JSON."),
+    ])
 
   static func run(_ invocation: Invocation) throws -> Int32 {
     guard let file = invocation.text("loss") else {
       throw Main.command.refusal("--loss <file> is missing", path: invocation.path)
     }
     let bytes = try Files.read(file)
-    let model = try SavedModel(invocation.text("run") ?? "", invocation)
+    let model = try SavedModel(
+      invocation.text("run") ?? "", matmul: invocation.matmul, invocation)
     let text = try EvaluationText(bytes, tokenizer: model.tokenizer)
     let length = model.plan.model.sequenceLength
     let limit = invocation.integer("max-tokens")

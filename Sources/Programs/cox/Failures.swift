@@ -1,8 +1,10 @@
 import Checkpoints
 import Corpus
+import Operators
 import Settings
 import System
 import Telemetry
+import Tensors
 import Tokenization
 import Transport
 
@@ -52,6 +54,19 @@ private func code(of error: TelemetryError) -> ExitCode {
   case .notARun: .noInput
   case .system(let error): code(of: error)
   case .notEncodable: .failure
+  }
+}
+
+/// What computes products, as `--matmul` asks; says which and why unless it is the default.
+func chosenBackend(
+  _ choice: MatmulChoice, _ variant: KernelVariant
+) throws(PlainError) -> MatmulBackend {
+  do throws(BlasError) {
+    let decision = try MatmulBackend.decide(choice, variant: variant)
+    if choice != .builtin { note("matmul: \(decision.reason)") }
+    return decision.backend
+  } catch {
+    throw PlainError("--matmul \(choice.rawValue): \(error)", .badPlan)
   }
 }
 

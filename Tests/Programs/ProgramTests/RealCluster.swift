@@ -41,11 +41,11 @@ final class RealCluster {
 
   @discardableResult
   func addWorker(
-    threads: Int = 1, kernels: String? = nil, failpoint: String? = nil
+    threads: Int = 1, failpoint: String? = nil, options: [String] = []
   ) throws -> ChildProcess {
     let worker = try ChildProcess(
       ["\(Self.programs)/worker", "--coordinator", address, "--threads", "\(threads)"]
-        + (kernels.map { ["--kernels", $0] } ?? []),
+        + options,
       errors: .file("\(run)/worker\(workers.count).err"),
       environment: failpoint.map { ["COX_FAILPOINT": $0] } ?? [:])
     workers.append(worker)
