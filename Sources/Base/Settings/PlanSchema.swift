@@ -191,8 +191,8 @@ public enum PlanSchema {
         + "characters: as the text has",
       "Ids in all, special tokens included."),
     PlanKey(
-      "tokenizer.splitter", .choice(["cl100k"]), unset: "cl100k",
-      "How text is cut before merging."),
+      "tokenizer.splitter", .choice(ResolvedPlan.TokenizerChoice.splitters), unset: "cl100k",
+      "How text is cut before merging: as for GPT-4, Llama 3, GPT-2 or GPT-4o."),
   ]
 
   /// The keys of the plan's data section, and of a phase's, which wins.

@@ -96,6 +96,9 @@ public struct ResolvedPlan: Codable, Equatable, Sendable {
     /// and the text.
     public var vocabularySize: Int
     public var splitter: String
+    /// The splitters of Tokenization, which this room cannot see; a test compares them.
+    public static let splitters = ["cl100k", "llama3", "gpt2", "o200k"]
+
     public init(kind: Kind, vocabularySize: Int, splitter: String = "cl100k") {
       self.kind = kind
       self.vocabularySize = vocabularySize

@@ -19,6 +19,8 @@ public enum CorpusError: Error, Equatable, Sendable {
   case compression(path: String, CompressionError)
   /// The tokenizer cannot encode the text.
   case tokenizer(path: String, TokenizerError)
+  /// A tokenizer file that does not say how text is cut.
+  case unknownSplitter(path: String)
   /// Too little text to train on.
   case tooFewTokens(found: Int, needed: Int)
   /// A file of tokens is not what its header says.
@@ -48,6 +50,9 @@ extension CorpusError: CustomStringConvertible {
       "\(path): \(error)"
     case .tokenizer(let path, let error):
       "\(path): \(error)"
+    case .unknownSplitter(let path):
+      "\(path) does not say how text is cut before merging; name it: --splitter "
+        + Splitter.allCases.map(\.rawValue).joined(separator: "|")
     case .tooFewTokens(let found, let needed):
       "the training text gives \(found) tokens, one window needs \(needed); "
         + "give more text or set a shorter sequence_length"

@@ -57,6 +57,8 @@ struct Repository {
       "struct", "class", "enum", "protocol", "func", "var", "let", "typealias",
     ]
     return try code(path).compactMap { line in
+      // A line may begin with the word in quotes.
+      if line.first(where: { !$0.isWhitespace }) == "\"" { return nil }
       var words = Self.words(line)[...]
       while let first = words.first, access.contains(first) || first.hasPrefix("@") {
         words = words.dropFirst()
