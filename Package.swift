@@ -67,6 +67,9 @@ let package = Package(
     room("Corpus", in: "Learning", ["Tokenization", "Settings", "Tensors", "System"]),
     room("Checkpoints", in: "Learning", ["Settings", "Tensors", "System"]),
     room(
+      "Interchange", in: "Learning",
+      ["Checkpoints", "Tokenization", "Settings", "Tensors", "System"]),
+    room(
       "Evaluation", in: "Learning",
       ["Transformer", "Operators", "Checkpoints", "Corpus", "Tokenization", "Planning", "Settings",
         "Tensors", "System"]),
@@ -77,8 +80,8 @@ let package = Package(
     // Runtime: event loops, where sockets, threads and clocks meet decisions.
     room(
       "CoordinatorRuntime", in: "Runtime",
-      ["Scheduling", "ControlProtocol", "Transport", "Checkpoints", "Corpus", "Tokenization",
-        "Telemetry", "Planning", "Settings", "Tensors", "System"]),
+      ["Scheduling", "ControlProtocol", "Transport", "Interchange", "Checkpoints", "Corpus",
+        "Tokenization", "Telemetry", "Planning", "Settings", "Tensors", "System"]),
     room(
       "WorkerRuntime", in: "Runtime",
       ["Phases", "Transformer", "Optimization", "Operators", "Collectives", "ControlProtocol",
@@ -89,9 +92,10 @@ let package = Package(
     program("worker", ["WorkerRuntime", "Transport", "Settings", "System"]),
     program(
       "cox",
-      ["CoordinatorRuntime", "WorkerRuntime", "Phases", "Evaluation", "Corpus", "Tokenization",
-        "Checkpoints", "Collectives", "Transport", "ControlProtocol", "Transformer", "Optimization",
-        "Operators", "Telemetry", "Planning", "Settings", "Tensors", "System"]),
+      ["CoordinatorRuntime", "WorkerRuntime", "Phases", "Evaluation", "Interchange", "Corpus",
+        "Tokenization", "Checkpoints", "Collectives", "Transport", "ControlProtocol",
+        "Transformer", "Optimization", "Operators", "Telemetry", "Planning", "Settings", "Tensors",
+        "System"]),
 
     // Tests mirror the rooms.
     tests("SystemTests", in: "Base", ["System", "CSystem"]),
@@ -115,6 +119,9 @@ let package = Package(
     tests("TokenizationTests", in: "Learning", ["Tokenization", "System"]),
     tests("CorpusTests", in: "Learning", ["Corpus", "Tokenization", "Settings", "Tensors", "System"]),
     tests("CheckpointsTests", in: "Learning", ["Checkpoints", "Settings", "Tensors", "System"]),
+    tests(
+      "InterchangeTests", in: "Learning",
+      ["Interchange", "Checkpoints", "Tokenization", "Settings", "Tensors", "System"]),
     tests(
       "PhasesTests", in: "Learning",
       ["Phases", "Transformer", "Optimization", "Operators", "Planning", "Settings", "Tensors",

@@ -18,6 +18,7 @@ extension Resolver {
       !(entries.isGiven("depth") && entries.isGiven("shape")), "depth", "shape",
       summary: "depth and shape are both given", mend: "keep one of them")
     checkModel(plan.model)
+    checkInitialization()
     checkBatch(plan.batch, plan.model)
     checkTokenizer(plan)
     checkPhases(plan)
@@ -39,6 +40,18 @@ extension Resolver {
       heads % model.keyValueHeadCount == 0, "model.key_value_heads", "model.heads",
       summary: "\(model.keyValueHeadCount) key-value heads do not divide \(heads) heads",
       mend: "choose a divisor of model.heads")
+  }
+
+  /// A setting that nothing would read is refused rather than ignored.
+  private mutating func checkInitialization() {
+    guard let from = entries.entries["initialization.from"]?.node.string else { return }
+    for name in ["standard_deviation", "scales_residual"] {
+      let key = "initialization.\(name)"
+      require(
+        !entries.isGiven(key), key,
+        summary: "\(key) is for weights that are drawn, and these come from '\(from)'",
+        mend: "remove it")
+    }
   }
 
   private mutating func checkBatch(_ batch: ResolvedPlan.Batch, _ model: ModelShape) {

@@ -143,9 +143,7 @@ struct Resolver {
     let dropout = number("dropout", or: 0, "default")
     let preset = entries.entries["shape"]?.node.string.flatMap(ModelPreset.init(rawValue:))
     var model = resolveModel(preset)
-    let initialization = ResolvedPlan.Initialization(
-      standardDeviation: number("initialization.standard_deviation", or: 0.02, "default"),
-      scalesResidual: boolean("initialization.scales_residual", or: true, "default"))
+    let initialization = resolveInitialization()
     let batch = resolveBatch(model, preset)
     let optimizer = resolveOptimizer()
     let tokenizer = resolveTokenizer(model, preset)
@@ -213,6 +211,16 @@ struct Resolver {
   private static func heads(forWidth width: Int) -> Int {
     let most = max(1, width / 64)
     return (1...most).last { width % $0 == 0 && width / $0 % 2 == 0 } ?? 1
+  }
+
+  private mutating func resolveInitialization() -> ResolvedPlan.Initialization {
+    let key = "initialization.from"
+    if entries.isGiven(key) {
+      return ResolvedPlan.Initialization(from: text(key, or: "", "given"))
+    }
+    return ResolvedPlan.Initialization(
+      standardDeviation: number("initialization.standard_deviation", or: 0.02, "default"),
+      scalesResidual: boolean("initialization.scales_residual", or: true, "default"))
   }
 
   private mutating func resolveBatch(

@@ -148,6 +148,9 @@ public enum PlanSchema {
       "model.norm_epsilon", .number(1e-12...1), unset: "1e-5", "Added to the mean square."),
     PlanKey("initialization", .section, unset: "as GPT-2", "How weights start."),
     PlanKey(
+      "initialization.from", .text, unset: "weights are drawn",
+      "A run, a checkpoint or a Hugging Face folder of the same sizes: weights and tokenizer."),
+    PlanKey(
       "initialization.standard_deviation", .number(0...10), unset: "0.02", "Of every matrix."),
     PlanKey(
       "initialization.scales_residual", .boolean, unset: "true",

@@ -1,5 +1,6 @@
 import Checkpoints
 import Corpus
+import Interchange
 import Operators
 import Settings
 import System
@@ -20,6 +21,8 @@ func readably<R>(_ body: () throws -> R) throws -> R {
     throw PlainError("\(error)", code(of: error))
   } catch let error as TokenizerError {
     throw PlainError("\(error)", .badData)
+  } catch let error as InterchangeError {
+    throw PlainError("\(error)", error.exitCode)
   } catch let error as TelemetryError {
     throw PlainError("\(error)", code(of: error))
   } catch let error as SystemError {

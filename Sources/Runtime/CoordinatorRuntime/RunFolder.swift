@@ -56,6 +56,9 @@ final class RunFolder {
       let tokenizer = try Self.tokenizer(resolution.plan, path, tell)
       tokenizerJSON = tokenizer.json()
       var plan = resolution.plan
+      if plan.initialization.from != nil {
+        plan = try InitialModel.completed(resolution, with: tokenizer)
+      }
       plan.model.vocabularySize = max(plan.model.vocabularySize, tokenizer.vocabularySize)
       plan.tokenizer.vocabularySize = tokenizer.vocabularySize
       layout = ParameterLayout(plan.model)
@@ -67,28 +70,25 @@ final class RunFolder {
         (plan, changes) = try Self.resume(
           plan, resolution, path, currentPhase: phase, isAmending: options.isAmending)
       }
+      let reader = try Self.checkpoint(plan, tokenizerJSON, path, tell)
       self.plan = plan
       planText = plan.planJSON()
       try Files.write(
         resolution.resolvedJSON(of: plan), to: "\(path)/plan.resolved.json")
       try Files.write(tokenizerJSON, to: "\(path)/tokenizer.json")
 
-      let found = try CheckpointReader.newest(inRun: path)
-      for passed in found.passedOver {
-        tell("checkpoint \(passed.name) passed over: \(passed.reason)")
-      }
-      checkpoint = found.reader
-      profile = found.reader?.state.profile ?? ""
+      checkpoint = reader
+      profile = reader?.state.profile ?? ""
       let program = PhaseProgram(plan)
       var start = RunStart(isResumed: isResumed)
       start.view = summary.view
       start.workerCount = summary.isEnded ? 0 : summary.workerCount
       start.nextWorker = ledger.workerCountEver
-      start.checkpointPosition = found.reader.map { Self.position(of: $0.state, in: program) }
+      start.checkpointPosition = reader.map { Self.position(of: $0.state, in: program) }
       // Positions of the ledger count the operations of the plan before an amendment.
       let reached = changes.isEmpty ? summary.committedPosition : 0
       start.committedPosition = max(reached, start.checkpointPosition ?? 0)
-      start.tokensTotal = found.reader?.state.tokensTotal ?? 0
+      start.tokensTotal = reader?.state.tokensTotal ?? 0
       self.start = start
 
       runNumber = summary.run ?? Self.freshRunNumber()
@@ -148,12 +148,29 @@ final class RunFolder {
     }
   }
 
-  /// The tokenizer the run has, or one trained on the training part of its first phase's text.
+  /// The newest checkpoint that verifies; where there is none, the one that the plan's initial
+  /// model makes.
+  private static func checkpoint(
+    _ plan: ResolvedPlan, _ tokenizer: [UInt8], _ path: String, _ tell: (String) -> Void
+  ) throws -> CheckpointReader? {
+    let found = try CheckpointReader.newest(inRun: path)
+    for passed in found.passedOver {
+      tell("checkpoint \(passed.name) passed over: \(passed.reason)")
+    }
+    guard let from = plan.initialization.from, found.reader == nil else { return found.reader }
+    try InitialModel(from).write(for: plan, tokenizer: tokenizer, inRun: path)
+    tell("initial weights: \(from)")
+    return try CheckpointReader.newest(inRun: path).reader
+  }
+
+  /// The tokenizer the run has, the one of the model it starts from, or one trained on the training
+  /// part of its first phase's text.
   private static func tokenizer(
     _ plan: ResolvedPlan, _ path: String, _ tell: (String) -> Void
   ) throws -> Tokenizer {
     let file = "\(path)/tokenizer.json"
     if Files.exists(file) { return try Tokenizer.load(json: Files.read(file)) }
+    if let from = plan.initialization.from { return try InitialModel(from).tokenizer() }
     guard let first = plan.phases.first else { return .bytes }
     let started = Clock.monotonicSeconds
     do {

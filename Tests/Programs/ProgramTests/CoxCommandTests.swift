@@ -4,7 +4,8 @@ import Testing
 
 @Suite struct `The cox program` {
   static let commands = [
-    "up", "tail", "plan", "generate", "evaluate", "digest", "doctor", "tokenizer", "data", "bench",
+    "up", "tail", "plan", "generate", "evaluate", "export", "import", "digest", "doctor",
+    "tokenizer", "data", "bench",
     "tokenizer train", "tokenizer import", "tokenizer encode", "tokenizer decode", "data check",
     "data prepare", "data inspect", "data world", "bench step", "bench matmul", "bench allreduce",
   ]
@@ -46,10 +47,12 @@ import Testing
   @Test func `says what is missing, and that nothing could be read, by its exit code`() {
     #expect(cox("digest").code == 64)
     #expect(cox("evaluate", "x").code == 64)
+    #expect(cox("export", "x").code == 64)
     #expect(cox("generate", "x", "--top-p", "0").code == 64)
     for words in [
       ["digest", "/nowhere"], ["tail", "/nowhere", "--once"], ["generate", "/nowhere"],
-      ["evaluate", "/nowhere", "--loss", "/nowhere/text"], ["plan", "/nowhere.json"],
+      ["evaluate", "/nowhere", "--loss", "/nowhere/text"], ["import", "/nowhere"],
+      ["export", "/nowhere", "--hf", "/nowhere"], ["plan", "/nowhere.json"],
       ["up", "/nowhere.json"], ["data", "check", "/nowhere"], ["data", "inspect", "/nowhere"],
       ["tokenizer", "encode", "/nowhere", "--text", "x"], ["tokenizer", "import", "/nowhere"],
     ] {
@@ -248,6 +251,8 @@ import Testing
       try expectSameTextAlone(run)
       try expectLoss(run, folder)
 
+      try expectExport(run, plan, folder)
+
       // One flipped bit is found out.
       var weights = try Files.read("\(checkpoint)/model.safetensors")
       weights[weights.count - 5] ^= 4
@@ -286,6 +291,65 @@ import Testing
       try JSONReader.read(exact.output)["loss"]?.double)
     // bf16 operands keep 8 bits; the mean over tokens is closer than any one of them.
     #expect(abs(other - loss) < 0.02)
+  }
+
+  /// Out as a Hugging Face folder, in again, and on from there: always the same model.
+  private func expectExport(_ run: String, _ plan: String, _ folder: String) throws {
+    let hf = "\(folder)/hf"
+    let exported = command(["cox", "export", run, "--hf", hf, "--json"])
+    #expect(exported.code == 0, "\(exported.errors)")
+    #expect(try JSONReader.read(exported.output)["files"]?.elements?.count == 6)
+    let again = command(["cox", "export", run, "--hf", hf])
+    #expect(again.code == 64)
+    #expect(again.errors.contains("--force"))
+    #expect(command(["cox", "export", run, "--hf", hf, "--force"]).code == 0)
+    let imported = command(["cox", "import", hf, "--out", "\(folder)/in"])
+    #expect(imported.code == 0, "\(imported.errors)")
+    let measure = ["--loss", "\(folder)/text", "--json"]
+    let losses = try [run, "\(folder)/in"].map {
+      try JSONReader.read(command(["cox", "evaluate", $0] + measure).output)["loss"]?.double
+    }
+    #expect(losses[0] != nil && losses[0] == losses[1])
+    try expectLogits(run, folder)
+
+    // From the export, from what was imported, or from the run: the same start, the same end.
+    var digests: Set<String> = []
+    for (index, start) in [hf, "\(folder)/in", run].enumerated() {
+      let further = "\(folder)/further-\(index)"
+      let up = command(
+        ["cox", "up", plan, "--run", further, "--threads", "1", "--workers", "\(index + 1)",
+          "--set", "initialization.from=\(start)"])
+      #expect(up.code == 0, "\(up.errors)")
+      #expect(up.errors.contains("initial weights: \(start)"))
+      digests.insert(command(["cox", "digest", further]).output)
+    }
+    #expect(digests.count == 1 && digests.first != command(["cox", "digest", run]).output)
+
+    let other = command(
+      ["cox", "up", plan, "--run", "\(folder)/other", "--threads", "1", "--set",
+        "initialization.from=\(hf)", "--set", "model.feed_forward=137"])
+    #expect(other.code == 78)
+    #expect(other.errors.contains("model.feed_forward: 136, the plan 137"), "\(other.errors)")
+    let reader = command(
+      ["cox", "up", plan, "--run", "\(folder)/other", "--threads", "1", "--set",
+        "initialization.from=\(hf)", "--set", "tokenizer.vocabulary=508"])
+    #expect(reader.code == 78)
+    #expect(reader.errors.contains("tokenizer.vocabulary: 509, the plan 508"), "\(reader.errors)")
+  }
+
+  private func expectLogits(_ run: String, _ folder: String) throws {
+    let out = "\(folder)/logits"
+    let words = ["cox", "evaluate", run, "--logits", "\(folder)/text", "--out", out, "--json"]
+    let found = try JSONReader.read(command(words).output)
+    let count = try #require(found["tokens"]?.int)
+    let vocabulary = try #require(found["vocabulary"]?.int)
+    #expect(vocabulary == 509)
+    // The header, and a row of f32 for each token.
+    #expect(try Files.read(out).count > 4 * count * vocabulary)
+    try Files.write(String(repeating: "long ", count: 400), to: "\(folder)/long")
+    let long = command(["cox", "evaluate", run, "--logits", "\(folder)/long", "--out", out])
+    #expect(long.code == 65)
+    #expect(long.errors.contains("a context of 77"))
   }
 
   @Test(.timeLimit(.minutes(2)))
