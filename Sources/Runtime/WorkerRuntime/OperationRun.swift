@@ -29,7 +29,7 @@ struct OperationRun {
       return nil
     }
     watch.lap(\.data)
-    begin(step: step, slices: slices)
+    begin(phase: phase, step: step, slices: slices)
     let shares = inForce.shares(at: position, tree: session.tree)
     let mine = shares[inForce.rank]
     let held = session.gradients.heldSlices
@@ -64,8 +64,9 @@ struct OperationRun {
   }
 
   /// Starts the step, or takes up one that an older view left with some sums complete.
-  private func begin(step: Int, slices: [TokenSlice]) {
+  private func begin(phase: Int, step: Int, slices: [TokenSlice]) {
     guard session.gradientPosition != position else { return }
+    session.replica.enterPhase(phase)
     session.gradients.begin(step: step, touchedRows: session.replica.touchedRows(of: slices))
     session.gradientPosition = position
   }
