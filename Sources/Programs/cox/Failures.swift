@@ -47,6 +47,7 @@ private func code(of error: CheckpointError) -> ExitCode {
 private func code(of error: CorpusError) -> ExitCode {
   switch error {
   case .missing, .noTextFiles, .noTokenFiles: .noInput
+  case .noPhase, .noStep: .usage
   case .system(let error): code(of: error)
   default: .badData
   }

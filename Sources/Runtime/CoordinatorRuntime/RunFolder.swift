@@ -117,20 +117,17 @@ final class RunFolder {
   /// Tokens of every phase that trains or evaluates, by phase index; phases that read the same
   /// text share them.
   func corpora(tell: (String) -> Void) throws(CoordinatorEnd) -> [Int: Corpus] {
-    var opened: [(data: ResolvedPlan.DataChoice, corpus: Corpus)] = []
     var corpora: [Int: Corpus] = [:]
     for (index, phase) in plan.phases.enumerated() where phase.kind != .tokenizer {
-      if let known = opened.first(where: { $0.data == phase.data }) {
-        corpora[index] = known.corpus
+      if let known = corpora[plan.phaseWithTokens(of: index)] {
+        corpora[index] = known
         continue
       }
       do {
         let tokenizer = try Tokenizer.load(json: tokenizerJSON)
-        let corpus = try Corpus(
+        corpora[index] = try Corpus(
           data: phase.data, tokenizer: tokenizer, cacheDirectory: "\(path)/data/\(index)",
           sequenceLength: plan.model.sequenceLength, event: { tell("\($0)") })
-        opened.append((phase.data, corpus))
-        corpora[index] = corpus
       } catch let error as CorpusError {
         throw Self.end(of: error)
       } catch {

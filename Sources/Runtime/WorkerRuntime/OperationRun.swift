@@ -31,7 +31,7 @@ struct OperationRun {
     watch.lap(\.data)
     let shares = inForce.shares(at: position, tree: session.tree)
     let mine = shares[inForce.rank]
-    let takenOverCount = begin(step: step, slices: slices, mine: mine)
+    let takenOverCount = begin(phase: phase, step: step, slices: slices, mine: mine)
     let held = session.gradients.heldSlices
     let computing = mine.filter { !held.contains($0) }
 
@@ -67,12 +67,13 @@ struct OperationRun {
   ///
   /// - Returns: How many of `mine` another worker had in that view: at most so many are computed
   ///   for a second time.
-  private func begin(step: Int, slices: [TokenSlice], mine: [Int]) -> Int {
+  private func begin(phase: Int, step: Int, slices: [TokenSlice], mine: [Int]) -> Int {
     if session.gradientPosition == position {
       let takenOver = Set(mine).subtracting(session.dealtSlices)
       session.dealtSlices.formUnion(mine)
       return takenOver.count
     }
+    session.replica.enterPhase(phase)
     session.gradients.begin(step: step, touchedRows: session.replica.touchedRows(of: slices))
     session.gradientPosition = position
     session.dealtSlices = Set(mine)
