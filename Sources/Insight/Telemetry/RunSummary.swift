@@ -120,12 +120,9 @@ public struct RunSummary: Codable, Equatable, Sendable {
   ) -> StepRecord.SecondsBy {
     var result = StepRecord.SecondsBy()
     guard seconds > 0 else { return result }
-    let parts: [WritableKeyPath<StepRecord.SecondsBy, Double>] = [
-      \.data, \.forward, \.backward, \.exchange, \.wait, \.optimizer, \.checkpoint, \.other,
-    ]
-    for part in parts {
-      result[keyPath: part] =
-        records.reduce(0) { $0 + $1.secondsBy[keyPath: part] } / seconds
+    for cause in StepRecord.SecondsBy.causes {
+      result[keyPath: cause] =
+        records.reduce(0) { $0 + $1.secondsBy[keyPath: cause] } / seconds
     }
     return result
   }

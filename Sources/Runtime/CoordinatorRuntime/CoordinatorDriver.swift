@@ -211,6 +211,7 @@ final class CoordinatorDriver {
     from worker: Int, _ kind: RunEvent.Kind, _ text: String, telling reason: String
   ) {
     guard let connection = connections.removeValue(forKey: worker) else { return }
+    recorder.forget(worker: worker)
     recorder.event(kind, "\(connection.name) \(text)", node: connection.name)
     connection.send(.leave(reason: reason, code: 0))
     connection.close()
@@ -260,6 +261,8 @@ final class CoordinatorDriver {
         number: resumption.view, workers: resumption.members.map(\.name),
         position: resumption.position))
     folder.noteProfile(identity?.profile ?? "")
+    // Some operations were completed while everybody was being suspended.
+    recorder.commit(upTo: resumption.position)
     recorder.beginView(resumption)
     for (rank, member) in resumption.members.enumerated() {
       connections[member.worker]?.feed(

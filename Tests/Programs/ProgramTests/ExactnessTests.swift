@@ -1,4 +1,5 @@
 import System
+import Telemetry
 import Testing
 
 /// One plan, one result: however many workers, whoever dies, joins, stops or comes back.
@@ -21,6 +22,10 @@ import Testing
     #expect(reference.digest.count == 64)
     #expect(reference.losses.count == 40)
     #expect(cluster.outcome == reference)
+    let unexplained = cluster.records().filter {
+      abs($0.secondsBy.total - $0.seconds) > 0.02 * $0.seconds || ($0.mfuMeasuredCausal ?? 0) > 1
+    }
+    #expect(unexplained.map(\.step) == [])
   }
 
   @Test(.timeLimit(.minutes(3)), arguments: [(2, 1), (3, 1), (5, 1), (11, 1), (1, 2), (1, 3), (2, 2)])
