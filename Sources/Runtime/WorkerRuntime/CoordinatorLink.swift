@@ -56,9 +56,9 @@ final class CoordinatorLink: Sendable {
 
   /// Starts the threads. `hello` is asked for anew at each connection, with its local address.
   func start(hello: @escaping @Sendable (_ localHost: String) -> WorkerHello) {
-    _ = startThread { [self] in keepConnected(hello) }
-    _ = startThread { [self] in sendHeartbeats() }
-    _ = startThread { [self] in sendLog() }
+    startDetachedThread { [self] in keepConnected(hello) }
+    startDetachedThread { [self] in sendHeartbeats() }
+    startDetachedThread { [self] in sendLog() }
   }
 
   // MARK: For the worker's main thread
@@ -203,7 +203,7 @@ final class CoordinatorLink: Sendable {
     else { return }
     let bulk = BulkChannel(connection)
     state.update { $0.bulk = bulk }
-    _ = startThread { [self] in receiveBulk(bulk) }
+    startDetachedThread { [self] in receiveBulk(bulk) }
   }
 
   private func receiveBulk(_ bulk: BulkChannel) {
