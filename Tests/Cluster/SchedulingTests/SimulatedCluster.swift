@@ -181,7 +181,7 @@ struct SimulatedCluster {
       } else {
         violations.append("worker \(number) is asked to save \(position), which it lacks")
       }
-    case .welcome, .refused, .leave: break
+    case .welcome, .refused, .leave, .alive: break
     }
   }
 

@@ -170,7 +170,7 @@ import Testing
       try writeRun(run, stepCount: 3, isFinished: false)
       let follower = try TailFollower(runDirectory: run, format: .text(withNodes: false))
       let opening = try follower.poll()
-      #expect(opening.count == 3 + 3 + 1)
+      #expect(opening.count == 3 + 3 + 2)
       #expect(try follower.poll() == [])
       try MetricsWriter(runDirectory: run).append(sampleRecord(step: 4))
       let next = try follower.poll()
