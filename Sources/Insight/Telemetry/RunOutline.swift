@@ -51,8 +51,17 @@ public struct RunOutline: Equatable, Sendable {
   /// Steps of the whole plan that come after step `step` of the phase; nil for an unknown phase.
   public func remainingSteps(afterPhase name: String, step: Int) -> Int? {
     guard let index = phases.firstIndex(where: { $0.name == name }) else { return nil }
-    let inPhase = max(0, phases[index].stepCount - step)
-    return phases[(index + 1)...].reduce(inPhase) { $0 &+ $1.stepCount }
+    let (left, overflows) = phases[index].stepCount.subtractingReportingOverflow(step)
+    let inPhase = overflows ? Int.max : max(0, left)
+    return saturatingSum([inPhase] + phases[(index + 1)...].map(\.stepCount))
+  }
+}
+
+/// The sum, or the number nearest to it: records may hold anything.
+func saturatingSum(_ numbers: [Int]) -> Int {
+  numbers.reduce(0) { sum, number in
+    let (next, overflows) = sum.addingReportingOverflow(number)
+    return overflows ? (number > 0 ? Int.max : Int.min) : next
   }
 }
 

@@ -43,6 +43,12 @@ public struct CheckpointState: Codable, Equatable, Sendable {
   /// The checkpoint's folder name: `<phase>-<step>`.
   public var name: String { "\(phaseName)-\(step)" }
 
+  /// Reads the text of `state.json`.
+  package init(reading bytes: [UInt8]) throws(CheckpointError) {
+    self = try decoded(CheckpointState.self, bytes, file: CheckpointFile.state)
+    guard isPlausible else { throw .malformed(file: CheckpointFile.state) }
+  }
+
   /// Whether the numbers are ones that a writer could have written. A file may hold anything, and
   /// a layout is computed only from sizes whose products cannot overflow.
   var isPlausible: Bool {
@@ -50,10 +56,14 @@ public struct CheckpointState: Codable, Equatable, Sendable {
       model.layerCount, model.modelWidth, model.headCount, model.keyValueHeadCount,
       model.headWidth, model.feedForwardWidth, model.vocabularySize, model.sequenceLength,
     ]
-    guard sizes.allSatisfy({ $0 > 0 && $0 < 1 << 31 }), model.layerCount < 1 << 16 else {
+    guard sizes.allSatisfy({ $0 > 0 && $0 < 1 << 31 }), model.layerCount < 1 << 12 else {
       return false
     }
-    guard phaseIndex >= 0, step >= 0, position >= 0, schedulePosition >= 0 else { return false }
+    // Far out of any run's reach, and so small that what is computed from them cannot overflow.
+    let counts = [phaseIndex, step, position, schedulePosition]
+    guard counts.allSatisfy({ $0 >= 0 && $0 < 1 << 48 }), tokensTotal < 1 << 60 else {
+      return false
+    }
     let width = Double(model.modelWidth)
     let heads = Double(model.headCount) + 2 * Double(model.keyValueHeadCount)
     let attention = 2 * heads * Double(model.headWidth) * width

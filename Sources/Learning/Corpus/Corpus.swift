@@ -42,6 +42,10 @@ public final class Corpus: Sendable {
     do { try validation.read(0..<validation.tokenCount, into: &heldBack) } catch {
       throw .system(error)
     }
+    guard heldBack.allSatisfy({ $0 < tokenizer.vocabularySize }) else {
+      throw .damagedShard(
+        path: cacheDirectory, problem: "has token ids that its tokenizer has not")
+    }
     self.data = data
     self.tokenizer = tokenizer
     self.identity = hexText(identity)

@@ -165,26 +165,30 @@ public struct TextSource: Sendable {
         throw .compression(path: file.path, error)
       }
     }
-    if Self.isLines(file.path) {
-      try forEachLine(of: file, bytes, body)
-      return
-    }
-    if let bad = firstInvalidUTF8(in: bytes, range: 0..<bytes.count) {
-      throw .invalidUTF8(path: file.path, byteOffset: bad)
-    }
-    if bytes.isEmpty { return }
-    try body(Document(bytes: bytes, range: 0..<bytes.count, path: file.path, line: nil))
+    try Self.forEachDocument(in: bytes, path: file.path, body)
   }
 
-  private func forEachLine(
-    of file: SourceFile, _ bytes: [UInt8], _ body: (Document) throws(CorpusError) -> Void
+  /// Calls `body` with every document in a file's plain bytes; `path` says what they are.
+  package static func forEachDocument(
+    in bytes: [UInt8], path: String, _ body: (Document) throws(CorpusError) -> Void
+  ) throws(CorpusError) {
+    if isLines(path) { return try forEachLine(bytes, path, body) }
+    if let bad = firstInvalidUTF8(in: bytes, range: 0..<bytes.count) {
+      throw .invalidUTF8(path: path, byteOffset: bad)
+    }
+    if bytes.isEmpty { return }
+    try body(Document(bytes: bytes, range: 0..<bytes.count, path: path, line: nil))
+  }
+
+  private static func forEachLine(
+    _ bytes: [UInt8], _ path: String, _ body: (Document) throws(CorpusError) -> Void
   ) throws(CorpusError) {
     var start = 0
     var line = 1
     while start < bytes.count {
       let end = firstNewline(in: bytes, from: start)
-      if let text = try textOfLine(bytes, start..<end, file.path, line), !text.isEmpty {
-        try body(Document(bytes: text, range: 0..<text.count, path: file.path, line: line))
+      if let text = try textOfLine(bytes, start..<end, path, line), !text.isEmpty {
+        try body(Document(bytes: text, range: 0..<text.count, path: path, line: line))
       }
       start = end + 1
       line += 1
@@ -192,7 +196,7 @@ public struct TextSource: Sendable {
   }
 
   /// The "text" of one line; nil for a blank line.
-  private func textOfLine(
+  private static func textOfLine(
     _ bytes: [UInt8], _ range: Range<Int>, _ path: String, _ line: Int
   ) throws(CorpusError) -> [UInt8]? {
     if bytes[range].allSatisfy({ $0 == 0x20 || $0 == 0x0D || $0 == 0x09 }) { return nil }
@@ -221,7 +225,7 @@ public struct TextSource: Sendable {
     return text
   }
 
-  private func firstNewline(in bytes: [UInt8], from start: Int) -> Int {
+  private static func firstNewline(in bytes: [UInt8], from start: Int) -> Int {
     let span = bytes.span
     var index = start
     while index < span.count, span[index] != 0x0A { index += 1 }

@@ -148,8 +148,7 @@ final class CoordinatorDriver {
       return control.close()
     }
     identity = WorkerIdentity(profile: hello.profile, selfTest: hello.selfTest)
-    let isReturning = hello.returning?.run == folder.runNumber
-    let worker = isReturning ? hello.returning?.worker ?? nextWorker : nextWorker
+    let worker = returningNumber(hello) ?? nextWorker
     nextWorker = max(nextWorker, worker + 1)
     if connections[worker] != nil { lose(worker, "it connected again") }
     let name = hello.name.isEmpty ? "w\(worker)" : hello.name
@@ -167,6 +166,14 @@ final class CoordinatorDriver {
       "\(name) from \(control.peer), \(hello.threadCount) threads, \(hello.kernels)")
     apply(
       .joined(Member(worker: worker, name: name, dataAddress: hello.dataAddress)))
+  }
+
+  /// The number of a worker that comes back, if this run has given that number out.
+  private func returningNumber(_ hello: WorkerHello) -> Int? {
+    guard let returning = hello.returning, returning.run == folder.runNumber,
+      (0..<nextWorker).contains(returning.worker)
+    else { return nil }
+    return returning.worker
   }
 
   private func refusal(of hello: WorkerHello) -> (text: String, code: Int32)? {
