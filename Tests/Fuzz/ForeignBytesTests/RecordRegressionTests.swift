@@ -23,6 +23,13 @@ import Testing
     #expect(summary.slicesRecomputed == .max)
   }
 
+  @Test func `takes a plan that is not UTF-8 for none`() {
+    for byte in 0x80...0xFF as ClosedRange<UInt8> {
+      #expect(RunOutline(json: Array("{".utf8) + [byte]) == nil)
+      #expect(RunOutline(json: Array("{\"name\": \"r\", ".utf8) + [byte, 0x3A]) == nil)
+    }
+  }
+
   @Test func `holds steps that are further away than a number can say`() {
     let outline = RunOutline(
       run: "r", phases: [.init(name: "p", stepCount: .max), .init(name: "q", stepCount: .max)])
