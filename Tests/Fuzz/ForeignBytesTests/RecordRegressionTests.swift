@@ -24,9 +24,11 @@ import Testing
   }
 
   @Test func `takes a plan that is not UTF-8 for none`() {
+    // The lead byte of five, which UTF-8 no longer has, is where Foundation's JSON5 trapped.
     for byte in 0x80...0xFF as ClosedRange<UInt8> {
-      #expect(RunOutline(json: Array("{".utf8) + [byte]) == nil)
-      #expect(RunOutline(json: Array("{\"name\": \"r\", ".utf8) + [byte, 0x3A]) == nil)
+      let key = Array("{a".utf8) + [byte, 0x80, 0x80, 0x80, 0x80]
+      #expect(RunOutline(json: key) == nil)
+      #expect(RunOutline(json: key + Array(":1}".utf8)) == nil)
     }
   }
 

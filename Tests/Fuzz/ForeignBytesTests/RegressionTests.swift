@@ -118,4 +118,18 @@ import Testing
     }
     #expect(error?.issues.contains { $0.summary.contains("out of reach") } == true)
   }
+
+  /// The resolved plan travels to workers and is read on resume: found by the fuzzer.
+  @Test(arguments: [
+    (#"{"depth": 218}"#, "phases[1].steps would be "),
+    (#"{"model": {"width": 65536, "heads": 1}}"#, "model.head_width would be 65536 "),
+  ])
+  func `make a plan that is refused where its own rules lead out of its keys' ranges`(
+    text: String, summary: String
+  ) {
+    let error = #expect(throws: PlanError.self) {
+      try PlanResolver.resolve(text: text, path: "p.json")
+    }
+    #expect(error?.issues.contains { $0.summary.hasPrefix(summary) } == true, "\(error as Any)")
+  }
 }
