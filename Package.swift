@@ -25,6 +25,11 @@ func program(_ name: String, _ uses: [Target.Dependency]) -> Target {
     name: name, dependencies: uses, path: "Sources/Programs/\(name)", swiftSettings: strict)
 }
 
+/// What several test targets share.
+func support(_ name: String, in folder: String, _ uses: [Target.Dependency]) -> Target {
+  .target(name: name, dependencies: uses, path: "Tests/\(folder)/\(name)", swiftSettings: strict)
+}
+
 func tests(_ name: String, in folder: String, _ uses: [Target.Dependency]) -> Target {
   .testTarget(
     name: name, dependencies: uses, path: "Tests/\(folder)/\(name)", swiftSettings: strict)
@@ -130,8 +135,26 @@ let package = Package(
       "EvaluationTests", in: "Learning",
       ["Evaluation", "Transformer", "Operators", "Checkpoints", "Corpus", "Tokenization",
         "Settings", "Tensors", "System"]),
+    support(
+      "ForeignBytes", in: "Fuzz",
+      ["CoordinatorRuntime", "Scheduling", "ControlProtocol", "Collectives", "Transport",
+        "Checkpoints", "Corpus", "Tokenization", "Telemetry", "Planning", "Settings", "Tensors",
+        "System"]),
+    tests(
+      "ForeignBytesTests", in: "Fuzz",
+      ["ForeignBytes", "CoordinatorRuntime", "Scheduling", "ControlProtocol", "Corpus",
+        "Tokenization", "Checkpoints", "Telemetry", "Planning", "Settings", "Tensors", "System"]),
     tests("ProgramTests", in: "Programs", ["Telemetry", "Settings", "System"]),
     tests("RepositoryTests", in: "Repository", []),
   ],
   cLanguageStandard: .c17
 )
+
+// The fuzzer brings its own main function, so an ordinary build must not see this target.
+// `launch/soak fuzz` builds it.
+if Context.environment["COXSWAIN_FUZZ"] != nil {
+  package.targets.append(
+    .executableTarget(
+      name: "Fuzz", dependencies: ["ForeignBytes", "System"], path: "Tests/Fuzz/Fuzz",
+      swiftSettings: strict))
+}

@@ -92,7 +92,20 @@ struct Resolver {
       }
     }
     note(key, write(derived), .rule(rule))
+    checkDerived(key, write(derived), rule)
     return derived
+  }
+
+  /// A rule may lead out of what its key allows, and the resolved plan would not be read back then.
+  /// 0 stands for a size that the text will tell.
+  private mutating func checkDerived(_ key: String, _ node: JSONNode, _ rule: String) {
+    guard let schema = PlanSchema.key(at: PlanEntries.pattern(key)), !schema.accepts(node),
+      node.int != 0
+    else { return }
+    issues.append(
+      PlanIssue(
+        place: .plan, summary: "\(key) would be \(node.jsonText(isIndented: false)) (\(rule))",
+        mend: "give \(schema.expectation), or change what it derives from"))
   }
 
   private mutating func note(_ key: String, _ node: JSONNode, _ origin: PlanOrigin) {

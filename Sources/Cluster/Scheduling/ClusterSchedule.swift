@@ -191,8 +191,10 @@ public struct ClusterSchedule: Sendable {
     guard case .suspending(var awaiting) = stage, view == self.view + 1,
       awaiting.remove(worker) != nil
     else { return [] }
-    workers[worker]?.position = position
-    workers[worker]?.nodes = nodes
+    // A position that the run does not have is no state to go on from.
+    let isPossible = position.map { (0...outline.operationCount).contains($0) } ?? false
+    workers[worker]?.position = isPossible ? position : nil
+    workers[worker]?.nodes = isPossible ? nodes : []
     return proceed(awaiting)
   }
 
@@ -315,7 +317,8 @@ public struct ClusterSchedule: Sendable {
   }
 
   private mutating func noteCompleted(_ worker: Int, _ view: Int, _ position: Int) -> [Command] {
-    guard let known = workers[worker]?.position, position + 1 > known, members.contains(worker)
+    guard let known = workers[worker]?.position, position >= known,
+      position < outline.operationCount, members.contains(worker)
     else { return [] }
     workers[worker]?.position = position + 1
     suspicion = [:]

@@ -43,9 +43,19 @@ public struct CheckpointState: Codable, Equatable, Sendable {
   /// The checkpoint's folder name: `<phase>-<step>`.
   public var name: String { "\(phaseName)-\(step)" }
 
+  /// Reads the text of `state.json`.
+  package init(reading bytes: [UInt8]) throws(CheckpointError) {
+    self = try decoded(CheckpointState.self, bytes, file: CheckpointFile.state)
+    guard isPlausible else { throw .malformed(file: CheckpointFile.state) }
+  }
+
   /// Whether the numbers are ones that a writer could have written: a file may hold anything.
+  /// Counts are bounded far out of any run's reach, so that what is computed from them cannot
+  /// overflow.
   var isPlausible: Bool {
-    model.isPlausible && phaseIndex >= 0 && step >= 0 && position >= 0 && schedulePosition >= 0
+    let counts = [phaseIndex, step, position, schedulePosition]
+    return model.isPlausible && counts.allSatisfy { $0 >= 0 && $0 < 1 << 48 }
+      && tokensTotal < 1 << 60
   }
 }
 
@@ -56,7 +66,7 @@ extension ModelShape {
       layerCount, modelWidth, headCount, keyValueHeadCount, headWidth, feedForwardWidth,
       vocabularySize, sequenceLength,
     ]
-    guard sizes.allSatisfy({ $0 > 0 && $0 < 1 << 31 }), layerCount < 1 << 16 else { return false }
+    guard sizes.allSatisfy({ $0 > 0 && $0 < 1 << 31 }), layerCount < 1 << 12 else { return false }
     let width = Double(modelWidth)
     let heads = Double(headCount) + 2 * Double(keyValueHeadCount)
     let attention = 2 * heads * Double(headWidth) * width

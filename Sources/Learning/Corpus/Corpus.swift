@@ -38,7 +38,7 @@ public final class Corpus: Sendable {
     guard streams.training.tokenCount > sequenceLength else {
       throw .tooFewTokens(found: streams.training.tokenCount, needed: sequenceLength + 1)
     }
-    try self.init(data, tokenizer, streams)
+    try self.init(data, tokenizer, streams, in: cacheDirectory)
   }
 
   /// Opens the tokens that a run made in `directory`; the text they were made from is not read.
@@ -47,15 +47,20 @@ public final class Corpus: Sendable {
   convenience init(
     data: ResolvedPlan.DataChoice, tokenizer: Tokenizer, madeIn directory: String
   ) throws(CorpusError) {
-    try self.init(data, tokenizer, try CorpusBuilder.streams(madeIn: directory))
+    try self.init(data, tokenizer, try CorpusBuilder.streams(madeIn: directory), in: directory)
   }
 
   private init(
-    _ data: ResolvedPlan.DataChoice, _ tokenizer: Tokenizer, _ streams: CorpusBuilder.Streams
+    _ data: ResolvedPlan.DataChoice, _ tokenizer: Tokenizer, _ streams: CorpusBuilder.Streams,
+    in directory: String
   ) throws(CorpusError) {
     var heldBack: [UInt32] = []
     do { try streams.validation.read(0..<streams.validation.tokenCount, into: &heldBack) } catch {
       throw .system(error)
+    }
+    guard heldBack.allSatisfy({ $0 < tokenizer.vocabularySize }) else {
+      throw .damagedShard(
+        path: directory, problem: "has token ids that its tokenizer has not")
     }
     self.data = data
     self.tokenizer = tokenizer

@@ -160,18 +160,7 @@ public struct TextSource: Sendable {
     of file: SourceFile, _ body: (Document) throws(CorpusError) -> Void
   ) throws(CorpusError) {
     let bytes = try Self.decompress(read(file), path: file.path)
-    if Self.isLines(file.path) {
-      try Self.forEachText(ofLines: bytes, path: file.path) { (text, line) throws(CorpusError) in
-        guard !text.isEmpty else { return }
-        try body(Document(bytes: text, range: 0..<text.count, path: file.path, line: line))
-      }
-      return
-    }
-    if let bad = firstInvalidUTF8(in: bytes, range: 0..<bytes.count) {
-      throw .invalidUTF8(path: file.path, byteOffset: bad)
-    }
-    if bytes.isEmpty { return }
-    try body(Document(bytes: bytes, range: 0..<bytes.count, path: file.path, line: nil))
+    try Self.forEachDocument(in: bytes, path: file.path, body)
   }
 
   /// The plain bytes of a file whose name says that it is compressed, or the bytes themselves.
@@ -180,6 +169,23 @@ public struct TextSource: Sendable {
     do { return try compression.decompress(bytes) } catch {
       throw .compression(path: path, error)
     }
+  }
+
+  /// Calls `body` with every document in a file's plain bytes; `path` says what they are.
+  package static func forEachDocument(
+    in bytes: [UInt8], path: String, _ body: (Document) throws(CorpusError) -> Void
+  ) throws(CorpusError) {
+    if isLines(path) {
+      return try forEachText(ofLines: bytes, path: path) { (text, line) throws(CorpusError) in
+        guard !text.isEmpty else { return }
+        try body(Document(bytes: text, range: 0..<text.count, path: path, line: line))
+      }
+    }
+    if let bad = firstInvalidUTF8(in: bytes, range: 0..<bytes.count) {
+      throw .invalidUTF8(path: path, byteOffset: bad)
+    }
+    if bytes.isEmpty { return }
+    try body(Document(bytes: bytes, range: 0..<bytes.count, path: path, line: nil))
   }
 
   /// Calls `body` with the "text" and the 1-based number of every line that is not blank.

@@ -67,7 +67,12 @@ struct TokenStream: Sendable {
       }
       shards.append(shard)
       tokenCount += shard.header.tokenCount
-      if shard.header.isLast { return TokenStream(shards) }
+      guard shard.header.isLast else { continue }
+      let stream = TokenStream(shards)
+      guard tokenCount == 0 || stream.documentStarts.first == 0 else {
+        throw .damagedShard(path: path, problem: "ends a stream that starts inside a document")
+      }
+      return stream
     }
   }
 }

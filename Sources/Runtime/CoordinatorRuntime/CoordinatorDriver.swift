@@ -147,8 +147,7 @@ final class CoordinatorDriver {
       return control.close()
     }
     identity = offer
-    let isReturning = hello.returning?.run == folder.runNumber
-    let worker = isReturning ? hello.returning?.worker ?? nextWorker : nextWorker
+    let worker = returningNumber(hello) ?? nextWorker
     nextWorker = max(nextWorker, worker + 1)
     if connections[worker] != nil { lose(worker, "it connected again") }
     let name = hello.name.isEmpty ? "w\(worker)" : hello.name
@@ -168,6 +167,14 @@ final class CoordinatorDriver {
       "\(name) from \(control.peer), \(hello.threadCount) threads, \(offer.kernels)")
     apply(
       .joined(Member(worker: worker, name: name, dataAddress: hello.dataAddress)))
+  }
+
+  /// The number of a worker that comes back, if this run has given that number out.
+  private func returningNumber(_ hello: WorkerHello) -> Int? {
+    guard let returning = hello.returning, returning.run == folder.runNumber,
+      (0..<nextWorker).contains(returning.worker)
+    else { return nil }
+    return returning.worker
   }
 
   private struct Refusal: Error { let reason: String }

@@ -220,7 +220,7 @@ final class RunRecorder {
       run: plan.name, phase: plan.phases[phase].name, step: step + 1,
       time: Timestamp.text(unixMilliseconds: Clock.unixMilliseconds), loss: any.loss,
       gradNorm: any.gradientNorm, learningRate: any.learningRate, skipped: any.isSkipped,
-      tokens: tokens, tokensTotal: Int(tokensTotal), seconds: seconds,
+      tokens: tokens, tokensTotal: Int(clamping: tokensTotal), seconds: seconds,
       flopsPerToken: flops.perToken, flopsFormula: flops.formula, workers: reports.count,
       view: any.view, secondsBy: meanTime(reports, seconds: seconds),
       nodes: reports.sorted { $0.key < $1.key }.map { worker, report in

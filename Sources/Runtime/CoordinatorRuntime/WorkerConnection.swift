@@ -38,7 +38,7 @@ final class WorkerConnection: Sendable {
     self.offer = offer
     self.control = control
     self.source = source
-    _ = startThread { [self] in serveFeed() }
+    startDetachedThread { [self] in serveFeed() }
   }
 
   /// Sends a control message. A worker that does not take it within 5 s is cut off; its reader

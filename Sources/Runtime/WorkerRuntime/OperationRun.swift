@@ -21,13 +21,24 @@ struct OperationRun {
     }
   }
 
+  /// The operation's tokens; nil when it was interrupted. Tokens of another plan end the worker.
+  private func tokens(isTraining: Bool) -> [TokenSlice]? {
+    guard let slices = session.tokens.slices(view: inForce.number, position: position) else {
+      return nil
+    }
+    guard session.plan.fits(slices, isTraining: isTraining) else {
+      session.link.end(
+        WorkerEnd(reason: "the coordinator sent tokens that do not fit the plan", code: 1))
+      return nil
+    }
+    return slices
+  }
+
   // MARK: Training
 
   private func train(phase: Int, step: Int) throws(ExchangeError) -> OperationReport? {
     var watch = Stopwatch()
-    guard let slices = session.tokens.slices(view: inForce.number, position: position) else {
-      return nil
-    }
+    guard let slices = tokens(isTraining: true) else { return nil }
     watch.lap(\.data)
     let shares = inForce.shares(at: position, tree: session.tree)
     let mine = shares[inForce.rank]
@@ -84,9 +95,7 @@ struct OperationRun {
 
   private func validate() throws(ExchangeError) -> OperationReport? {
     var watch = Stopwatch()
-    guard let slices = session.tokens.slices(view: inForce.number, position: position) else {
-      return nil
-    }
+    guard let slices = tokens(isTraining: false) else { return nil }
     watch.lap(\.data)
     let shares = inForce.shares(at: position, tree: session.tree)
     var statistics: [SliceNode: SliceStatistics] = [:]

@@ -34,7 +34,7 @@ private final class WorkerHost {
     let interruption = try makeInterruption()
     let link = CoordinatorLink(
       options, log: log, tokens: tokens, chunks: chunks,
-      onSuspend: {
+      interrupt: {
         interruption.raise()
         tokens.interrupt()
         chunks.interrupt()

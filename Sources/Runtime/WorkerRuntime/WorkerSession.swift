@@ -90,9 +90,19 @@ final class WorkerSession {
     case .suspend(let number): suspend(number)
     case .measurePeak:
       link.send(.measuredPeak(gigaflops: engine.teamPeakGigaflops()))
-    case .resume(let resumption): resume(resumption)
+    case .resume(let resumption):
+      guard
+        resumption.fits(
+          operationCount: program.operationCount, sliceCount: plan.batch.slices)
+      else {
+        throw WorkerEnd(
+          reason: "the coordinator sent a view that does not fit the plan", code: 1)
+      }
+      resume(resumption)
     case .grant(let number, let position):
-      if view?.number == number { view?.grantedPosition = position }
+      if view?.number == number {
+        view?.grantedPosition = min(position, program.operationCount)
+      }
     case .save(let position, let chunks):
       if position == self.position {
         saver.start(position: position, chunks: chunks)

@@ -87,7 +87,7 @@ struct Manifest {
   init(_ text: String) {
     var found: [Target] = []
     var rest = text[(text.firstRange(of: "targets: [")?.upperBound ?? text.startIndex)...]
-    let calls = ["cRoom(", "room(", "program(", "tests("]
+    let calls = ["cRoom(", "room(", "program(", "support(", "tests("]
     while let start = calls.compactMap({ rest.firstRange(of: $0) })
       .min(by: { ($0.lowerBound, $1.upperBound) < ($1.lowerBound, $0.upperBound) })
     {
@@ -106,7 +106,7 @@ struct Manifest {
       guard !names.isEmpty else { continue }
       let name = names.removeFirst()
       let room = call == "program(" ? "Programs" : names.isEmpty ? "" : names.removeFirst()
-      let folder = call == "tests(" ? "Tests" : "Sources"
+      let folder = ["support(", "tests("].contains(call) ? "Tests" : "Sources"
       found.append(
         Target(
           name: name, room: room, dependencies: names, isC: call == "cRoom(",
