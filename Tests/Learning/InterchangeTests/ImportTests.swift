@@ -130,7 +130,7 @@ import Tokenization
     ("\"hidden_size\": 20", "\"hidden_size\": 20.5", "hidden_size"),
     ("\"hidden_size\": 20,", "", "hidden_size"),
     ("\"hidden_size\": 20", "\"hidden_size\": 2147483647", "lm_head.weight"),
-    ("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 65000", "65000 layers"),
+    ("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 4000", "4000 layers"),
     ("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1", "model.layers.1."),
     ("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3", "few for 3 layers"),
     ("\"num_key_value_heads\": 2", "\"num_key_value_heads\": 3", "sizes"),

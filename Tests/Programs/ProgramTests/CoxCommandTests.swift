@@ -73,6 +73,7 @@ import Testing
       }
       let (code, _, errors) = cox(
         "plan", RealCluster.smoke, "--set", "model.width=49152", "--set", "model.layers=96",
+        "--set", "model.head_width=128", "--set", "model.heads=384",
         "--threads", "1")
       #expect(code == 78)
       #expect(errors.contains("infeasible"), "\(errors)")

@@ -142,6 +142,17 @@ import Testing
     }
   }
 
+  @Test(.timeLimit(.minutes(1))) func `ends with 69 when the coordinator stays away`() throws {
+    try withRunFolder { run in
+      let cluster = try RealCluster(run: run)
+      let worker = try cluster.addWorker(options: ["--connect-timeout", "1"])
+      #expect(cluster.waitForStep(3))
+      cluster.coordinator.signal(9)
+      // At that moment it computes, or waits for tokens or for a grant.
+      #expect(worker.exitCode(waiting: true) == 69)
+    }
+  }
+
   @Test(.timeLimit(.minutes(3))) func `loses nothing when the coordinator is killed`() throws {
     try withRunFolder { run in
       let first = try RealCluster(run: run, waitingFor: 2)
