@@ -25,6 +25,11 @@ func program(_ name: String, _ uses: [Target.Dependency]) -> Target {
     name: name, dependencies: uses, path: "Sources/Programs/\(name)", swiftSettings: strict)
 }
 
+/// What several test targets share.
+func support(_ name: String, in folder: String, _ uses: [Target.Dependency]) -> Target {
+  .target(name: name, dependencies: uses, path: "Tests/\(folder)/\(name)", swiftSettings: strict)
+}
+
 func tests(
   _ name: String, in folder: String, _ uses: [Target.Dependency], without excluded: [String] = []
 ) -> Target {
@@ -70,6 +75,9 @@ let package = Package(
     room("Corpus", in: "Learning", ["Tokenization", "Settings", "Tensors", "System"]),
     room("Checkpoints", in: "Learning", ["Settings", "Tensors", "System"]),
     room(
+      "Interchange", in: "Learning",
+      ["Checkpoints", "Tokenization", "Settings", "Tensors", "System"]),
+    room(
       "Evaluation", in: "Learning",
       ["Transformer", "Operators", "Checkpoints", "Corpus", "Tokenization", "Planning", "Settings",
         "Tensors", "System"]),
@@ -80,8 +88,8 @@ let package = Package(
     // Runtime: event loops, where sockets, threads and clocks meet decisions.
     room(
       "CoordinatorRuntime", in: "Runtime",
-      ["Scheduling", "ControlProtocol", "Transport", "Checkpoints", "Corpus", "Tokenization",
-        "Telemetry", "Planning", "Settings", "Tensors", "System"]),
+      ["Scheduling", "ControlProtocol", "Transport", "Interchange", "Checkpoints", "Corpus",
+        "Tokenization", "Telemetry", "Planning", "Settings", "Tensors", "System"]),
     room(
       "WorkerRuntime", in: "Runtime",
       ["Phases", "Transformer", "Optimization", "Operators", "Collectives", "ControlProtocol",
@@ -92,9 +100,10 @@ let package = Package(
     program("worker", ["WorkerRuntime", "Transport", "Settings", "System"]),
     program(
       "cox",
-      ["CoordinatorRuntime", "WorkerRuntime", "Phases", "Evaluation", "Corpus", "Tokenization",
-        "Checkpoints", "Collectives", "Transport", "ControlProtocol", "Transformer", "Optimization",
-        "Operators", "Telemetry", "Planning", "Settings", "Tensors", "System"]),
+      ["CoordinatorRuntime", "WorkerRuntime", "Phases", "Evaluation", "Interchange", "Corpus",
+        "Tokenization", "Checkpoints", "Collectives", "Transport", "ControlProtocol",
+        "Transformer", "Optimization", "Operators", "Telemetry", "Planning", "Settings", "Tensors",
+        "System"]),
 
     // Tests mirror the rooms.
     tests("SystemTests", in: "Base", ["System", "CSystem"]),
@@ -119,6 +128,9 @@ let package = Package(
     tests("CorpusTests", in: "Learning", ["Corpus", "Tokenization", "Settings", "Tensors", "System"]),
     tests("CheckpointsTests", in: "Learning", ["Checkpoints", "Settings", "Tensors", "System"]),
     tests(
+      "InterchangeTests", in: "Learning",
+      ["Interchange", "Checkpoints", "Tokenization", "Settings", "Tensors", "System"]),
+    tests(
       "PhasesTests", in: "Learning",
       ["Phases", "Transformer", "Optimization", "Operators", "Planning", "Settings", "Tensors",
         "System"]),
@@ -126,6 +138,15 @@ let package = Package(
       "EvaluationTests", in: "Learning",
       ["Evaluation", "Transformer", "Operators", "Checkpoints", "Corpus", "Tokenization",
         "Settings", "Tensors", "System"]),
+    support(
+      "ForeignBytes", in: "Fuzz",
+      ["CoordinatorRuntime", "Scheduling", "ControlProtocol", "Collectives", "Transport",
+        "Checkpoints", "Corpus", "Tokenization", "Telemetry", "Planning", "Settings", "Tensors",
+        "System"]),
+    tests(
+      "ForeignBytesTests", in: "Fuzz",
+      ["ForeignBytes", "CoordinatorRuntime", "Scheduling", "ControlProtocol", "Corpus",
+        "Tokenization", "Checkpoints", "Telemetry", "Planning", "Settings", "Tensors", "System"]),
     tests(
       "ProgramTests", in: "Programs",
       ["ControlProtocol", "Transport", "Telemetry", "Settings", "System"], without: ["Help"]),
@@ -133,3 +154,12 @@ let package = Package(
   ],
   cLanguageStandard: .c17
 )
+
+// The fuzzer brings its own main function, so an ordinary build must not see this target.
+// `launch/soak fuzz` builds it.
+if Context.environment["COXSWAIN_FUZZ"] != nil {
+  package.targets.append(
+    .executableTarget(
+      name: "Fuzz", dependencies: ["ForeignBytes", "System"], path: "Tests/Fuzz/Fuzz",
+      swiftSettings: strict))
+}

@@ -16,7 +16,18 @@ need_swift() {
 # need COMMAND PACKAGE WHY: installs a Debian package when the command is absent. Returns 1 when
 # that is not possible, so that callers may go on without.
 need() {
-  command -v "$1" > /dev/null && return
+  command -v "$1" > /dev/null || install_package "$@"
+}
+
+# need_library NAME PACKAGE WHY: the same for a shared library.
+need_library() {
+  has_library "$1" || install_package "$@"
+}
+has_library() {
+  "$(command -v ldconfig || echo /sbin/ldconfig)" -p 2> /dev/null | grep "$1 " > /dev/null
+}
+
+install_package() {
   if [ "$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then
     say "note: '$1' is missing ($3). To have it: apt-get install $2"
     return 1

@@ -17,10 +17,28 @@ extension Resolver {
     require(
       !(entries.isGiven("depth") && entries.isGiven("shape")), "depth", "shape",
       summary: "depth and shape are both given", mend: "keep one of them")
+    checkScale(plan)
     checkModel(plan.model)
+    checkInitialization()
     checkBatch(plan.batch, plan.model)
     checkTokenizer(plan)
     checkPhases(plan)
+  }
+
+  /// Each size is bounded by its key; their products are bounded here, so that whatever is computed
+  /// of a plan (bytes, FLOPs, tokens of all steps) stays far from where 64 bits overflow.
+  private mutating func checkScale(_ plan: ResolvedPlan) {
+    let tokens = plan.tokensPerStep
+    require(
+      tokens <= 1 << 26, "batch.sequences", "model.context",
+      summary: "a step of \(tokens) tokens is out of reach",
+      mend: "sequences x context may be \(1 << 26) at most")
+    let parameters = ParameterLayout(plan.model).parameterCount
+    require(
+      parameters <= 1 << 40, "model.layers", "model.width", "model.feed_forward", "model.heads",
+      "model.head_width", "model.vocabulary", "depth",
+      summary: "a model of \(parameters) parameters is out of reach",
+      mend: "make the model smaller: \(1 << 40) parameters are the most")
   }
 
   private mutating func checkModel(_ model: ModelShape) {
@@ -39,6 +57,18 @@ extension Resolver {
       heads % model.keyValueHeadCount == 0, "model.key_value_heads", "model.heads",
       summary: "\(model.keyValueHeadCount) key-value heads do not divide \(heads) heads",
       mend: "choose a divisor of model.heads")
+  }
+
+  /// A setting that nothing would read is refused rather than ignored.
+  private mutating func checkInitialization() {
+    guard let from = entries.entries["initialization.from"]?.node.string else { return }
+    for name in ["standard_deviation", "scales_residual"] {
+      let key = "initialization.\(name)"
+      require(
+        !entries.isGiven(key), key,
+        summary: "\(key) is for weights that are drawn, and these come from '\(from)'",
+        mend: "remove it")
+    }
   }
 
   private mutating func checkBatch(_ batch: ResolvedPlan.Batch, _ model: ModelShape) {
@@ -88,6 +118,9 @@ extension Resolver {
     require(
       !plan.phases.isEmpty, "phases", summary: "the plan has no phase",
       mend: "leave phases out for tokenizer and pretrain")
+    require(
+      plan.phases.count <= 64, "phases", summary: "\(plan.phases.count) phases are out of reach",
+      mend: "64 are the most")
     var names: Set<String> = []
     for (index, phase) in plan.phases.enumerated() {
       let section = "phases[\(index)]"

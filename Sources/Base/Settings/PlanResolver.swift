@@ -92,7 +92,20 @@ struct Resolver {
       }
     }
     note(key, write(derived), .rule(rule))
+    checkDerived(key, write(derived), rule)
     return derived
+  }
+
+  /// A rule may lead out of what its key allows, and the resolved plan would not be read back then.
+  /// 0 stands for a size that the text will tell.
+  private mutating func checkDerived(_ key: String, _ node: JSONNode, _ rule: String) {
+    guard let schema = PlanSchema.key(at: PlanEntries.pattern(key)), !schema.accepts(node),
+      node.int != 0
+    else { return }
+    issues.append(
+      PlanIssue(
+        place: .plan, summary: "\(key) would be \(node.jsonText(isIndented: false)) (\(rule))",
+        mend: "give \(schema.expectation), or change what it derives from"))
   }
 
   private mutating func note(_ key: String, _ node: JSONNode, _ origin: PlanOrigin) {
@@ -143,9 +156,7 @@ struct Resolver {
     let dropout = number("dropout", or: 0, "default")
     let preset = entries.entries["shape"]?.node.string.flatMap(ModelPreset.init(rawValue:))
     var model = resolveModel(preset)
-    let initialization = ResolvedPlan.Initialization(
-      standardDeviation: number("initialization.standard_deviation", or: 0.02, "default"),
-      scalesResidual: boolean("initialization.scales_residual", or: true, "default"))
+    let initialization = resolveInitialization()
     let batch = resolveBatch(model, preset)
     let optimizer = resolveOptimizer()
     let tokenizer = resolveTokenizer(model, preset)
@@ -213,6 +224,16 @@ struct Resolver {
   private static func heads(forWidth width: Int) -> Int {
     let most = max(1, width / 64)
     return (1...most).last { width % $0 == 0 && width / $0 % 2 == 0 } ?? 1
+  }
+
+  private mutating func resolveInitialization() -> ResolvedPlan.Initialization {
+    let key = "initialization.from"
+    if entries.isGiven(key) {
+      return ResolvedPlan.Initialization(from: text(key, or: "", "given"))
+    }
+    return ResolvedPlan.Initialization(
+      standardDeviation: number("initialization.standard_deviation", or: 0.02, "default"),
+      scalesResidual: boolean("initialization.scales_residual", or: true, "default"))
   }
 
   private mutating func resolveBatch(

@@ -148,6 +148,9 @@ public enum PlanSchema {
       "model.norm_epsilon", .number(1e-12...1), unset: "1e-5", "Added to the mean square."),
     PlanKey("initialization", .section, unset: "as GPT-2", "How weights start."),
     PlanKey(
+      "initialization.from", .text, unset: "weights are drawn",
+      "A run, a checkpoint or a Hugging Face folder of the same sizes: weights and tokenizer."),
+    PlanKey(
       "initialization.standard_deviation", .number(0...10), unset: "0.02", "Of every matrix."),
     PlanKey(
       "initialization.scales_residual", .boolean, unset: "true",
@@ -191,8 +194,8 @@ public enum PlanSchema {
         + "characters: as the text has",
       "Ids in all, special tokens included."),
     PlanKey(
-      "tokenizer.splitter", .choice(["cl100k"]), unset: "cl100k",
-      "How text is cut before merging."),
+      "tokenizer.splitter", .choice(ResolvedPlan.TokenizerChoice.splitters), unset: "cl100k",
+      "How text is cut before merging: as for GPT-4, Llama 3, GPT-2 or GPT-4o."),
   ]
 
   /// The keys of the plan's data section, and of a phase's, which wins.

@@ -40,15 +40,21 @@ public struct ResolvedPlan: Codable, Equatable, Sendable {
     self.checkpoints = checkpoints
   }
 
-  /// How weights start: matrices normal with mean 0, gains 1.
+  /// How weights start: as another model left them, or matrices normal with mean 0 and gains 1.
   public struct Initialization: Codable, Equatable, Sendable {
     public var standardDeviation: Double
     /// Whether the two matrices that write to the residual stream start smaller by
     /// `1 / sqrt(2 layers)`, as in GPT-2.
     public var scalesResidual: Bool
-    public init(standardDeviation: Double = 0.02, scalesResidual: Bool = true) {
+    /// A run, a checkpoint or a Hugging Face folder, whose weights and tokenizer the run starts
+    /// with; nil: weights are drawn. Read by the coordinator alone.
+    public var from: String?
+    public init(
+      standardDeviation: Double = 0.02, scalesResidual: Bool = true, from: String? = nil
+    ) {
       self.standardDeviation = standardDeviation
       self.scalesResidual = scalesResidual
+      self.from = from
     }
   }
 
@@ -96,6 +102,9 @@ public struct ResolvedPlan: Codable, Equatable, Sendable {
     /// and the text.
     public var vocabularySize: Int
     public var splitter: String
+    /// The splitters of Tokenization, which this room cannot see; a test compares them.
+    public static let splitters = ["cl100k", "llama3", "gpt2", "o200k"]
+
     public init(kind: Kind, vocabularySize: Int, splitter: String = "cl100k") {
       self.kind = kind
       self.vocabularySize = vocabularySize

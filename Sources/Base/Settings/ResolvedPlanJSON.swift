@@ -10,13 +10,7 @@ extension ResolvedPlan {
       ("precision", .text(precision.rawValue)),
       ("dropout", .decimal(dropout)),
       ("model", modelNode),
-      (
-        "initialization",
-        .object([
-          ("standard_deviation", .decimal(initialization.standardDeviation)),
-          ("scales_residual", .flag(initialization.scalesResidual)),
-        ])
-      ),
+      ("initialization", initialization.jsonNode),
       (
         "batch",
         .object([
@@ -91,6 +85,17 @@ extension ResolvedPlan {
 
   public func encode(to encoder: any Encoder) throws {
     try jsonNode.encode(to: encoder)
+  }
+}
+
+extension ResolvedPlan.Initialization {
+  /// Nothing is drawn where weights come from elsewhere, so the keys of the draws are left out.
+  var jsonNode: JSONNode {
+    if let from { return .object([("from", .text(from))]) }
+    return .object([
+      ("standard_deviation", .decimal(standardDeviation)),
+      ("scales_residual", .flag(scalesResidual)),
+    ])
   }
 }
 

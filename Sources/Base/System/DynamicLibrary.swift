@@ -8,7 +8,10 @@ public final class DynamicLibrary: @unchecked Sendable {
   private let handle: UnsafeMutableRawPointer
 
   /// Loads the first of `names` that is there, or returns nil.
-  public init?(_ names: [String]) {
+  ///
+  /// - Parameter environment: Set for this process first: some libraries read it when loaded.
+  public init?(_ names: [String], environment: [String: String] = [:]) {
+    for (name, value) in environment { _ = unsafe setenv(name, value, 1) }
     for name in names {
       if let handle = unsafe dlopen(name, RTLD_NOW | RTLD_LOCAL) {
         self.name = name

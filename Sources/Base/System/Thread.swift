@@ -1,12 +1,13 @@
-public import Glibc
+internal import Glibc
 
 private final class Start {
   let body: @Sendable () -> Void
   init(_ body: @escaping @Sendable () -> Void) { self.body = body }
 }
 
-/// Starts a thread that runs `body` once. The caller joins or detaches it.
-public func startThread(_ body: @escaping @Sendable () -> Void) -> pthread_t {
+/// Starts a thread that runs `body` once. The caller joins or detaches it, else its stack stays
+/// after its end; hence no business of other modules.
+func startThread(_ body: @escaping @Sendable () -> Void) -> pthread_t {
   var thread = pthread_t()
   let start = unsafe Unmanaged.passRetained(Start(body)).toOpaque()
   let code = unsafe pthread_create(

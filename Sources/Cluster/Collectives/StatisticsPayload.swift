@@ -1,11 +1,11 @@
-internal import Planning
-internal import Tensors
+package import Planning
+package import Tensors
 
 /// The payload of a statistics frame: three words per node (node, tokens, bits of the loss sum).
-enum StatisticsPayload {
+package enum StatisticsPayload {
   static let wordsPerNode = 3
 
-  static func write(
+  package static func write(
     _ statistics: [SliceNode: SliceStatistics], nodes: [SliceNode],
     into words: SharedRows<UInt64>
   ) {
@@ -22,7 +22,7 @@ enum StatisticsPayload {
   /// Reads a peer's words, which must be about exactly `nodes`, in that order.
   ///
   /// - Throws: ``ExchangeError/unexpectedFrame(rank:field:expected:found:)``.
-  static func read(
+  package static func read(
     _ words: SharedRows<UInt64>, nodes: [SliceNode], rank: Int,
     into statistics: inout [SliceNode: SliceStatistics]
   ) throws(ExchangeError) {

@@ -19,17 +19,21 @@ public enum MessageCoding {
     return [UInt8](data)
   }
 
-  /// - Throws: ``ProtocolError/unreadable(_:)`` with what the decoder says.
-  public static func decode<Message: Decodable>(
+  /// - Throws: ``ProtocolError/unreadable(_:)`` with what the decoder says, or what the message
+  ///   says of itself.
+  public static func decode<Message: ForeignMessage>(
     _ type: Message.Type, from bytes: [UInt8]
   ) throws(ProtocolError) -> Message {
     let decoder = JSONDecoder()
     decoder.nonConformingFloatDecodingStrategy = .convertFromString(
       positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
+    let message: Message
     do {
-      return try decoder.decode(type, from: Data(bytes))
+      message = try decoder.decode(type, from: Data(bytes))
     } catch {
       throw .unreadable("\(type): \(error)")
     }
+    if let reason = message.impossibility { throw .unreadable("\(type): \(reason)") }
+    return message
   }
 }

@@ -111,7 +111,8 @@ public struct ClusterSchedule: Sendable {
     case .checkpointFailed(let position):
       guard savingPosition == position else { return [] }
       savingPosition = nil
-      return isEnding && stage == .running ? saveIfDue() : []
+      // Tried again only where the run ends; but another place may have become due meanwhile.
+      return isEnding || position != committedPosition ? advance() : []
     case .stopRequested: return stop()
     }
   }
@@ -190,8 +191,10 @@ public struct ClusterSchedule: Sendable {
     guard case .suspending(var awaiting) = stage, view == self.view + 1,
       awaiting.remove(worker) != nil
     else { return [] }
-    workers[worker]?.position = position
-    workers[worker]?.nodes = nodes
+    // A position that the run does not have is no state to go on from.
+    let isPossible = position.map { (0...outline.operationCount).contains($0) } ?? false
+    workers[worker]?.position = isPossible ? position : nil
+    workers[worker]?.nodes = isPossible ? nodes : []
     return proceed(awaiting)
   }
 
@@ -241,7 +244,7 @@ public struct ClusterSchedule: Sendable {
       position: position,
       slices: deal(candidates, at: position),
       sources: sources(candidates, at: position, isHeld: held != nil),
-      grantedPosition: isStopping ? position : limit(after: position))
+      grantedPosition: grantLimit)
     view = resumption.view
     members = candidates
     for worker in candidates {
@@ -314,7 +317,8 @@ public struct ClusterSchedule: Sendable {
   }
 
   private mutating func noteCompleted(_ worker: Int, _ view: Int, _ position: Int) -> [Command] {
-    guard let known = workers[worker]?.position, position + 1 > known, members.contains(worker)
+    guard let known = workers[worker]?.position, position >= known,
+      position < outline.operationCount, members.contains(worker)
     else { return [] }
     workers[worker]?.position = position + 1
     suspicion = [:]
@@ -322,19 +326,35 @@ public struct ClusterSchedule: Sendable {
     let slowest = members.compactMap { workers[$0]?.position }.min() ?? committedPosition
     guard slowest > committedPosition else { return [] }
     committedPosition = slowest
-    let next = isStopping ? grantedPosition : limit(after: slowest)
+    return advance()
+  }
+
+  /// Saves what is due and grants what may follow.
+  private mutating func advance() -> [Command] {
+    guard stage == .running else { return [] }
     var commands = saveIfDue()
-    if next > grantedPosition {
-      grantedPosition = next
-      commands.append(.grant(workers: members, view: view, position: next))
+    if stage == .running, grantLimit > grantedPosition {
+      grantedPosition = grantLimit
+      commands.append(.grant(workers: members, view: view, position: grantedPosition))
     }
     return commands
   }
 
+  /// Operations before this may run. A save that is due waits for the one under way, and holds
+  /// everybody: state is saved at rest.
+  private var grantLimit: Int {
+    let isSaveWaiting = isSaveDue && checkpointPosition != committedPosition
+      && savingPosition != nil && savingPosition != committedPosition
+    return isStopping || isSaveWaiting ? committedPosition : limit(after: committedPosition)
+  }
+
+  private var isSaveDue: Bool {
+    isEnding || outline.checkpointPositions.contains(committedPosition)
+  }
+
   private mutating func saveIfDue() -> [Command] {
     let isEnd = committedPosition == outline.operationCount
-    let isDue = outline.checkpointPositions.contains(committedPosition) || isStopping || isEnd
-    guard isDue, committedPosition > 0 || isEnd, savingPosition == nil else {
+    guard isSaveDue, committedPosition > 0 || isEnd, savingPosition == nil else {
       return isStopping && committedPosition == 0 ? finish(.stopped) : []
     }
     if checkpointPosition == committedPosition { return noteCheckpoint(committedPosition) }
@@ -362,7 +382,7 @@ public struct ClusterSchedule: Sendable {
     if isStopping && position == committedPosition && stage == .running {
       return finish(.stopped)
     }
-    return []
+    return position == committedPosition ? [] : advance()
   }
 
   private mutating func stop() -> [Command] {

@@ -38,4 +38,6 @@ extern const ck_tile_kernels ck_tile_avx512bf16;
 NAMED(tile, ck_tile_avx512bf16)
 NAMED(store, ck_store_avx512)
 NAMED(pack, ck_pack_avx512)
+NAMED(plain, ck_plain_avx512)
+NAMED(widened, ck_widened_avx512)
 NAMED(head, ck_head_avx512)

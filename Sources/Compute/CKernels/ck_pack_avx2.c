@@ -8,5 +8,6 @@
     apply_to = function)
 #define CK_NAME(family) ck_##family##_avx2
 #include "ck_pack.inc"
+#include "ck_plain.inc"
 #pragma clang attribute pop
 #endif

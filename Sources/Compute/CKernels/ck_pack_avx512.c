@@ -9,5 +9,6 @@
     apply_to = function)
 #define CK_NAME(family) ck_##family##_avx512
 #include "ck_pack.inc"
+#include "ck_plain.inc"
 #pragma clang attribute pop
 #endif

@@ -5,4 +5,5 @@
 #include <string.h>
 #define CK_NAME(family) ck_##family##_neon
 #include "ck_pack.inc"
+#include "ck_plain.inc"
 #endif

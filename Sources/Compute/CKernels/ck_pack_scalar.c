@@ -4,3 +4,4 @@
 #include <string.h>
 #define CK_NAME(family) ck_##family##_scalar
 #include "ck_pack.inc"
+#include "ck_plain.inc"

@@ -41,12 +41,13 @@ extension Engine {
     precondition(
       step.count >= weights.masterCount,
       "rows reach \(weights.masterCount), the step has \(step.count) elements")
-    precondition(weights.precision == precision, "weights are \(weights.precision)")
+    precondition(weights.form == form, "weights in \(weights.form) meet \(form)")
     // SAFETY: `weights` and the step's windows outlive the dispatch.
     let arguments = unsafe ck_pack_weights_args(
       source: step.arguments.master, row_offsets: weights.rowOffsets.baseAddress,
       row_count: weights.outputWidth, column_count: weights.inputWidth,
-      rows_as_columns: weights.rowsAsColumns.baseAddress, rows_as_k: weights.rowsAsK.baseAddress,
+      rows_as_columns: weights.rowsAsColumns.storage.baseAddress,
+      rows_as_k: weights.rowsAsK.storage.baseAddress,
       is_f32: precision == .f32 ? 1 : 0)
     unsafe dispatch(
       UpdateAndPack(step: step, weights: arguments, packBlock: packers.weight_block), .optimizer)

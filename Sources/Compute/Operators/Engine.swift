@@ -12,6 +12,11 @@ public final class Engine: @unchecked Sendable {
   public let variant: KernelVariant
   public let precision: Precision
 
+  /// How packed operands of this engine's products lie in memory.
+  public let form: OperandForm
+
+  /// The BLAS that computes products; nil: our tiles do.
+  let blas: EngineBlas?
   let tiles: ck_tile_kernels
   let packers: ck_pack_kernels
   let stores: ck_store_kernels
@@ -24,10 +29,11 @@ public final class Engine: @unchecked Sendable {
 
   public init(
     team: ThreadTeam, variant: KernelVariant = .best, precision: Precision = .bf16,
-    times: OperatorTimes? = nil
+    matmul: MatmulBackend = .builtin, times: OperatorTimes? = nil
   ) {
+    let form = matmul.form(for: variant, precision)
     guard let tiles = unsafe ck_tile_named(variant.name),
-      let packers = unsafe ck_pack_named(variant.name),
+      let packers = unsafe Self.packers(of: variant, for: form.layout),
       let stores = unsafe ck_store_named(variant.name),
       let fused = unsafe ck_fused_named(variant.name),
       let heads = unsafe ck_head_named(variant.name),
@@ -38,6 +44,10 @@ public final class Engine: @unchecked Sendable {
     self.variant = variant
     self.precision = precision
     self.times = times
+    self.form = form
+    blas = matmul.library.map {
+      EngineBlas($0, takesOperandType: form.layout == .plain, memberCount: team.memberCount)
+    }
     unsafe self.tiles = tiles.pointee
     unsafe self.packers = packers.pointee
     unsafe self.stores = stores.pointee
@@ -47,9 +57,23 @@ public final class Engine: @unchecked Sendable {
     unsafe self.attentionKernels = attentionKernels.pointee
   }
 
+  private static func packers(
+    of variant: KernelVariant, for layout: OperandForm.Layout
+  ) -> UnsafePointer<ck_pack_kernels>? {
+    switch layout {
+    case .panels: unsafe ck_pack_named(variant.name)
+    case .plain: unsafe ck_plain_named(variant.name)
+    case .widened: unsafe ck_widened_named(variant.name)
+    }
+  }
+
   /// The numeric profile of a run: results are exact within one (``KernelVariant/profile``).
-  /// In f32 every variant adds in one order, hence one profile.
-  public var profile: String { precision == .f32 ? "f32" : variant.profile }
+  /// In f32 every variant adds in one order, hence one profile. A BLAS has its own, to which the
+  /// profile of our kernels is added, since attention stays theirs.
+  public var profile: String {
+    let ours = precision == .f32 ? "f32" : variant.profile
+    return blas.map { "\($0.library.profile)+\(ours)" } ?? ours
+  }
 
   /// The tile of this precision.
   var tile: ck_tile { unsafe precision == .f32 ? tiles.f32 : tiles.bf16 }
@@ -60,6 +84,14 @@ public final class Engine: @unchecked Sendable {
   /// Runs `kernel`, which takes a pointer to `Arguments`, on every member.
   func run<Arguments>(_ kernel: ck_job, _ arguments: Arguments, _ part: OperatorPart) {
     unsafe dispatch(KernelJob(arguments: arguments, function: kernel), part)
+  }
+
+  /// Runs one product, by our tiles or by the BLAS: the one place that knows which.
+  ///
+  /// - Parameter right: What `product.b` points to.
+  func runProduct(_ product: ck_matmul_args, _ right: RightOperand, _ part: OperatorPart) {
+    guard let blas else { return unsafe run(ck_matmul, product, part) }
+    unsafe run(ck_blas_matmul, blas.arguments(product, right), part)
   }
 
   /// Runs `job` on every member.

@@ -29,13 +29,13 @@ public final class HeadWorkspace {
   ) {
     let chunk = min(tokenCapacity, Engine.headChunkTokenCount)
     let block = min(tokenCapacity, Engine.headBlockTokenCount)
-    let precision = engine.precision
+    let form = engine.form
     self.vocabularySize = vocabularySize
     stride = (vocabularySize + 63) / 64 * 64
     chunkTokenCount = chunk
     logits = AlignedStorage(count: block * stride, filledWith: 0).rows
-    dLogitsPairs = PackedPairs(rowCapacity: chunk, columnCount: stride, precision: precision)
-    normedPairs = PackedPairs(rowCapacity: chunk, columnCount: width, precision: precision)
+    dLogitsPairs = PackedPairs(rowCapacity: chunk, columnCount: stride, form: form)
+    normedPairs = PackedPairs(rowCapacity: chunk, columnCount: width, form: form)
     let sumCount = (block + 5) / 6 * 6 * ((width + 63) / 64 * 64)
     sums = AlignedStorage(count: sumCount, filledWith: 0).rows
     losses = AlignedStorage(count: block, filledWith: 0).rows
@@ -171,16 +171,15 @@ extension Engine {
     let shape = ProductShape(rowCount: tokenCount, columnCount: head.inputWidth)
     let epilogue = prepare(BackwardEpilogue.store(dNormed), for: shape)
     // K is V, made even: the padding of both operands is zero.
-    unsafe run(
-      ck_matmul,
+    unsafe runProduct(
       ck_matmul_args(
         tiles: tiles, epilogue: epilogue.function, epilogue_args: epilogue.arguments,
-        a: workspace.logits.baseAddress, b: head.rowsAsK.baseAddress,
+        a: workspace.logits.baseAddress, b: head.rowsAsK.storage.baseAddress,
         row_count: shape.rowCount, column_count: shape.columnCount,
         k_count: precision == .f32 ? head.outputWidth : (head.outputWidth + 1) / 2 * 2,
         a_row_stride: 4 * workspace.stride, a_is_packed: 0, is_f32: isFloat,
         sums: workspace.sums.baseAddress),
-      .head)
+      head.rowsAsK, .head)
   }
 
   private func computeHeadGradient(

@@ -34,7 +34,7 @@ extension Engine {
   /// `Y = A W^T`, tile by tile through the epilogue.
   ///
   /// An element of `Y` is summed over k ascending in one f32 accumulator, whatever `M` and the
-  /// number of threads.
+  /// number of threads. (A BLAS sums in an order of its own, whatever `M` and the threads, too.)
   ///
   /// - Parameters:
   ///   - a: `[M, K]`.
@@ -99,19 +99,18 @@ extension Engine {
   ) {
     precondition(dY.rowCount == x.rowCount, "\(dY.rowCount) rows of dY meet \(x.rowCount) of x")
     precondition(
-      dY.precision == precision && x.precision == precision,
-      "\(dY.precision) and \(x.precision) operands meet a \(precision) engine")
+      dY.form == form && x.form == form, "\(dY.form) and \(x.form) meet an engine with \(form)")
     var target = unsafe ck_epilogue_args()
     unsafe target.column_count = x.columnCount
     unsafe target.output = gradient.baseAddress
     unsafe target.row_offsets = rowOffsets
     unsafe target.accumulates = accumulate ? 1 : 0
-    unsafe run(
-      ck_matmul,
+    unsafe runProduct(
       ck_matmul_args(
-        tiles: tiles, epilogue: stores.scatter, epilogue_args: target, a: dY.storage.baseAddress,
-        b: x.storage.baseAddress, row_count: rowCount, column_count: x.columnCount,
-        k_count: dY.rowCount, a_row_stride: 0, a_is_packed: 1, is_f32: isFloat, sums: nil),
-      part)
+        tiles: tiles, epilogue: stores.scatter, epilogue_args: target,
+        a: dY.operand.storage.baseAddress, b: x.operand.storage.baseAddress, row_count: rowCount,
+        column_count: x.columnCount, k_count: dY.rowCount, a_row_stride: dY.rowByteCount,
+        a_is_packed: 1, is_f32: isFloat, sums: nil),
+      x.operand, part)
   }
 }

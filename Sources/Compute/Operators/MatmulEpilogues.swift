@@ -121,17 +121,16 @@ extension Engine {
 
   /// `Y [shape] = A B` through a prepared epilogue.
   func multiply(
-    _ a: OperandRows, _ panels: SharedRows<UInt32>, depth: Int, _ shape: ProductShape,
+    _ a: OperandRows, _ right: RightOperand, depth: Int, _ shape: ProductShape,
     _ epilogue: PreparedEpilogue, _ part: OperatorPart = .matmul
   ) {
     precondition(a.precision == precision, "\(a.precision) rows in a \(precision) engine")
-    unsafe run(
-      ck_matmul,
+    unsafe runProduct(
       ck_matmul_args(
         tiles: tiles, epilogue: epilogue.function, epilogue_args: epilogue.arguments,
-        a: a.baseAddress, b: panels.baseAddress, row_count: shape.rowCount,
+        a: a.baseAddress, b: right.storage.baseAddress, row_count: shape.rowCount,
         column_count: shape.columnCount, k_count: depth, a_row_stride: a.rowByteCount,
         a_is_packed: 0, is_f32: isFloat, sums: nil),
-      part)
+      right, part)
   }
 }

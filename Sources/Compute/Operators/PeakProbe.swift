@@ -35,10 +35,13 @@ extension Engine {
 }
 
 extension Engine {
+  /// The kernels whose instruction sets the peak: a BLAS may use better ones than ours may.
+  public var peakVariant: KernelVariant { blas == nil ? variant : .best }
+
   /// GFLOP/s of the whole team: all members probe at the same moment, as they compute in a step.
   public func teamPeakGigaflops(seconds: Double = 0.05) -> Double {
     let rates = AlignedStorage(count: team.memberCount, filledWith: 0.0).rows
-    team.run(PeakJob(variant: variant, precision: precision, seconds: seconds, rates: rates))
+    team.run(PeakJob(variant: peakVariant, precision: precision, seconds: seconds, rates: rates))
     return (0..<rates.count).reduce(0) { $0 + rates[$1] }
   }
 }

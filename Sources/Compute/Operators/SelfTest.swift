@@ -70,7 +70,7 @@ private struct SelfTest {
   ) {
     func packed(_ rows: OperandRows) -> PackedPairs {
       let pairs = PackedPairs(
-        rowCapacity: rows.rowCount, columnCount: rows.columnCount, precision: engine.precision)
+        rowCapacity: rows.rowCount, columnCount: rows.columnCount, form: engine.form)
       engine.packPairs(rows, into: pairs)
       return pairs
     }
@@ -104,8 +104,7 @@ private struct SelfTest {
 
   private func makeWeights(_ rows: Int, _ columns: Int, purpose: UInt64) -> PackedWeights {
     let weights = PackedWeights(
-      rowOffsets: (0..<rows).map { $0 * columns }, columnCount: columns,
-      precision: engine.precision)
+      rowOffsets: (0..<rows).map { $0 * columns }, columnCount: columns, form: engine.form)
     engine.pack(weights, from: draws(rows * columns, purpose: purpose))
     return weights
   }

@@ -71,19 +71,19 @@ final class Activations {
 
   /// - Parameter isForwardOnly: Makes one layer and one stream, for whoever keeps nothing for a
   ///   backward pass.
-  init(shape: ModelShape, tokenCapacity: Int, precision: Precision, isForwardOnly: Bool = false) {
+  init(shape: ModelShape, tokenCapacity: Int, form: OperandForm, isForwardOnly: Bool = false) {
     let (width, forward) = (shape.modelWidth, shape.feedForwardWidth)
     func floats(_ perToken: Int) -> AlignedStorage<Float> {
       AlignedStorage(count: perToken * tokenCapacity, filledWith: 0)
     }
     func operands(_ columns: Int) -> OperandStorage {
-      OperandStorage(rowCount: tokenCapacity, columnCount: columns, precision: precision)
+      OperandStorage(rowCount: tokenCapacity, columnCount: columns, precision: form.precision)
     }
     func pairs(_ widths: [Int]) -> [Int: PackedPairs] {
       var found: [Int: PackedPairs] = [:]
       for columns in Set(widths) {
         found[columns] = PackedPairs(
-          rowCapacity: tokenCapacity, columnCount: columns, precision: precision)
+          rowCapacity: tokenCapacity, columnCount: columns, form: form)
       }
       return found
     }

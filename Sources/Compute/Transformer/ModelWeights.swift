@@ -1,8 +1,8 @@
 public import Operators
 public import Tensors
 
-/// One matrix of the model as the products read it: packed in both orientations, and where each of
-/// its columns lies in the flat space, which `dW` follows back.
+/// One matrix of the model as the products read it: packed, and where each of its columns lies in
+/// the flat space, which `dW` follows back.
 public struct ProductMatrix: Sendable {
   public let packed: PackedWeights
   /// `rowOffsets[n]`: flat offset of the master row that is column `n` of the product.
@@ -10,9 +10,8 @@ public struct ProductMatrix: Sendable {
   /// The flat elements it packs, tensor by tensor; padding between tensors is not part of it.
   public let ranges: [Range<Int>]
 
-  init(rowOffsets: [Int], columnCount: Int, ranges: [Range<Int>], precision: Precision) {
-    packed = PackedWeights(
-      rowOffsets: rowOffsets, columnCount: columnCount, precision: precision)
+  init(rowOffsets: [Int], columnCount: Int, ranges: [Range<Int>], form: OperandForm) {
+    packed = PackedWeights(rowOffsets: rowOffsets, columnCount: columnCount, form: form)
     self.rowOffsets = rowOffsets
     self.ranges = ranges
   }
@@ -37,12 +36,12 @@ public struct LayerWeights: Sendable {
 
 /// A model's weights: the f32 master in the flat space, and its packed copies.
 ///
-/// It owns the packed copies (two of each matrix, in the operand type) and borrows the master.
+/// It owns the packed copies (in the form that its engine's products take) and borrows the master.
 public final class ModelWeights: Sendable {
   public let layout: ParameterLayout
   /// `[layout.count]`.
   public let master: SharedRows<Float>
-  public let precision: Precision
+  public let form: OperandForm
   public let layers: [LayerWeights]
   public let finalNorm: Range<Int>
   /// `[V, D]`: the embedding matrix when tied.
@@ -51,14 +50,15 @@ public final class ModelWeights: Sendable {
   public let embedding: Range<Int>
   public let rotary: RotaryTable
 
-  public init(layout: ParameterLayout, master: SharedRows<Float>, precision: Precision) {
+  /// - Parameter form: That of the engine which will use them.
+  public init(layout: ParameterLayout, master: SharedRows<Float>, form: OperandForm) {
     precondition(
       master.count == layout.count, "a master of \(master.count), a layout of \(layout.count)")
     let shape = layout.shape
-    let matrices = MatrixPlan(layout: layout, precision: precision)
+    let matrices = MatrixPlan(layout: layout, form: form)
     self.layout = layout
     self.master = master
-    self.precision = precision
+    self.form = form
     layers = (0..<shape.layerCount).map(matrices.layer)
     finalNorm = layout[.finalNorm].range
     head = matrices.plain(shape.isHeadTied ? .embedding : .head)
@@ -83,7 +83,7 @@ public final class ModelWeights: Sendable {
 /// Says which master row becomes which column of a product.
 private struct MatrixPlan {
   let layout: ParameterLayout
-  let precision: Precision
+  let form: OperandForm
 
   func layer(_ layer: Int) -> LayerWeights {
     LayerWeights(
@@ -132,7 +132,7 @@ private struct MatrixPlan {
   ) -> ProductMatrix {
     ProductMatrix(
       rowOffsets: (0..<columnCount).map(row), columnCount: layout[roles[0]].shape[1],
-      ranges: roles.map { layout[$0].range }, precision: precision)
+      ranges: roles.map { layout[$0].range }, form: form)
   }
 
   /// The flat offset of each row of a matrix.

@@ -38,8 +38,7 @@ public final class StreamDecoder {
     self.shape = shape
     attentionShape = AttentionShape(shape)
     activations = Activations(
-      shape: shape, tokenCapacity: rowCapacity, precision: engine.precision,
-      isForwardOnly: true)
+      shape: shape, tokenCapacity: rowCapacity, form: engine.form, isForwardOnly: true)
     positions = AlignedStorage(count: rowCapacity, filledWith: 0).rows
     lastRows = OperandStorage(
       rowCount: rowCapacity, columnCount: shape.modelWidth, precision: engine.precision)

@@ -29,15 +29,13 @@ public final class Transformer {
     weights: ModelWeights, engine: Engine, tokenCapacity: Int, lookupRowCapacity: Int
   ) {
     precondition(
-      weights.precision == engine.precision,
-      "weights packed in \(weights.precision), kernels in \(engine.precision)")
+      weights.form == engine.form, "weights in \(weights.form), an engine with \(engine.form)")
     let shape = weights.layout.shape
     self.weights = weights
     self.engine = engine
     self.tokenCapacity = tokenCapacity
     self.shape = shape
-    activations = Activations(
-      shape: shape, tokenCapacity: tokenCapacity, precision: engine.precision)
+    activations = Activations(shape: shape, tokenCapacity: tokenCapacity, form: engine.form)
     attentionShape = AttentionShape(shape)
     workspaces = Workspaces(
       layout: weights.layout, engine: engine, tokenCapacity: tokenCapacity,

@@ -1,4 +1,3 @@
-internal import FoundationEssentials
 public import Settings
 
 /// What reports need of a plan: its phases and their lengths.
@@ -27,20 +26,17 @@ public struct RunOutline: Equatable, Sendable {
 
   /// Reads a `plan.resolved.json`; nil if it is not one.
   public init?(json: [UInt8]) {
-    struct Entry: Decodable {
-      var name: String
-      var steps: Int?
+    // Foundation's JSON5, which takes comments too, traps on a key that is not UTF-8.
+    guard let plan = try? JSONReader.read(json), let run = plan["name"]?.string,
+      let entries = plan["phases"]?.elements
+    else { return nil }
+    let phases = entries.compactMap { entry in
+      entry["name"]?.string.map {
+        Phase(name: $0, stepCount: max(0, entry["steps"]?.int ?? 0))
+      }
     }
-    struct Plan: Decodable {
-      var name: String
-      var phases: [Entry]
-    }
-    let decoder = JSONDecoder()
-    decoder.allowsJSON5 = true
-    guard let plan = try? decoder.decode(Plan.self, from: Data(json)) else { return nil }
-    self.init(
-      run: plan.name,
-      phases: plan.phases.map { Phase(name: $0.name, stepCount: max(0, $0.steps ?? 0)) })
+    guard phases.count == entries.count else { return nil }
+    self.init(run: run, phases: phases)
   }
 
   /// Steps of the phase of this name.
@@ -51,8 +47,17 @@ public struct RunOutline: Equatable, Sendable {
   /// Steps of the whole plan that come after step `step` of the phase; nil for an unknown phase.
   public func remainingSteps(afterPhase name: String, step: Int) -> Int? {
     guard let index = phases.firstIndex(where: { $0.name == name }) else { return nil }
-    let inPhase = max(0, phases[index].stepCount - step)
-    return phases[(index + 1)...].reduce(inPhase) { $0 &+ $1.stepCount }
+    let (left, overflows) = phases[index].stepCount.subtractingReportingOverflow(step)
+    let inPhase = overflows ? Int.max : max(0, left)
+    return saturatingSum([inPhase] + phases[(index + 1)...].map(\.stepCount))
+  }
+}
+
+/// The sum, or the number nearest to it: records may hold anything.
+func saturatingSum(_ numbers: [Int]) -> Int {
+  numbers.reduce(0) { sum, number in
+    let (next, overflows) = sum.addingReportingOverflow(number)
+    return overflows ? (number > 0 ? Int.max : Int.min) : next
   }
 }
 

@@ -21,11 +21,24 @@ public final class RunReader {
     }
   }
 
+  /// A reader of records that are at hand, not in a folder.
+  package init(metrics: [UInt8], events: [UInt8]) {
+    runDirectory = ""
+    _ = take(metrics: metrics, events: events)
+  }
+
   /// Reads what was added since the last call and returns it.
   public func update() throws(TelemetryError) -> (records: [StepRecord], events: [RunEvent]) {
-    let metrics = try newLines(RunFile.metrics, &metricsOffset)
+    take(
+      metrics: try newLines(RunFile.metrics, &metricsOffset),
+      events: try newLines(RunFile.events, &eventsOffset))
+  }
+
+  private func take(
+    metrics: [UInt8], events lines: [UInt8]
+  ) -> (records: [StepRecord], events: [RunEvent]) {
     let records = jsonLines(StepRecord.self, in: metrics[...])
-    let happened = jsonLines(RunEvent.self, in: try newLines(RunFile.events, &eventsOffset)[...])
+    let happened = jsonLines(RunEvent.self, in: lines[...])
     for record in records.values { log.append(record) }
     events += happened.values
     unreadableCount += records.unreadableCount + happened.unreadableCount

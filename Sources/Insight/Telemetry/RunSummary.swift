@@ -60,7 +60,7 @@ public struct RunSummary: Codable, Equatable, Sendable {
     let records = log.records.filter { $0.phase == latest.phase }
     func sum(_ value: (StepRecord) -> Double) -> Double { records.reduce(0) { $0 + value($1) } }
     let seconds = sum(\.seconds)
-    let tokens = records.reduce(0) { $0 + $1.tokens }
+    let tokens = saturatingSum(records.map(\.tokens))
     let rate = seconds > 0 ? Double(tokens) / seconds : 0
     func mean(_ value: (StepRecord) -> Double?) -> Double? {
       guard seconds > 0, value(latest) != nil else { return nil }
@@ -103,7 +103,7 @@ public struct RunSummary: Codable, Equatable, Sendable {
     exchangeHidden = seconds > 0 ? sum(\.exchangeHidden) / seconds : 0
     tokensTotal = latest.tokensTotal
     goodput = latest.goodput.isFinite ? latest.goodput : nil
-    slicesRecomputed = records.reduce(0) { $0 + $1.slicesRecomputed }
+    slicesRecomputed = saturatingSum(records.map(\.slicesRecomputed))
     stepsSkipped = records.count { $0.skipped }
     stepsRepeated = log.repeatedCount
     stepsDiffering = log.differences.count
@@ -120,12 +120,9 @@ public struct RunSummary: Codable, Equatable, Sendable {
   ) -> StepRecord.SecondsBy {
     var result = StepRecord.SecondsBy()
     guard seconds > 0 else { return result }
-    let parts: [WritableKeyPath<StepRecord.SecondsBy, Double>] = [
-      \.data, \.forward, \.backward, \.exchange, \.wait, \.optimizer, \.checkpoint, \.other,
-    ]
-    for part in parts {
-      result[keyPath: part] =
-        records.reduce(0) { $0 + $1.secondsBy[keyPath: part] } / seconds
+    for cause in StepRecord.SecondsBy.causes {
+      result[keyPath: cause] =
+        records.reduce(0) { $0 + $1.secondsBy[keyPath: cause] } / seconds
     }
     return result
   }

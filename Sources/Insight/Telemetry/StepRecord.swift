@@ -20,6 +20,23 @@ public struct StepRecord: Equatable, Sendable {
     public var total: Double {
       data + forward + backward + exchange + wait + optimizer + checkpoint + other
     }
+
+    /// The same causes over a step that took `seconds`: what is left is `other`. Causes are measured
+    /// by workers, the step by the arrival of their reports; where a late report makes the next
+    /// step look shorter than its causes, these shrink with it.
+    public func fitted(to seconds: Double) -> SecondsBy {
+      var result = self
+      if total <= seconds {
+        result.other += seconds - total
+      } else {
+        for cause in Self.causes { result[keyPath: cause] *= seconds / total }
+      }
+      return result
+    }
+
+    static var causes: [WritableKeyPath<SecondsBy, Double>] {
+      [\.data, \.forward, \.backward, \.exchange, \.wait, \.optimizer, \.checkpoint, \.other]
+    }
   }
 
   /// One worker's part in a step.

@@ -18,7 +18,10 @@ public struct TailReport: Sendable {
   }
 
   init(_ reader: RunReader) {
-    let outline = RunOutline.read(runDirectory: reader.runDirectory)
+    self.init(reader, RunOutline.read(runDirectory: reader.runDirectory))
+  }
+
+  package init(_ reader: RunReader, _ outline: RunOutline?) {
     run = outline?.run ?? Files.name(of: reader.runDirectory)
     summary = RunSummary(reader.log, events: reader.events, outline: outline)
     lines = Self.lines(reader, outline)

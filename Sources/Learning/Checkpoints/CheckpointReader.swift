@@ -149,17 +149,8 @@ public final class CheckpointReader: Sendable {
   }
 
   private static func manifest(_ path: String) throws(CheckpointError) -> Manifest {
-    let bytes = try read(Manifest.fileName, path, byteCountMax: Manifest.byteCountMax)
-    let manifest = try decoded(Manifest.self, bytes, file: Manifest.fileName)
-    guard manifest.format == Manifest.knownFormat else { throw .unknownFormat(manifest.format) }
-    let needed = [
-      CheckpointFile.weights, CheckpointFile.firstMoment, CheckpointFile.secondMoment,
-      CheckpointFile.state, CheckpointFile.plan,
-    ]
-    guard needed.allSatisfy({ manifest.entry($0) != nil }),
-      manifest.files.allSatisfy({ !$0.name.contains("/") && !$0.name.hasPrefix(".") })
-    else { throw .malformed(file: Manifest.fileName) }
-    return manifest
+    try Manifest(
+      reading: try read(Manifest.fileName, path, byteCountMax: Manifest.byteCountMax))
   }
 
   private static func checkSizes(_ manifest: Manifest, _ path: String) throws(CheckpointError) {
@@ -175,10 +166,7 @@ public final class CheckpointReader: Sendable {
   }
 
   private static func state(_ path: String) throws(CheckpointError) -> CheckpointState {
-    let bytes = try read(CheckpointFile.state, path, byteCountMax: 1 << 20)
-    let state = try decoded(CheckpointState.self, bytes, file: CheckpointFile.state)
-    guard state.isPlausible else { throw .malformed(file: CheckpointFile.state) }
-    return state
+    try CheckpointState(reading: try read(CheckpointFile.state, path, byteCountMax: 1 << 20))
   }
 
   private static func header(_ path: String) throws(CheckpointError) -> SafetensorsHeader {

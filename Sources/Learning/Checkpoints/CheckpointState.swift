@@ -43,23 +43,36 @@ public struct CheckpointState: Codable, Equatable, Sendable {
   /// The checkpoint's folder name: `<phase>-<step>`.
   public var name: String { "\(phaseName)-\(step)" }
 
-  /// Whether the numbers are ones that a writer could have written. A file may hold anything, and
-  /// a layout is computed only from sizes whose products cannot overflow.
+  /// Reads the text of `state.json`.
+  package init(reading bytes: [UInt8]) throws(CheckpointError) {
+    self = try decoded(CheckpointState.self, bytes, file: CheckpointFile.state)
+    guard isPlausible else { throw .malformed(file: CheckpointFile.state) }
+  }
+
+  /// Whether the numbers are ones that a writer could have written: a file may hold anything.
+  /// Counts are bounded far out of any run's reach, so that what is computed from them cannot
+  /// overflow.
   var isPlausible: Bool {
+    let counts = [phaseIndex, step, position, schedulePosition]
+    return model.isPlausible && counts.allSatisfy { $0 >= 0 && $0 < 1 << 48 }
+      && tokensTotal < 1 << 60
+  }
+}
+
+extension ModelShape {
+  /// Whether a layout can be computed from sizes that a file gives: their products do not overflow.
+  package var isPlausible: Bool {
     let sizes = [
-      model.layerCount, model.modelWidth, model.headCount, model.keyValueHeadCount,
-      model.headWidth, model.feedForwardWidth, model.vocabularySize, model.sequenceLength,
+      layerCount, modelWidth, headCount, keyValueHeadCount, headWidth, feedForwardWidth,
+      vocabularySize, sequenceLength,
     ]
-    guard sizes.allSatisfy({ $0 > 0 && $0 < 1 << 31 }), model.layerCount < 1 << 16 else {
-      return false
-    }
-    guard phaseIndex >= 0, step >= 0, position >= 0, schedulePosition >= 0 else { return false }
-    let width = Double(model.modelWidth)
-    let heads = Double(model.headCount) + 2 * Double(model.keyValueHeadCount)
-    let attention = 2 * heads * Double(model.headWidth) * width
-    let feedForward = 3 * Double(model.feedForwardWidth) * width
-    let elements = Double(model.layerCount) * (attention + feedForward + 2 * width)
-      + 2 * Double(model.vocabularySize) * width
+    guard sizes.allSatisfy({ $0 > 0 && $0 < 1 << 31 }), layerCount < 1 << 12 else { return false }
+    let width = Double(modelWidth)
+    let heads = Double(headCount) + 2 * Double(keyValueHeadCount)
+    let attention = 2 * heads * Double(headWidth) * width
+    let feedForward = 3 * Double(feedForwardWidth) * width
+    let elements = Double(layerCount) * (attention + feedForward + 2 * width)
+      + 2 * Double(vocabularySize) * width
     return elements < 0x1p48
   }
 }

@@ -2,7 +2,7 @@ internal import FoundationEssentials
 internal import System
 
 /// What a checkpoint consists of. Written last: a folder without it is not a checkpoint.
-struct Manifest: Codable, Equatable {
+package struct Manifest: Codable, Equatable {
   static let fileName = "manifest.json"
   static let knownFormat = 1
   /// Far above any real one: 40 bytes per chunk of 4 MiB.
@@ -31,6 +31,21 @@ struct Manifest: Codable, Equatable {
   var chunkChecksums: [UInt32]
 
   func entry(_ name: String) -> Entry? { files.first { $0.name == name } }
+}
+
+extension Manifest {
+  /// Reads the text of a manifest.
+  package init(reading bytes: [UInt8]) throws(CheckpointError) {
+    self = try decoded(Manifest.self, bytes, file: Self.fileName)
+    guard format == Self.knownFormat else { throw .unknownFormat(format) }
+    let needed = [
+      CheckpointFile.weights, CheckpointFile.firstMoment, CheckpointFile.secondMoment,
+      CheckpointFile.state, CheckpointFile.plan,
+    ]
+    guard needed.allSatisfy({ entry($0) != nil }),
+      files.allSatisfy({ !$0.name.contains("/") && !$0.name.hasPrefix(".") })
+    else { throw .malformed(file: Self.fileName) }
+  }
 }
 
 /// The names of a checkpoint's files.

@@ -15,6 +15,23 @@ public enum SafetensorsError: Error, Equatable, Sendable {
   case bufferDiffers(byteCount: Int, expected: Int)
 }
 
+extension SafetensorsError: CustomStringConvertible {
+  public var description: String {
+    switch self {
+    case .tooShort(let byteCount): "it ends too early, after \(byteCount) bytes"
+    case .headerTooLarge(let byteCount, let limit):
+      "its header claims \(byteCount) bytes; the limit is \(limit)"
+    case .malformed(let offset): "its header is malformed at byte \(offset)"
+    case .duplicateName(let name): "its header names \(name) twice"
+    case .unknownType(let tensor, let type): "tensor \(tensor) is of the unknown type \(type)"
+    case .sizeDiffers(let tensor): "tensor \(tensor) has other bytes than its shape needs"
+    case .notContiguous(let tensor): "tensor \(tensor) does not start where the one before ends"
+    case .bufferDiffers(let byteCount, let expected):
+      "it holds \(byteCount) bytes of tensors instead of \(expected)"
+    }
+  }
+}
+
 /// The table of contents of a safetensors file.
 ///
 ///     u64 little-endian N | N bytes of JSON, padded with spaces | the tensors' bytes

@@ -25,7 +25,7 @@ public final class Corpus: Sendable {
   ///   - shardTokenCount: Most tokens of one file (64 MiB of 2-byte tokens).
   ///   - event: Told what happened, for the log.
   /// - Throws: ``CorpusError``.
-  public init(
+  public convenience init(
     data: ResolvedPlan.DataChoice, tokenizer: Tokenizer, cacheDirectory: String,
     sequenceLength: Int, shardTokenCount: Int = 1 << 25, event: (CorpusEvent) -> Void = { _ in }
   ) throws(CorpusError) {
@@ -34,20 +34,40 @@ public final class Corpus: Sendable {
       source: source, split: data.split, tokenizer: tokenizer, directory: cacheDirectory,
       shardTokenCount: shardTokenCount)
     for path in source.skippedPaths { event(.skippedFile(path: path)) }
-    let (training, validation, identity) = try builder.streams(event)
-    guard training.tokenCount > sequenceLength else {
-      throw .tooFewTokens(found: training.tokenCount, needed: sequenceLength + 1)
+    let streams = try builder.streams(event)
+    guard streams.training.tokenCount > sequenceLength else {
+      throw .tooFewTokens(found: streams.training.tokenCount, needed: sequenceLength + 1)
     }
+    try self.init(data, tokenizer, streams, in: cacheDirectory)
+  }
+
+  /// Opens the tokens that a run made in `directory`; the text they were made from is not read.
+  ///
+  /// - Throws: ``CorpusError``.
+  convenience init(
+    data: ResolvedPlan.DataChoice, tokenizer: Tokenizer, madeIn directory: String
+  ) throws(CorpusError) {
+    try self.init(data, tokenizer, try CorpusBuilder.streams(madeIn: directory), in: directory)
+  }
+
+  private init(
+    _ data: ResolvedPlan.DataChoice, _ tokenizer: Tokenizer, _ streams: CorpusBuilder.Streams,
+    in directory: String
+  ) throws(CorpusError) {
     var heldBack: [UInt32] = []
-    do { try validation.read(0..<validation.tokenCount, into: &heldBack) } catch {
+    do { try streams.validation.read(0..<streams.validation.tokenCount, into: &heldBack) } catch {
       throw .system(error)
+    }
+    guard heldBack.allSatisfy({ $0 < tokenizer.vocabularySize }) else {
+      throw .damagedShard(
+        path: directory, problem: "has token ids that its tokenizer has not")
     }
     self.data = data
     self.tokenizer = tokenizer
-    self.identity = hexText(identity)
-    self.training = training
-    self.validation = EvaluationText(tokens: heldBack, tokenizer: tokenizer)
-    orders = EpochOrders(training)
+    identity = hexText(streams.identity)
+    training = streams.training
+    validation = EvaluationText(tokens: heldBack, tokenizer: tokenizer)
+    orders = EpochOrders(streams.training)
   }
 
   /// Tokens to train on, the `<|bos|>` of each document included.

@@ -14,30 +14,60 @@ struct CorpusBuilder {
   /// Bytes per token in the files.
   private var tokenByteCount: Int { tokenizer.vocabularySize <= 1 << 16 ? 2 : 4 }
 
-  func streams(
-    _ event: (CorpusEvent) -> Void
-  ) throws(CorpusError) -> (training: TokenStream, validation: TokenStream, identity: [UInt8]) {
+  /// Both parts of a corpus, and what their tokens depend on.
+  typealias Streams = (training: TokenStream, validation: TokenStream, identity: [UInt8])
+
+  func streams(_ event: (CorpusEvent) -> Void) throws(CorpusError) -> Streams {
     let identity = try identity()
-    // The name holds the identity, so that phases with other data live side by side.
-    let prefix = String(hexText(identity).prefix(16))
     do {
-      let training = try TokenStream.open(
-        directory, name: "\(prefix)-training", identity: identity)
-      let validation = try TokenStream.open(
-        directory, name: "\(prefix)-validation", identity: identity)
-      if let training, let validation {
-        event(.reused(directory: directory, tokenCount: training.tokenCount))
-        return (training, validation, identity)
+      if let made = try Self.open(directory, identity) {
+        event(.reused(directory: directory, tokenCount: made.training.tokenCount))
+        return made
       }
     } catch .damagedShard(let path, let problem) {
       event(.rebuilding(path: path, problem: problem))
     }
-    let (training, validation) = try build(prefix, identity)
+    let (training, validation) = try build(Self.prefix(identity), identity)
     event(
       .built(
         directory: directory, tokenCount: training.tokenCount,
         documentCount: training.documentCount))
     return (training, validation, identity)
+  }
+
+  /// The streams of the only corpus in `directory`, whatever it was made from.
+  ///
+  /// - Throws: ``CorpusError/noTokenFiles(path:)``, ``CorpusError/severalTexts(path:)``.
+  static func streams(madeIn directory: String) throws(CorpusError) -> Streams {
+    let names: [String]
+    do { names = try Files.list(directory) } catch {
+      throw error.isNotFound ? .noTokenFiles(path: directory) : .system(error)
+    }
+    let first = names.filter { $0.hasSuffix(TokenStream.name("training", 0)) }
+    guard first.count <= 1 else { throw .severalTexts(path: directory) }
+    guard let name = first.first else { throw .noTokenFiles(path: directory) }
+    let identity = try Shard("\(directory)/\(name)").header.identity
+    guard let made = try open(directory, identity) else { throw .noTokenFiles(path: directory) }
+    return made
+  }
+
+  /// The streams made earlier; nil if there are none.
+  private static func open(
+    _ directory: String, _ identity: [UInt8]
+  ) throws(CorpusError) -> Streams? {
+    let prefix = prefix(identity)
+    guard
+      let training = try TokenStream.open(
+        directory, name: "\(prefix)-training", identity: identity),
+      let validation = try TokenStream.open(
+        directory, name: "\(prefix)-validation", identity: identity)
+    else { return nil }
+    return (training, validation, identity)
+  }
+
+  /// File names begin with the identity, so that phases with other data live side by side.
+  private static func prefix(_ identity: [UInt8]) -> String {
+    String(hexText(identity).prefix(16))
   }
 
   private func identity() throws(CorpusError) -> [UInt8] {

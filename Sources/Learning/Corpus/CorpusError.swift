@@ -19,10 +19,19 @@ public enum CorpusError: Error, Equatable, Sendable {
   case compression(path: String, CompressionError)
   /// The tokenizer cannot encode the text.
   case tokenizer(path: String, TokenizerError)
+  /// A tokenizer file that does not say how text is cut.
+  case unknownSplitter(path: String)
   /// Too little text to train on.
   case tooFewTokens(found: Int, needed: Int)
   /// A file of tokens is not what its header says.
   case damagedShard(path: String, problem: String)
+  /// The folder has tokens of more than one text.
+  case severalTexts(path: String)
+  /// A run's plan.resolved.json is not a plan.
+  case badPlan(message: String)
+  case noPhase(name: String, found: [String])
+  /// The phase has no step of this number, counted from 1.
+  case noStep(Int, phase: String, count: Int)
   case system(SystemError)
 }
 
@@ -48,11 +57,23 @@ extension CorpusError: CustomStringConvertible {
       "\(path): \(error)"
     case .tokenizer(let path, let error):
       "\(path): \(error)"
+    case .unknownSplitter(let path):
+      "\(path) does not say how text is cut before merging; name it: --splitter "
+        + Splitter.allCases.map(\.rawValue).joined(separator: "|")
     case .tooFewTokens(let found, let needed):
       "the training text gives \(found) tokens, one window needs \(needed); "
         + "give more text or set a shorter sequence_length"
     case .damagedShard(let path, let problem):
       "\(path) \(problem); remove it and run again, it is made from the source"
+    case .severalTexts(let path):
+      "\(path) has tokens of more than one text: the source changed under the run. Which of them "
+        + "a step read is not recorded; move the others away"
+    case .badPlan(let message):
+      message
+    case .noPhase(let name, let found):
+      "the run has no phase \(name); it has \(found.joined(separator: ", "))"
+    case .noStep(let step, let phase, let count):
+      "phase \(phase) has no step \(step): its steps are counted from 1 to \(count)"
     case .system(let error):
       error.description
     }

@@ -159,16 +159,27 @@ public enum DataCommands {
     _ directory: String, tokenizer: Tokenizer?, sampleTokenCount: Int = 100
   ) throws(CorpusError) -> InspectReport {
     let folder = Files.exists("\(directory)/data") ? "\(directory)/data" : directory
-    let names: [String]
-    do { names = try Files.list(folder) } catch {
+    let paths: [String]
+    do { paths = try tokenFiles(folder) } catch {
       throw error.isNotFound ? .missing(path: folder) : .system(error)
     }
-    var report = InspectReport(files: [])
-    for name in names where name.hasSuffix(".tokens") {
-      report.files.append(inspect("\(folder)/\(name)", tokenizer, sampleTokenCount))
+    guard !paths.isEmpty else { throw .noTokenFiles(path: folder) }
+    return InspectReport(files: paths.map { inspect($0, tokenizer, sampleTokenCount) })
+  }
+
+  /// Token files of a folder and of those right in it: a run has one for each phase with a text of
+  /// its own.
+  private static func tokenFiles(_ folder: String) throws(SystemError) -> [String] {
+    var paths: [String] = []
+    for name in try Files.list(folder) {
+      let path = "\(folder)/\(name)"
+      if try Files.info(path)?.isDirectory == true {
+        paths += try Files.list(path).map { "\(path)/\($0)" }
+      } else {
+        paths.append(path)
+      }
     }
-    guard !report.files.isEmpty else { throw .noTokenFiles(path: folder) }
-    return report
+    return paths.filter { $0.hasSuffix(".tokens") }
   }
 
   private static func inspect(

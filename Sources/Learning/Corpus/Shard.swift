@@ -14,8 +14,8 @@ internal import System
 ///         SHA-256 of everything before
 ///
 /// Numbers are little-endian. A long stream is cut into several shards, anywhere.
-struct Shard: Sendable {
-  struct Header: Equatable, Sendable {
+package struct Shard: Sendable {
+  package struct Header: Equatable, Sendable {
     var tokenByteCount: Int
     var tokenCount: Int
     var documentCount: Int
@@ -23,6 +23,19 @@ struct Shard: Sendable {
     var textByteCount: Int
     var isLast: Bool
     var identity: [UInt8]
+
+    package init(
+      tokenByteCount: Int, tokenCount: Int, documentCount: Int, firstToken: Int,
+      textByteCount: Int, isLast: Bool, identity: [UInt8]
+    ) {
+      self.tokenByteCount = tokenByteCount
+      self.tokenCount = tokenCount
+      self.documentCount = documentCount
+      self.firstToken = firstToken
+      self.textByteCount = textByteCount
+      self.isLast = isLast
+      self.identity = identity
+    }
   }
 
   static let version: UInt32 = 1
@@ -39,6 +52,13 @@ struct Shard: Sendable {
   static func write(
     _ header: Header, tokens: ArraySlice<UInt32>, documentStarts: ArraySlice<Int>, to path: String
   ) throws(SystemError) {
+    try Files.write(bytes(header, tokens: tokens, documentStarts: documentStarts), to: path)
+  }
+
+  /// A shard's bytes.
+  package static func bytes(
+    _ header: Header, tokens: ArraySlice<UInt32>, documentStarts: ArraySlice<Int>
+  ) -> [UInt8] {
     precondition(tokens.count == header.tokenCount, "\(tokens.count) tokens, not as announced")
     var bytes: [UInt8] = []
     bytes.reserveCapacity(
@@ -66,7 +86,7 @@ struct Shard: Sendable {
     var hash = SHA256()
     hash.update(bytes)
     bytes.append(contentsOf: hash.digest)
-    try Files.write(bytes, to: path)
+    return bytes
   }
 
   private static let magic = Array("COXTOKEN".utf8)
@@ -93,7 +113,8 @@ struct Shard: Sendable {
     (header, documentStarts) = try Self.parse(bytes, path)
   }
 
-  private static func parse(
+  /// Reads and verifies a shard's bytes; `path` is for errors.
+  package static func parse(
     _ bytes: [UInt8], _ path: String
   ) throws(CorpusError) -> (Header, [Int]) {
     func damaged(_ problem: String) -> CorpusError { .damagedShard(path: path, problem: problem) }

@@ -159,40 +159,51 @@ public struct TextSource: Sendable {
   private func forEachDocument(
     of file: SourceFile, _ body: (Document) throws(CorpusError) -> Void
   ) throws(CorpusError) {
-    var bytes = try read(file)
-    if let compression = Compression(fileName: file.path) {
-      do { bytes = try compression.decompress(bytes) } catch {
-        throw .compression(path: file.path, error)
-      }
-    }
-    if Self.isLines(file.path) {
-      try forEachLine(of: file, bytes, body)
-      return
-    }
-    if let bad = firstInvalidUTF8(in: bytes, range: 0..<bytes.count) {
-      throw .invalidUTF8(path: file.path, byteOffset: bad)
-    }
-    if bytes.isEmpty { return }
-    try body(Document(bytes: bytes, range: 0..<bytes.count, path: file.path, line: nil))
+    let bytes = try Self.decompress(read(file), path: file.path)
+    try Self.forEachDocument(in: bytes, path: file.path, body)
   }
 
-  private func forEachLine(
-    of file: SourceFile, _ bytes: [UInt8], _ body: (Document) throws(CorpusError) -> Void
+  /// The plain bytes of a file whose name says that it is compressed, or the bytes themselves.
+  static func decompress(_ bytes: [UInt8], path: String) throws(CorpusError) -> [UInt8] {
+    guard let compression = Compression(fileName: path) else { return bytes }
+    do { return try compression.decompress(bytes) } catch {
+      throw .compression(path: path, error)
+    }
+  }
+
+  /// Calls `body` with every document in a file's plain bytes; `path` says what they are.
+  package static func forEachDocument(
+    in bytes: [UInt8], path: String, _ body: (Document) throws(CorpusError) -> Void
+  ) throws(CorpusError) {
+    if isLines(path) {
+      return try forEachText(ofLines: bytes, path: path) { (text, line) throws(CorpusError) in
+        guard !text.isEmpty else { return }
+        try body(Document(bytes: text, range: 0..<text.count, path: path, line: line))
+      }
+    }
+    if let bad = firstInvalidUTF8(in: bytes, range: 0..<bytes.count) {
+      throw .invalidUTF8(path: path, byteOffset: bad)
+    }
+    if bytes.isEmpty { return }
+    try body(Document(bytes: bytes, range: 0..<bytes.count, path: path, line: nil))
+  }
+
+  /// Calls `body` with the "text" and the 1-based number of every line that is not blank.
+  static func forEachText(
+    ofLines bytes: [UInt8], path: String, _ body: ([UInt8], Int) throws(CorpusError) -> Void
   ) throws(CorpusError) {
     var start = 0
     var line = 1
     while start < bytes.count {
       let end = firstNewline(in: bytes, from: start)
-      if let text = try textOfLine(bytes, start..<end, file.path, line), !text.isEmpty {
-        try body(Document(bytes: text, range: 0..<text.count, path: file.path, line: line))
-      }
+      if let text = try textOfLine(bytes, start..<end, path, line) { try body(text, line) }
       start = end + 1
       line += 1
     }
   }
 
   /// The "text" of one line; nil for a blank line.
-  private func textOfLine(
+  private static func textOfLine(
     _ bytes: [UInt8], _ range: Range<Int>, _ path: String, _ line: Int
   ) throws(CorpusError) -> [UInt8]? {
     if bytes[range].allSatisfy({ $0 == 0x20 || $0 == 0x0D || $0 == 0x09 }) { return nil }
@@ -221,7 +232,7 @@ public struct TextSource: Sendable {
     return text
   }
 
-  private func firstNewline(in bytes: [UInt8], from start: Int) -> Int {
+  private static func firstNewline(in bytes: [UInt8], from start: Int) -> Int {
     let span = bytes.span
     var index = start
     while index < span.count, span[index] != 0x0A { index += 1 }

@@ -37,9 +37,14 @@ struct TokenStream: Sendable {
 
   /// Path of shard `index` of the stream called `name`.
   static func path(_ directory: String, _ name: String, _ index: Int) -> String {
+    "\(directory)/\(Self.name(name, index))"
+  }
+
+  /// File name of shard `index` of the stream called `name`.
+  static func name(_ name: String, _ index: Int) -> String {
     let digits = String(index)
     let padded = String(repeating: "0", count: max(0, 5 - digits.count)) + digits
-    return "\(directory)/\(name)-\(padded).tokens"
+    return "\(name)-\(padded).tokens"
   }
 
   /// Opens and verifies a stream made earlier; nil if there is none.
@@ -62,7 +67,12 @@ struct TokenStream: Sendable {
       }
       shards.append(shard)
       tokenCount += shard.header.tokenCount
-      if shard.header.isLast { return TokenStream(shards) }
+      guard shard.header.isLast else { continue }
+      let stream = TokenStream(shards)
+      guard tokenCount == 0 || stream.documentStarts.first == 0 else {
+        throw .damagedShard(path: path, problem: "ends a stream that starts inside a document")
+      }
+      return stream
     }
   }
 }

@@ -4,19 +4,33 @@ public import Tokenization
 
 /// What `cox tokenizer` does, with arguments already parsed.
 public enum TokenizerCommands {
-  /// What `cox tokenizer train` reports.
+  /// What `cox tokenizer train` and `import` report.
   public struct Report: Codable, Equatable, Sendable {
     public var path: String
     public var kind: String
+    /// `bpe` only.
+    public var splitter: String?
     public var vocabularySize: Int
+    public var specialCount: Int
     public var digest: String
     public var seconds: Double
+
+    init(_ tokenizer: Tokenizer, path: String, seconds: Double) {
+      self.path = path
+      kind = tokenizer.kind.rawValue
+      splitter = tokenizer.kind == .bpe ? tokenizer.splitter.rawValue : nil
+      vocabularySize = tokenizer.vocabularySize
+      specialCount = tokenizer.specials.count
+      digest = tokenizer.digest
+      self.seconds = seconds
+    }
 
     /// For people, one fact per line.
     public var text: String {
       """
       tokenizer   \(path)
-      kind        \(kind), \(vocabularySize) ids
+      kind        \(kind), \(vocabularySize) ids, \(specialCount) of them special tokens
+      splitter    \(splitter ?? "none")
       digest      \(digest)
       """
     }
@@ -34,9 +48,7 @@ public enum TokenizerCommands {
     let tokenizer = try Corpus.trainTokenizer(
       choice, on: ResolvedPlan.DataChoice(source: source, split: split))
     do { try Files.write(tokenizer.json(), to: path) } catch { throw .system(error) }
-    return Report(
-      path: path, kind: tokenizer.kind.rawValue, vocabularySize: tokenizer.vocabularySize,
-      digest: tokenizer.digest, seconds: Clock.monotonicSeconds - start)
+    return Report(tokenizer, path: path, seconds: Clock.monotonicSeconds - start)
   }
 
   /// Reads a tokenizer from tokenizer.json, or from the folder (a run, say) that holds it.
@@ -58,11 +70,30 @@ public enum TokenizerCommands {
 
   /// The ids of `text`, which is UTF-8.
   ///
-  /// - Parameter name: What errors call the text: a file, or `standard input`.
+  /// - Parameter name: What errors call the text: a file, or `the command line`.
   public static func encode(
-    _ text: [UInt8], from name: String, with tokenizer: Tokenizer
+    _ text: [UInt8], from name: String, with tokenizer: Tokenizer, mode: EncodingMode = .merges
   ) throws(CorpusError) -> [UInt32] {
-    do { return try tokenizer.encode(text) } catch { throw .tokenizer(path: name, error) }
+    do { return try tokenizer.encode(text, mode: mode) } catch {
+      throw .tokenizer(path: name, error)
+    }
+  }
+
+  /// Calls `body` with the ids of every text in `lines`, JSON objects with "text", one a line.
+  /// Blank lines are passed over; an empty text has no ids.
+  public static func encode(
+    lines: [UInt8], from name: String, with tokenizer: Tokenizer, mode: EncodingMode = .merges,
+    _ body: ([UInt32]) -> Void
+  ) throws(CorpusError) {
+    var encoder = tokenizer.makeEncoder(mode: mode)
+    var ids: [UInt32] = []
+    try TextSource.forEachText(ofLines: lines, path: name) { (text, line) throws(CorpusError) in
+      ids.removeAll(keepingCapacity: true)
+      do throws(TokenizerError) { try encoder.encode(text, into: &ids) } catch {
+        throw .tokenizer(path: "\(name), line \(line)", error)
+      }
+      body(ids)
+    }
   }
 
   /// The bytes that ids stand for; the ids are numbers with anything but digits between them.

@@ -7,9 +7,18 @@ public import Transformer
 /// A text's continuation does not depend on what is generated beside it.
 public final class Generator {
   public let decoder: StreamDecoder
+  private let idCount: Int
 
-  /// - Parameter decoder: Its row capacity bounds the texts that are computed at once.
-  public init(decoder: StreamDecoder) { self.decoder = decoder }
+  /// - Parameters:
+  ///   - decoder: Its row capacity bounds the texts that are computed at once.
+  ///   - idCount: Ids that the tokenizer has: later rows of the model's vocabulary are never drawn.
+  ///     All rows unless given.
+  public init(decoder: StreamDecoder, idCount: Int? = nil) {
+    let rowCount = decoder.weights.layout.shape.vocabularySize
+    precondition((1...rowCount).contains(idCount ?? rowCount), "\(idCount ?? 0) of \(rowCount) ids")
+    self.decoder = decoder
+    self.idCount = idCount ?? rowCount
+  }
 
   /// One text to continue.
   public struct Request: Equatable, Sendable {
@@ -65,7 +74,7 @@ public final class Generator {
       for (row, text) in open.enumerated() {
         let request = requests[text.index]
         let token = request.sampler.next(
-          logits[row * width..<(row + 1) * width], index: results[text.index].tokens.count)
+          logits[row * width..<row * width + idCount], index: results[text.index].tokens.count)
         results[text.index].tokens.append(token)
         onToken(text.index, token)
         let length = text.stream.tokenCount

@@ -46,7 +46,9 @@ public final class Replica {
   public init(plan: ResolvedPlan, engine: Engine, phaseIndex: Int) {
     let layout = ParameterLayout(plan.model)
     func flat() -> SharedRows<Float> { AlignedStorage(count: layout.count, filledWith: 0).rows }
-    let weights = ModelWeights(layout: layout, master: flat(), precision: plan.precision)
+    precondition(
+      plan.precision == engine.precision, "a \(plan.precision) plan, a \(engine.precision) engine")
+    let weights = ModelWeights(layout: layout, master: flat(), form: engine.form)
     let tokenCapacity = plan.batch.microbatch * plan.model.sequenceLength
     self.plan = plan
     self.engine = engine
@@ -73,14 +75,11 @@ public final class Replica {
   /// Packs the master anew, after state was loaded into it.
   public func repack() { transformer.weights.pack(engine) }
 
-  /// Enters another phase of the plan: its schedule, its random draws, and zero moments unless it
-  /// carries them on (``ResolvedPlan/carriesMoments(intoPhase:)``).
+  /// Takes phase `index` of the plan for the steps to come: its schedule and its random draws.
   public func enterPhase(_ index: Int) {
+    guard index != phaseIndex else { return }
     phaseIndex = index
     schedule = plan.phases[index].learningRates
-    guard !plan.carriesMoments(intoPhase: index) else { return }
-    firstMoment.fill(with: 0)
-    secondMoment.fill(with: 0)
   }
 
   /// Memory for the gradient of one node, or for the sum of all.
@@ -179,6 +178,10 @@ public final class Replica {
 
   /// Scales, measures and clips the summed gradient, updates weights and moments, packs.
   ///
+  /// The first update of a phase starts with zero moments unless the phase carries them on
+  /// (``ResolvedPlan/carriesMoments(intoPhase:)``). It clears them here and not earlier, since the
+  /// state before it may be on its way to a checkpoint or to another worker.
+  ///
   /// The look-up part joins the gradient here, once: a tied matrix gets its rows added, an untied
   /// embedding's gradient is made of them. So `gradient` is changed, and good for one update.
   ///
@@ -198,6 +201,10 @@ public final class Replica {
       squareSum: engine.sumOfSquares(gradient.flat, blockSums: squareSums),
       tokenCount: statistics.tokenCount, limit: plan.optimizer.gradientClip)
     let rate = schedule.rate(at: step)
+    if step == 0, !plan.carriesMoments(intoPhase: phaseIndex) {
+      firstMoment.fill(with: 0)
+      secondMoment.fill(with: 0)
+    }
     if !scale.isSkipped {
       let state = OptimizerState(
         master: master, firstMoment: firstMoment, secondMoment: secondMoment)

@@ -6,59 +6,33 @@ struct Merge: Equatable, Sendable {
 }
 
 /// The merges in order of rank, and a table that finds a pair's rank.
-///
-/// Open addressing with linear probing, at most half full.
 struct MergeTable: Sendable {
   /// In order of rank.
-  let merges: [Merge]
-  private var keys: [UInt64]
+  private(set) var merges: [Merge] = []
   /// Rank in the high half, result in the low half.
-  private var values: [UInt64]
-  private let shift: UInt64
+  private var pairs: PairTable
 
   /// The value of a pair that does not merge; larger than that of any that does.
-  static let absent = UInt64.max
+  static let absent = PairTable.absent
 
   init(merges: [Merge]) {
-    var bitCount: UInt64 = 4
-    while 1 << bitCount < 2 * merges.count { bitCount += 1 }
-    self.merges = merges
-    keys = [UInt64](repeating: Self.absent, count: 1 << bitCount)
-    values = [UInt64](repeating: Self.absent, count: 1 << bitCount)
-    shift = 64 - bitCount
-    for (rank, merge) in merges.enumerated() {
-      insert(Self.key(merge.left, merge.right), UInt64(rank) << 32 | UInt64(merge.result))
-    }
+    self.init(countMax: merges.count)
+    for merge in merges { append(merge) }
+  }
+
+  /// An empty table with room for `countMax` merges.
+  init(countMax: Int) { pairs = PairTable(countMax: countMax) }
+
+  /// Adds the merge of the next rank. The last rank given to a pair stays, as in Hugging Face
+  /// tokenizers.
+  mutating func append(_ merge: Merge) {
+    pairs.set(merge.left, merge.right, to: UInt64(merges.count) << 32 | UInt64(merge.result))
+    merges.append(merge)
   }
 
   /// Rank (high half) and result (low half) of the pair, or ``absent``.
   @inline(__always)
-  func value(_ left: UInt32, _ right: UInt32) -> UInt64 {
-    let key = Self.key(left, right)
-    let found = keys.span
-    let mask = found.count - 1
-    var slot = Int((key &* 0x9E37_79B9_7F4A_7C15) >> shift)
-    while true {
-      if found[slot] == key { return values.span[slot] }
-      if found[slot] == Self.absent { return Self.absent }
-      slot = (slot + 1) & mask
-    }
-  }
-
-  private static func key(_ left: UInt32, _ right: UInt32) -> UInt64 {
-    UInt64(left) << 32 | UInt64(right)
-  }
-
-  /// The first rank given to a pair stays.
-  private mutating func insert(_ key: UInt64, _ value: UInt64) {
-    var slot = Int((key &* 0x9E37_79B9_7F4A_7C15) >> shift)
-    while keys[slot] != Self.absent {
-      if keys[slot] == key { return }
-      slot = (slot + 1) & (keys.count - 1)
-    }
-    keys[slot] = key
-    values[slot] = value
-  }
+  func value(_ left: UInt32, _ right: UInt32) -> UInt64 { pairs.value(left, right) }
 }
 
 /// Replays merges on one piece: the pair of lowest rank first, of equals the leftmost.

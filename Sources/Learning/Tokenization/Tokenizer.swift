@@ -2,8 +2,8 @@ internal import System
 
 /// Text to ids and back.
 ///
-/// A value that many threads may share. Ids below ``ordinaryCount`` stand for bytes; special
-/// tokens follow and never come from ``encode(_:)``.
+/// A value that many threads may share. An id stands for bytes, or it is a special token, which
+/// never comes from ``encode(_:)``, or nobody uses it (files of others leave gaps).
 public struct Tokenizer: Sendable {
   /// How text becomes ids.
   public enum Kind: String, CaseIterable, Sendable {
@@ -18,40 +18,62 @@ public struct Tokenizer: Sendable {
   public let kind: Kind
   /// How `bpe` cuts text before it merges; the other kinds do not cut.
   public let splitter: Splitter
-  /// Ids that stand for bytes.
-  public var ordinaryCount: Int { tokens.count }
-  /// Names of the special tokens; the first has the id ``ordinaryCount``.
-  public let specialNames: [String]
-  /// Bytes of every ordinary id.
+  /// A token that no text is encoded to, and what files call it.
+  public struct Special: Equatable, Sendable {
+    public let id: UInt32
+    public let name: String
+
+    package init(id: UInt32, name: String) {
+      self.id = id
+      self.name = name
+    }
+  }
+
+  /// Special tokens, ids ascending.
+  public let specials: [Special]
+  /// `bpe` only: a piece that is a token as a whole is taken before any merge is tried. Differs
+  /// from merging only for tokens that the merges do not make; files of others have some.
+  public let takesWholePiecesFirst: Bool
+  /// Bytes of every id; none for special tokens and for ids that nobody uses.
   let tokens: TokenBytes
   /// `bpe` only.
   let merges: MergeTable
   /// `characters` only.
   let characters: CharacterTable
 
+  /// - Parameter tokens: May end before the special tokens do.
   init(
-    kind: Kind, splitter: Splitter = .cl100k, tokens: TokenBytes, specialNames: [String],
-    merges: MergeTable = MergeTable(merges: []), characters: CharacterTable = CharacterTable([])
+    kind: Kind, splitter: Splitter = .cl100k, tokens: TokenBytes, specials: [Special],
+    merges: MergeTable = MergeTable(merges: []), takesWholePiecesFirst: Bool = false,
+    characters: CharacterTable = CharacterTable([])
   ) {
     self.kind = kind
     self.splitter = splitter
-    self.tokens = tokens
-    self.specialNames = specialNames
+    self.tokens = tokens.padded(to: (specials.last?.id).map { Int($0) + 1 } ?? 0)
+    self.specials = specials
+    self.takesWholePiecesFirst = takesWholePiecesFirst
     self.merges = merges
     self.characters = characters
+  }
+
+  /// The special tokens of this program, from `first` on.
+  static func ownSpecials(from first: Int) -> [Special] {
+    SpecialToken.allCases.enumerated().map {
+      Special(id: UInt32(first + $0.offset), name: $0.element.rawValue)
+    }
   }
 
   /// The tokenizer whose ids are the bytes, followed by the special tokens.
   public static let bytes = Tokenizer(
     kind: .bytes, tokens: TokenBytes((0...255).map { [UInt8($0)] }),
-    specialNames: SpecialToken.allCases.map(\.rawValue))
+    specials: ownSpecials(from: 256))
 
-  /// V: ids in all, special tokens included.
-  public var vocabularySize: Int { ordinaryCount + specialNames.count }
+  /// V: one more than the largest id.
+  public var vocabularySize: Int { tokens.count }
 
   /// The id of a special token, or nil if this tokenizer has none of that name.
   public func id(of token: SpecialToken) -> UInt32? {
-    specialNames.firstIndex(of: token.rawValue).map { UInt32(ordinaryCount + $0) }
+    specials.first { $0.name == token.rawValue }?.id
   }
 
   /// Stands before every document.
@@ -60,15 +82,15 @@ public struct Tokenizer: Sendable {
 
   /// Bytes that an id stands for; 0 for a special token.
   public func byteCount(of id: UInt32) -> Int {
-    id < ordinaryCount ? tokens.byteCount(of: Int(id)) : 0
+    id < tokens.count ? tokens.byteCount(of: Int(id)) : 0
   }
 
   /// What an id stands for: its bytes, or a special token's name.
   public func name(of id: UInt32) -> [UInt8] {
     precondition(id < vocabularySize, "there is no token \(id) below \(vocabularySize)")
-    let index = Int(id)
-    return index < ordinaryCount
-      ? tokens[index] : Array(specialNames[index - ordinaryCount].utf8)
+    let bytes = tokens[Int(id)]
+    guard bytes.isEmpty, let special = specials.first(where: { $0.id == id }) else { return bytes }
+    return Array(special.name.utf8)
   }
 
   /// Encodes text. Never gives a special token, whatever the text says.
@@ -76,20 +98,26 @@ public struct Tokenizer: Sendable {
   /// - Parameter text: UTF-8. The kind `bytes` takes any bytes.
   /// - Throws: ``TokenizerError/invalidUTF8(byteOffset:)``,
   ///   ``TokenizerError/unknownCharacter(scalar:byteOffset:)``.
-  public func encode(_ text: [UInt8]) throws(TokenizerError) -> [UInt32] {
+  public func encode(
+    _ text: [UInt8], mode: EncodingMode = .merges
+  ) throws(TokenizerError) -> [UInt32] {
     var ids: [UInt32] = []
-    var encoder = makeEncoder()
+    var encoder = makeEncoder(mode: mode)
     try encoder.encode(text, into: &ids)
     return ids
   }
 
   /// Encodes text. Never gives a special token, whatever the text says.
-  public func encode(_ text: String) throws(TokenizerError) -> [UInt32] {
-    try encode(Array(text.utf8))
+  public func encode(
+    _ text: String, mode: EncodingMode = .merges
+  ) throws(TokenizerError) -> [UInt32] {
+    try encode(Array(text.utf8), mode: mode)
   }
 
   /// An encoder that remembers pieces it has met; worth keeping for many texts of one thread.
-  public func makeEncoder() -> TokenEncoder { TokenEncoder(self) }
+  public func makeEncoder(mode: EncodingMode = .merges) -> TokenEncoder {
+    TokenEncoder(self, mode: mode)
+  }
 
   /// The bytes that `ids` stand for. Special tokens stand for none.
   ///
@@ -99,7 +127,7 @@ public struct Tokenizer: Sendable {
     var bytes: [UInt8] = []
     for id in ids {
       precondition(id < vocabularySize, "there is no token \(id) below \(vocabularySize)")
-      if id < ordinaryCount { tokens.append(Int(id), to: &bytes) }
+      tokens.append(Int(id), to: &bytes)
     }
     return bytes
   }
@@ -113,11 +141,21 @@ struct TokenBytes: Sendable {
   private(set) var bytes: [UInt8] = []
   private var ends: [Int] = [0]
 
-  init(_ tokens: [[UInt8]]) {
-    for token in tokens { append(token) }
+  /// - Parameter texts: By id; nil where an id stands for no bytes.
+  init(_ texts: [[UInt8]?]) {
+    for text in texts { append(text ?? []) }
+  }
+
+  /// The same with ids up to `count` that stand for no bytes.
+  func padded(to count: Int) -> TokenBytes {
+    var result = self
+    while result.count < count { result.append([]) }
+    return result
   }
 
   var count: Int { ends.count - 1 }
+  /// Bytes of the longest token.
+  var byteCountMax: Int { (0..<count).reduce(0) { max($0, byteCount(of: $1)) } }
 
   func range(of index: Int) -> Range<Int> { ends[index]..<ends[index + 1] }
   func byteCount(of index: Int) -> Int { ends[index + 1] - ends[index] }

@@ -7,10 +7,10 @@ extension Tokenizer {
   public func json() -> [UInt8] {
     var text = JSONText()
     text.raw(#"{"version":"1.0","truncation":null,"padding":null,"added_tokens":["#)
-    for (index, name) in specialNames.enumerated() {
+    for (index, special) in specials.enumerated() {
       text.raw(index == 0 ? "\n" : ",\n")
-      text.raw(#"{"id":\#(ordinaryCount + index),"content":"#)
-      text.string(Array(name.utf8))
+      text.raw(#"{"id":\#(special.id),"content":"#)
+      text.string(Array(special.name.utf8))
       text.raw(#","single_word":false,"lstrip":false,"rstrip":false,"normalized":false,"#)
       text.raw(#""special":true}"#)
     }
@@ -63,10 +63,12 @@ extension Tokenizer {
     } else {
       text.raw(#"{"type":"BPE","dropout":null,"unk_token":null,"continuing_subword_prefix":null,"#)
       text.raw(#""end_of_word_suffix":null,"fuse_unk":false,"byte_fallback":false,"#)
-      text.raw(#""ignore_merges":false,"vocab":{"#)
+      text.raw(#""ignore_merges":\#(takesWholePiecesFirst),"vocab":{"#)
     }
-    for id in 0..<ordinaryCount {
-      text.raw(id == 0 ? "\n" : ",\n")
+    var isFirst = true
+    for id in 0..<tokens.count where tokens.byteCount(of: id) > 0 {
+      text.raw(isFirst ? "\n" : ",\n")
+      isFirst = false
       text.string(written(UInt32(id)))
       text.raw(":\(id)")
     }

@@ -1,6 +1,9 @@
 extension Tokenizer {
   /// Reads tokenizer.json: byte-level BPE with a known splitter, or single characters.
   ///
+  /// Special tokens keep their ids and are never found in text. What a file says about a
+  /// post-processor, a decoder, truncation and padding has no part in encoding and is not kept.
+  ///
   /// - Throws: ``TokenizerError`` naming the part of the file.
   public static func load(json: [UInt8]) throws(TokenizerError) -> Tokenizer {
     var file = TokenizerFile()
@@ -9,85 +12,150 @@ extension Tokenizer {
     do { try scanner.finish() } catch { throw .malformedJSON(error) }
     return try file.tokenizer()
   }
+
+  /// Reads GPT-2's pair of files: merges, one pair a line, and a JSON object of ids.
+  ///
+  /// A token that is neither a byte nor what a merge makes is a special token.
+  ///
+  /// - Throws: ``TokenizerError`` naming the part of the file.
+  package static func load(
+    merges: [UInt8], vocabulary: [UInt8], splitter: Splitter
+  ) throws(TokenizerError) -> Tokenizer {
+    var parts = ByteLevelVocabulary()
+    var made: Set<[UInt8]> = Set(ByteAlphabet.scalars.map(utf8Bytes(of:)))
+    let lines = merges.split(separator: 0x0A, omittingEmptySubsequences: false)
+    for (index, line) in lines.enumerated() where !line.isEmpty {
+      if index == 0, line.starts(with: Array("#version".utf8)) { continue }
+      let pair = line.split(separator: 0x20).map { Array($0) }
+      guard pair.count == 2 else {
+        throw .malformedTokenizer(key: "line \(index + 1)", problem: "it is not a pair to merge")
+      }
+      parts.merges.append((pair[0], pair[1]))
+      made.insert(pair[0] + pair[1])
+    }
+    var scanner = JSONScanner(vocabulary)
+    var specials: [Special] = []
+    for (token, id) in try readVocabulary(&scanner) {
+      if made.contains(token) {
+        parts.tokens.append((token, id))
+      } else {
+        specials.append(try special(id: id, name: token))
+      }
+    }
+    do { try scanner.finish() } catch { throw .malformedJSON(error) }
+    return try parts.tokenizer(
+      kind: .bpe, splitter: splitter, specials: specials.sorted { $0.id < $1.id })
+  }
+
+  fileprivate static func special(id: Int, name: [UInt8]) throws(TokenizerError) -> Special {
+    guard 0 <= id, id < idCountMax else { throw idTooLarge(id, key: "added_tokens") }
+    return Special(id: UInt32(id), name: text(name))
+  }
 }
 
 /// The parts of tokenizer.json that matter here, as read.
 struct TokenizerFile {
-  private var added: [(id: Int, content: [UInt8])] = []
-  private var modelType = ""
-  private var vocabulary: [(text: [UInt8], id: Int)] = []
-  private var mergeTexts: [(left: [UInt8], right: [UInt8])] = []
-  private var patterns: [String] = []
-  private var preTokenizers: [String] = []
-  private var hasNormalizer = false
-  private var refusals: [TokenizerError] = []
+  private struct AddedToken {
+    var id: Int?
+    var content: [UInt8]?
+    var isSpecial = false
+  }
+
+  /// A pre-tokenizer as written; a `Sequence` has some of its own.
+  private struct PreTokenizer {
+    var type = ""
+    var pattern: [UInt8]?
+    var isPatternLiteral = false
+    var behavior = "Isolated"
+    var isInverted = false
+    var addsPrefixSpace = false
+    var usesRegex = true
+    var members: [PreTokenizer] = []
+  }
+
+  private var added: [AddedToken] = []
+  private var modelType: String?
+  private var parts = ByteLevelVocabulary()
+  /// Options of the model that are set and that this program does not have.
+  private var modelOptions: [String] = []
+  private var ignoresMerges = false
+  private var normalizer: String?
+  private var preTokenizer: PreTokenizer?
+
+  // MARK: - Reading
 
   mutating func read(_ scanner: inout JSONScanner) throws(TokenizerError) {
     try object(&scanner) { (scanner, key) throws(TokenizerError) in
       switch text(key) {
-      case "added_tokens": try readAddedTokens(&scanner)
-      case "normalizer":
-        let isNull = try peek(&scanner) == UInt8(ascii: "n")
-        if !isNull {
-          refusals.append(
-            .unsupported(key: "normalizer", found: "a normalizer", supported: "null"))
+      case "added_tokens":
+        try array(&scanner) { (scanner) throws(TokenizerError) in
+          added.append(try readAddedToken(&scanner))
         }
-        try skip(&scanner)
-      case "pre_tokenizer": try readPreTokenizer(&scanner)
+      case "normalizer":
+        if try isNull(&scanner) { return try skip(&scanner) }
+        normalizer = try readType(&scanner)
+      case "pre_tokenizer":
+        if try isNull(&scanner) { return try skip(&scanner) }
+        preTokenizer = try readPreTokenizer(&scanner, depth: 0)
       case "model": try readModel(&scanner)
       default: try skip(&scanner)
       }
     }
-    if let first = refusals.first { throw first }
   }
 
-  // MARK: - Reading
-
-  private mutating func readAddedTokens(_ scanner: inout JSONScanner) throws(TokenizerError) {
-    try array(&scanner) { (scanner) throws(TokenizerError) in
-      var id: Int?
-      var content: [UInt8]?
-      try object(&scanner) { (scanner, key) throws(TokenizerError) in
-        switch text(key) {
-        case "id": id = try integer(&scanner)
-        case "content": content = try string(&scanner)
-        default: try skip(&scanner)
-        }
-      }
-      guard let id, let content else {
-        throw .malformedTokenizer(key: "added_tokens", problem: "an entry lacks id or content")
-      }
-      added.append((id, content))
-    }
-  }
-
-  private mutating func readPreTokenizer(
-    _ scanner: inout JSONScanner, depth: Int = 0
-  ) throws(TokenizerError) {
-    guard depth < 4, try peek(&scanner) == UInt8(ascii: "{") else { return try skip(&scanner) }
+  private func readAddedToken(_ scanner: inout JSONScanner) throws(TokenizerError) -> AddedToken {
+    var token = AddedToken()
     try object(&scanner) { (scanner, key) throws(TokenizerError) in
       switch text(key) {
-      case "type": preTokenizers.append(text(try string(&scanner)))
-      case "pretokenizers":
-        try array(&scanner) { (scanner) throws(TokenizerError) in
-          try readPreTokenizer(&scanner, depth: depth + 1)
-        }
-      case "pattern":
-        try object(&scanner) { (scanner, _) throws(TokenizerError) in
-          patterns.append(text(try string(&scanner)))
-        }
-      case "use_regex":
-        if try peek(&scanner) == UInt8(ascii: "t") { patterns.append(Splitter.gpt2.pattern) }
-        try skip(&scanner)
-      case "add_prefix_space":
-        if try peek(&scanner) == UInt8(ascii: "t") {
-          refusals.append(
-            .unsupported(key: "add_prefix_space", found: "true", supported: "false"))
-        }
-        try skip(&scanner)
+      case "id": token.id = try integer(&scanner)
+      case "content": token.content = try string(&scanner)
+      case "special": token.isSpecial = try isTrue(&scanner)
       default: try skip(&scanner)
       }
     }
+    return token
+  }
+
+  /// The "type" of an object.
+  private func readType(_ scanner: inout JSONScanner) throws(TokenizerError) -> String {
+    var type = ""
+    try object(&scanner) { (scanner, key) throws(TokenizerError) in
+      if text(key) == "type" { type = text(try string(&scanner)) } else { try skip(&scanner) }
+    }
+    return type
+  }
+
+  private func readPreTokenizer(
+    _ scanner: inout JSONScanner, depth: Int
+  ) throws(TokenizerError) -> PreTokenizer {
+    guard depth < 4 else {
+      throw .unsupported(
+        key: "pre_tokenizer", found: "sequences in sequences", supported: "4 levels of them")
+    }
+    var found = PreTokenizer()
+    try object(&scanner) { (scanner, key) throws(TokenizerError) in
+      switch text(key) {
+      case "type": found.type = text(try string(&scanner))
+      case "pretokenizers":
+        try array(&scanner) { (scanner) throws(TokenizerError) in
+          found.members.append(try readPreTokenizer(&scanner, depth: depth + 1))
+        }
+      case "pattern":
+        guard try peek(&scanner) == UInt8(ascii: "{") else { return try skip(&scanner) }
+        try object(&scanner) { (scanner, key) throws(TokenizerError) in
+          found.isPatternLiteral = text(key) != "Regex"
+          found.pattern = try string(&scanner)
+        }
+      case "behavior":
+        guard try peek(&scanner) == UInt8(ascii: "\"") else { return try skip(&scanner) }
+        found.behavior = text(try string(&scanner))
+      case "invert": found.isInverted = try isTrue(&scanner)
+      case "use_regex": found.usesRegex = try isTrue(&scanner)
+      case "add_prefix_space": found.addsPrefixSpace = try isTrue(&scanner)
+      default: try skip(&scanner)
+      }
+    }
+    return found
   }
 
   private mutating func readModel(_ scanner: inout JSONScanner) throws(TokenizerError) {
@@ -95,14 +163,22 @@ struct TokenizerFile {
       switch text(key) {
       case "type": modelType = text(try string(&scanner))
       case "vocab":
-        guard try peek(&scanner) == UInt8(ascii: "{") else {
-          throw .unsupported(
-            key: "model.vocab", found: "a list (Unigram)", supported: "BPE, WordLevel")
-        }
-        try object(&scanner) { (scanner, key) throws(TokenizerError) in
-          vocabulary.append((key, try integer(&scanner)))
-        }
+        // A list is Unigram's, which its type says too.
+        guard try peek(&scanner) == UInt8(ascii: "{") else { return try skip(&scanner) }
+        parts.tokens = try readVocabulary(&scanner)
       case "merges": try readMerges(&scanner)
+      case "ignore_merges": ignoresMerges = try isTrue(&scanner)
+      case "byte_fallback":
+        if try isTrue(&scanner) { modelOptions.append("byte_fallback") }
+      case "dropout", "continuing_subword_prefix", "end_of_word_suffix":
+        if try isNull(&scanner) { return try skip(&scanner) }
+        var isSet = true
+        if try peek(&scanner) == UInt8(ascii: "\"") {
+          isSet = try !string(&scanner).isEmpty
+        } else {
+          try skip(&scanner)
+        }
+        if isSet { modelOptions.append(text(key)) }
       default: try skip(&scanner)
       }
     }
@@ -111,19 +187,19 @@ struct TokenizerFile {
   /// Merges are pairs `["a", "b"]`, or `"a b"` in older files.
   private mutating func readMerges(_ scanner: inout JSONScanner) throws(TokenizerError) {
     try array(&scanner) { (scanner) throws(TokenizerError) in
-      var parts: [[UInt8]] = []
+      var pair: [[UInt8]] = []
       if try peek(&scanner) == UInt8(ascii: "[") {
         try array(&scanner) { (scanner) throws(TokenizerError) in
-          parts.append(try string(&scanner))
+          pair.append(try string(&scanner))
         }
       } else {
-        parts = try string(&scanner).split(separator: 0x20).map { Array($0) }
+        pair = try string(&scanner).split(separator: 0x20).map { Array($0) }
       }
-      guard parts.count == 2 else {
+      guard pair.count == 2 else {
         throw .malformedTokenizer(
-          key: "model.merges", problem: "merge \(mergeTexts.count) is not a pair")
+          key: "model.merges", problem: "merge \(parts.merges.count) is not a pair")
       }
-      mergeTexts.append((parts[0], parts[1]))
+      parts.merges.append((pair[0], pair[1]))
     }
   }
 }
@@ -132,85 +208,126 @@ extension TokenizerFile {
   // MARK: - Judging
 
   func tokenizer() throws(TokenizerError) -> Tokenizer {
-    let texts = try orderedVocabulary()
-    let specialNames = try orderedSpecialNames(after: texts.count)
-    switch modelType {
-    case "BPE": return try byteLevelTokenizer(texts, specialNames)
-    case "WordLevel": return try characterTokenizer(texts, specialNames)
-    default:
-      throw .unsupported(
-        key: "model.type", found: "\"\(modelType)\"", supported: "BPE, WordLevel")
+    // The first files of this form did not say their model's type.
+    let type = modelType ?? (parts.merges.isEmpty ? "" : "BPE")
+    guard ["BPE", "WordLevel"].contains(type) else {
+      throw .unsupported(key: "model.type", found: "\"\(type)\"", supported: "BPE, WordLevel")
     }
+    if let normalizer {
+      throw .unsupported(key: "normalizer", found: "\"\(normalizer)\"", supported: "null")
+    }
+    if let option = modelOptions.first {
+      throw .unsupported(key: "model.\(option)", found: "a value", supported: "null or false")
+    }
+    let specials = try orderedSpecials()
+    // The vocabulary of some files repeats the special tokens.
+    var vocabulary = parts
+    let names = Dictionary(
+      specials.map { (Array($0.name.utf8), Int($0.id)) }, uniquingKeysWith: { first, _ in first })
+    vocabulary.tokens.removeAll { names[$0.text] == $0.id }
+    return type == "WordLevel"
+      ? try characterTokenizer(vocabulary.textsByID(), specials)
+      : try byteLevelTokenizer(vocabulary, specials)
+  }
+
+  private func orderedSpecials() throws(TokenizerError) -> [Tokenizer.Special] {
+    var specials: [Tokenizer.Special] = []
+    for token in added {
+      guard let id = token.id, let content = token.content else {
+        throw .malformedTokenizer(key: "added_tokens", problem: "an entry lacks id or content")
+      }
+      // Others are searched for in every text before it is cut; here no text names a token.
+      guard token.isSpecial else {
+        throw .unsupported(
+          key: "added_tokens", found: "\"\(text(content))\" with \"special\": false",
+          supported: "special tokens")
+      }
+      specials.append(try Tokenizer.special(id: id, name: content))
+    }
+    return specials.sorted { $0.id < $1.id }
   }
 
   private func byteLevelTokenizer(
-    _ texts: [[UInt8]], _ specialNames: [String]
+    _ vocabulary: ByteLevelVocabulary, _ specials: [Tokenizer.Special]
   ) throws(TokenizerError) -> Tokenizer {
-    guard preTokenizers.contains("ByteLevel") else {
+    let (patterns, isByteLevel) = try preTokenizerParts()
+    guard isByteLevel else {
       throw .unsupported(
-        key: "pre_tokenizer", found: preTokenizers.first ?? "null", supported: "ByteLevel")
+        key: "pre_tokenizer", found: preTokenizer.map { "\"\($0.type)\"" } ?? "null",
+        supported: "ByteLevel, alone or after a Split")
     }
-    var tokens = TokenBytes([])
-    var ids: [[UInt8]: UInt32] = [:]
-    for (id, text) in texts.enumerated() {
-      guard let bytes = ByteAlphabet.read(text), !bytes.isEmpty else {
-        throw .malformedTokenizer(
-          key: "model.vocab", problem: "token \(id) is not in the byte-level alphabet")
-      }
-      tokens.append(bytes)
-      ids[text] = UInt32(id)
-    }
-    let kind: Tokenizer.Kind = mergeTexts.isEmpty && patterns.isEmpty ? .bytes : .bpe
-    let merges = try readMerges(ids)
-    let found = Tokenizer(
-      kind: kind, splitter: try splitter(of: kind), tokens: tokens, specialNames: specialNames,
-      merges: MergeTable(merges: merges))
-    let byteIDs = found.byteIDs
-    if let missing = byteIDs.firstIndex(of: UInt32.max) {
-      throw .malformedTokenizer(key: "model.vocab", problem: "byte \(missing) has no token")
-    }
-    if kind == .bytes, byteIDs != (0..<256).map({ UInt32($0) }) {
+    let isPlain = vocabulary.merges.isEmpty && patterns.isEmpty
+    guard isPlain || patterns.count == 1,
+      let splitter = isPlain ? .cl100k : Splitter(pattern: patterns[0])
+    else {
       throw .unsupported(
-        key: "model.vocab", found: "bytes in another order", supported: "byte b has id b")
-    }
-    return found
-  }
-
-  private func splitter(of kind: Tokenizer.Kind) throws(TokenizerError) -> Splitter {
-    if kind == .bytes { return .cl100k }
-    let known = Splitter.allCases.filter { patterns == [$0.pattern] }
-    guard let splitter = known.first else {
-      throw .unsupported(
-        key: "pre_tokenizer", found: patterns.joined(separator: " then "),
+        key: "pre_tokenizer",
+        found: patterns.isEmpty ? "no pattern" : patterns.joined(separator: " then "),
         supported: "the patterns of \(Splitter.allCases.map(\.rawValue).joined(separator: ", "))")
     }
-    return splitter
+    return try vocabulary.tokenizer(
+      kind: isPlain ? .bytes : .bpe, splitter: splitter, specials: specials,
+      takesWholePiecesFirst: ignoresMerges)
   }
 
-  private func readMerges(_ ids: [[UInt8]: UInt32]) throws(TokenizerError) -> [Merge] {
-    var merges: [Merge] = []
-    for (rank, pair) in mergeTexts.enumerated() {
-      guard let left = ids[pair.left], let right = ids[pair.right],
-        let result = ids[pair.left + pair.right]
-      else {
-        throw .malformedTokenizer(
-          key: "model.merges", problem: "merge \(rank) names a token that is not in the vocabulary")
+  /// The patterns that cut the text, and whether the pieces are spelled in bytes at the end.
+  private func preTokenizerParts() throws(TokenizerError) -> (patterns: [String], isByteLevel: Bool)
+  {
+    var patterns: [String] = []
+    var isByteLevel = false
+    var rest = preTokenizer.map { [$0] } ?? []
+    while !rest.isEmpty {
+      let next = rest.removeFirst()
+      if next.type == "Sequence" {
+        rest = next.members + rest
+        continue
       }
-      merges.append(Merge(left: left, right: right, result: result))
+      if isByteLevel { throw refusal(of: next, "\"\(next.type)\" after ByteLevel") }
+      switch next.type {
+      case "Split": patterns.append(try pattern(of: next))
+      case "ByteLevel":
+        if next.addsPrefixSpace { throw refusal(of: next, "\"add_prefix_space\": true") }
+        isByteLevel = true
+        if next.usesRegex { patterns.append(Splitter.gpt2.pattern) }
+      default: throw refusal(of: next, "\"\(next.type)\"")
+      }
     }
-    return merges
+    return (patterns, isByteLevel)
+  }
+
+  /// The pattern whose matches are the pieces, whatever lies between them.
+  private func pattern(of split: PreTokenizer) throws(TokenizerError) -> String {
+    guard let pattern = split.pattern, !split.isPatternLiteral else {
+      throw refusal(of: split, "a \"Split\" without a \"Regex\"")
+    }
+    // Known patterns leave nothing between their matches, so both forms give the matches.
+    guard
+      split.isInverted ? split.behavior == "Removed" : split.behavior == "Isolated"
+    else {
+      throw refusal(
+        of: split,
+        "a \"Split\" with \"behavior\": \"\(split.behavior)\", \"invert\": \(split.isInverted)")
+    }
+    return text(pattern)
+  }
+
+  private func refusal(of preTokenizer: PreTokenizer, _ found: String) -> TokenizerError {
+    .unsupported(
+      key: "pre_tokenizer", found: found,
+      supported: "ByteLevel without prefix space, alone or after a Split that isolates")
   }
 
   private func characterTokenizer(
-    _ texts: [[UInt8]], _ specialNames: [String]
+    _ texts: [[UInt8]?], _ specials: [Tokenizer.Special]
   ) throws(TokenizerError) -> Tokenizer {
-    guard patterns == [Tokenizer.anyCharacterPattern], specialNames.isEmpty else {
+    let (patterns, isByteLevel) = try preTokenizerParts()
+    guard !isByteLevel, patterns == [Tokenizer.anyCharacterPattern], specials.isEmpty else {
       throw .unsupported(
         key: "model.type", found: "WordLevel over words", supported: "WordLevel over characters")
     }
     var scalars: [UInt32] = []
     for (id, text) in texts.enumerated() {
-      guard !text.isEmpty, case let (scalar, length) = decodeScalar(text.span, at: 0),
+      guard let text, !text.isEmpty, case let (scalar, length) = decodeScalar(text.span, at: 0),
         length == text.count, scalar > scalars.last ?? 0 || scalars.isEmpty
       else {
         throw .malformedTokenizer(
@@ -219,43 +336,23 @@ extension TokenizerFile {
       scalars.append(scalar)
     }
     return Tokenizer(
-      kind: .characters, tokens: TokenBytes(texts), specialNames: [],
+      kind: .characters, tokens: TokenBytes(texts), specials: [],
       characters: CharacterTable(scalars))
-  }
-
-  /// Texts of the vocabulary by id, special tokens left out.
-  private func orderedVocabulary() throws(TokenizerError) -> [[UInt8]] {
-    let addedIDs = Set(added.map(\.id))
-    let ordinary = vocabulary.filter { !addedIDs.contains($0.id) }
-    var texts = [[UInt8]?](repeating: nil, count: ordinary.count)
-    for (text, id) in ordinary {
-      guard texts.indices.contains(id), texts[id] == nil else {
-        throw .malformedTokenizer(
-          key: "model.vocab", problem: "id \(id) occurs twice or leaves a gap")
-      }
-      texts[id] = text
-    }
-    guard !texts.isEmpty else {
-      throw .malformedTokenizer(key: "model.vocab", problem: "it is missing or empty")
-    }
-    return texts.compactMap { $0 }
-  }
-
-  private func orderedSpecialNames(after count: Int) throws(TokenizerError) -> [String] {
-    var names: [String] = []
-    for (index, entry) in added.sorted(by: { $0.id < $1.id }).enumerated() {
-      guard entry.id == count + index else {
-        throw .malformedTokenizer(
-          key: "added_tokens",
-          problem: "id \(entry.id) should be \(count + index): added tokens follow the vocabulary")
-      }
-      names.append(text(entry.content))
-    }
-    return names
   }
 }
 
 // MARK: - The scanner's calls with this module's errors
+
+/// An object of tokens and their ids.
+private func readVocabulary(
+  _ scanner: inout JSONScanner
+) throws(TokenizerError) -> [(text: [UInt8], id: Int)] {
+  var tokens: [(text: [UInt8], id: Int)] = []
+  try object(&scanner) { (scanner, key) throws(TokenizerError) in
+    tokens.append((key, try integer(&scanner)))
+  }
+  return tokens
+}
 
 private func object(
   _ scanner: inout JSONScanner,
@@ -276,6 +373,16 @@ private func string(_ scanner: inout JSONScanner) throws(TokenizerError) -> [UIn
 
 private func integer(_ scanner: inout JSONScanner) throws(TokenizerError) -> Int {
   do { return try scanner.readInteger() } catch { throw .malformedJSON(error) }
+}
+
+private func isTrue(_ scanner: inout JSONScanner) throws(TokenizerError) -> Bool {
+  let isTrue = try peek(&scanner) == UInt8(ascii: "t")
+  try skip(&scanner)
+  return isTrue
+}
+
+private func isNull(_ scanner: inout JSONScanner) throws(TokenizerError) -> Bool {
+  try peek(&scanner) == UInt8(ascii: "n")
 }
 
 private func peek(_ scanner: inout JSONScanner) throws(TokenizerError) -> UInt8 {

@@ -63,26 +63,26 @@ extension Tokenizer {
     private func characterTokenizer() -> Tokenizer {
       let scalars = isScalarSeen.indices.filter { isScalarSeen[$0] }.map { UInt32($0) }
       return Tokenizer(
-        kind: .characters, tokens: TokenBytes(scalars.map(utf8Bytes(of:))), specialNames: [],
+        kind: .characters, tokens: TokenBytes(scalars.map(utf8Bytes(of:))), specials: [],
         characters: CharacterTable(scalars))
     }
 
     private func mergingTokenizer() throws(TokenizerError) -> Tokenizer {
-      let specialNames = SpecialToken.allCases.map(\.rawValue)
-      let least = 256 + specialNames.count
+      let specialCount = SpecialToken.allCases.count
+      let least = 256 + specialCount
       guard vocabularySize >= least else {
         throw .vocabularyTooSmall(requested: vocabularySize, least: least)
       }
-      let wanted = vocabularySize - specialNames.count
+      let wanted = vocabularySize - specialCount
       var training = MergeTraining(pieces)
       training.run(untilTokenCount: wanted)
       guard training.tokens.count == wanted else {
         throw .vocabularyTooLarge(
-          requested: vocabularySize, reachable: training.tokens.count + specialNames.count)
+          requested: vocabularySize, reachable: training.tokens.count + specialCount)
       }
       return Tokenizer(
-        kind: .bpe, splitter: splitter, tokens: training.tokens, specialNames: specialNames,
-        merges: MergeTable(merges: training.merges))
+        kind: .bpe, splitter: splitter, tokens: training.tokens,
+        specials: Tokenizer.ownSpecials(from: wanted), merges: MergeTable(merges: training.merges))
     }
   }
 
@@ -102,9 +102,10 @@ struct PieceCounter: Sendable {
   private(set) var counts: [Int] = []
 
   mutating func add(_ text: Span<UInt8>, _ range: Range<Int>, _ splitter: Splitter) {
+    let rules = splitter.rules
     var start = range.lowerBound
     while start < range.upperBound {
-      let end = splitter.pieceEnd(in: text, from: start, to: range.upperBound)
+      let end = rules.pieceEnd(in: text, from: start, to: range.upperBound)
       count(text, start..<end)
       start = end
     }

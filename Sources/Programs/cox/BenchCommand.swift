@@ -78,6 +78,7 @@ enum BenchCommand {
     .option(
       "kernels", "variant",
       help: "scalar, avx2, avx512, avx512bf16 or neon. (default: the best there is)"),
+    .matmul,
     .flag("pin", help: "Keep each thread on one processor."),
   ]
 
@@ -104,7 +105,8 @@ enum BenchCommand {
     let threadCount = invocation.integer("threads") ?? max(1, allowedProcessors().count)
     return Engine(
       team: ThreadTeam(memberCount: threadCount, pinned: invocation.has("pin")),
-      variant: variant, precision: precision(invocation), times: times)
+      variant: variant, precision: precision(invocation),
+      matmul: try chosenBackend(invocation.matmul, variant), times: times)
   }
 
   /// Prints the figures: as JSON, or one to a line.

@@ -48,11 +48,11 @@ struct MatmulBench {
   private mutating func measure(_ name: String, _ m: Int, _ n: Int, _ k: Int) {
     let master = AlignedStorage(count: n * k, filledWith: Float(0.01)).rows
     let weights = PackedWeights(
-      rowOffsets: (0..<n).map { $0 * k }, columnCount: k, precision: engine.precision)
+      rowOffsets: (0..<n).map { $0 * k }, columnCount: k, form: engine.form)
     let (x, dY) = (operands(m, k), operands(m, n))
     let (y, dX) = (operands(m, n), operands(m, k))
-    let outputSide = PackedPairs(rowCapacity: m, columnCount: n, precision: engine.precision)
-    let inputSide = PackedPairs(rowCapacity: m, columnCount: k, precision: engine.precision)
+    let outputSide = PackedPairs(rowCapacity: m, columnCount: n, form: engine.form)
+    let inputSide = PackedPairs(rowCapacity: m, columnCount: k, form: engine.form)
     let gradient = AlignedStorage(count: n * k, filledWith: Float(0)).rows
     let operations = 2 * Double(m) * Double(n) * Double(k)
     let element = Double(engine.precision.byteCount)
@@ -118,7 +118,8 @@ struct MatmulBench {
     }
     let figures: [(String, JSONNode)] = [
       ("shape", .text(preset.rawValue)), ("threads", .integer(engine.team.memberCount)),
-      ("kernels", .text(engine.variant.name)), ("dtype", .text(engine.precision.rawValue)),
+      ("kernels", .text(engine.variant.name)), ("profile", .text(engine.profile)),
+      ("dtype", .text(engine.precision.rawValue)),
       ("peak_measured_gflops", BenchCommand.rounded(peak, 1)), ("products", .list(list)),
     ]
     BenchCommand.print(figures, asJSON: true)
@@ -137,7 +138,7 @@ struct MatmulBench {
       return [row.name, sizes, Figures.fixed(row.seconds * 1000, 3)] + speed
     }
     let title =
-      "\(preset.rawValue), \(engine.team.memberCount) threads, \(engine.variant.name) "
+      "\(preset.rawValue), \(engine.team.memberCount) threads, \(engine.profile) "
       + "\(engine.precision.rawValue), peak measured \(Figures.fixed(peak, 1)) GFLOP/s"
     return ([title] + Figures.table([head] + body, right: [2, 3, 4])).joined(separator: "\n")
       + "\n"

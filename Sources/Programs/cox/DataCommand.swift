@@ -4,7 +4,7 @@ import System
 
 /// `cox data`: text on its way to training.
 enum DataCommand {
-  private static let json = CommandOption.flag("json", help: "Print the report as JSON.")
+  static let json = CommandOption.flag("json", help: "Print the report as JSON.")
 
   static let command = Command(
     "data", overview: "Checks, prepares and generates training text.",
@@ -22,12 +22,7 @@ enum DataCommand {
             "tail", "fraction", .number(0...0.9), default: "0.1",
             help: "The last part of the text, held back for validation."), json,
         ]),
-      Command(
-        "inspect", overview: "Says what token files hold.",
-        arguments: [CommandArgument("directory", help: "A folder of token files, or a run.")],
-        options: [
-          .option("tokenizer", "file", help: "Shows the beginning of each file as text."), json,
-        ]),
+      inspect,
       Command(
         "world", overview: "Writes documents of the generated world.",
         options: [
@@ -57,10 +52,7 @@ enum DataCommand {
       try show(report, report.text, invocation)
       return 0
     case "inspect":
-      let report = try DataCommands.inspect(
-        invocation.text("directory") ?? "",
-        tokenizer: try invocation.text("tokenizer").map { try TokenizerCommands.load($0) })
-      try show(report, report.text, invocation)
+      try runInspect(invocation)
       return 0
     default:
       put(

@@ -23,7 +23,7 @@ enum DoctorCommand {
       library("libz.so.1", "gzip text", "zlib1g"),
       library("libzstd.so.1", "zstd text", "libzstd1"),
       library("libssl.so.3", "encryption (not used yet)", "libssl3"),
-      library("libopenblas.so.0", "the BLAS backend (not used yet)", "libopenblas0"),
+      blas(),
       congestion(), disk(),
     ]
     if invocation.has("json") {
@@ -124,6 +124,17 @@ enum DoctorCommand {
         text: "not found; needed for \(use): apt-get install \(package)")
     }
     return Line(verdict: .ok, subject: String(subject), text: "found, for \(use)")
+  }
+
+  private static func blas() -> Line {
+    switch BlasLibrary.shared {
+    case .success(let library):
+      Line(
+        verdict: library.isOld ? .warn : .ok, subject: "blas",
+        text: "\(library), \(library.routine(for: .best).rawValue), for --matmul blas")
+    case .failure(let error):
+      Line(verdict: .warn, subject: "blas", text: "\(error); for --matmul blas only")
+    }
   }
 
   private static func congestion() -> Line {

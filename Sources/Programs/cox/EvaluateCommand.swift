@@ -5,6 +5,7 @@ import Operators
 import Settings
 import System
 import Tensors
+import Tokenization
 import Transformer
 
 /// `cox evaluate`: what a model makes of a text.
@@ -13,23 +14,34 @@ enum EvaluateCommand {
     "evaluate",
     overview: "Measures a run's newest model on a text.",
     discussion: """
-      The text is read as one document without special tokens, in consecutive windows of the
-      model's context, nothing carried over: as validation does.
+      With --loss the text is read as one document without special tokens, in consecutive windows
+      of the model's context, nothing carried over: as validation does. With --logits it is read
+      as generate reads a prompt, in one piece that begins a document, and what the model makes of
+      each of its tokens is written for other programs to look at.
       """,
     arguments: [CommandArgument("run", help: "A run, or one of its checkpoints.")],
     options: [
       .option("loss", "file", help: "A UTF-8 text: its mean loss per token, and bits per byte."),
+      .option("logits", "file", help: "A UTF-8 text that fits the context: its logits."),
+      .option(
+        "out", "file", default: "logits.safetensors",
+        help: "Where --logits writes: f32 [tokens, vocabulary], and the ids as metadata."),
       .option(
         "max-tokens", "count", .integer(1...Int.max),
         help: "Read at most so many tokens, evenly spaced. (default: all)"),
-    ] + SavedModel.engineOptions + [.flag("json", help: "Print the figures as JSON.")])
+    ] + SavedModel.engineOptions + [
+      .matmul, .flag("json", help: "Print the figures as JSON."),
+    ])
 
   static func run(_ invocation: Invocation) throws -> Int32 {
+    if let file = invocation.text("logits") { return try writeLogits(file, invocation) }
     guard let file = invocation.text("loss") else {
-      throw Main.command.refusal("--loss <file> is missing", path: invocation.path)
+      throw Main.command.refusal(
+        "--loss <file> or --logits <file> is missing", path: invocation.path)
     }
     let bytes = try Files.read(file)
-    let model = try SavedModel(invocation.text("run") ?? "", invocation)
+    let model = try SavedModel(
+      invocation.text("run") ?? "", matmul: invocation.matmul, invocation)
     let text = try EvaluationText(bytes, tokenizer: model.tokenizer)
     let length = model.plan.model.sequenceLength
     let limit = invocation.integer("max-tokens")
@@ -60,6 +72,45 @@ enum EvaluateCommand {
       put("loss           \(loss) nats per token")
       put("tokens         \(sum.tokenCount)")
       put("bits per byte  \(bitsPerByte)")
+    }
+    return 0
+  }
+
+  /// Feeds the text token by token, as a text under way is continued, and keeps every row: the bits
+  /// that a training pass over the same text computes.
+  private static func writeLogits(_ path: String, _ invocation: Invocation) throws -> Int32 {
+    guard invocation.text("loss") == nil else {
+      throw Main.command.refusal(
+        "--loss and --logits are given: one at a time", path: invocation.path)
+    }
+    let bytes = try Files.read(path)
+    let model = try SavedModel(invocation.text("run") ?? "", invocation)
+    let ids = (model.tokenizer.bos.map { [$0] } ?? []) + (try model.tokenizer.encode(bytes))
+    let shape = model.checkpoint.layout.shape
+    guard !ids.isEmpty, ids.count <= shape.sequenceLength else {
+      throw PlainError(
+        "\(path) has \(ids.count) tokens; a context of \(shape.sequenceLength) takes 1 to "
+          + "\(shape.sequenceLength)", .badData)
+    }
+    let header = SafetensorsHeader(
+      laying: [("logits", [ids.count, shape.vocabularySize])], as: .f32,
+      metadata: ["format": "pt", "ids": ids.map(String.init).joined(separator: " ")])
+    let decoder = StreamDecoder(weights: model.weights, engine: model.engine, rowCapacity: 1)
+    let stream = decoder.makeStream()
+    var written = header.bytes
+    for id in ids { decoder.feed([(stream, [id])]).appendBytes(to: &written) }
+    let out = invocation.text("out") ?? "logits.safetensors"
+    try Files.write(written, to: out)
+    if invocation.has("json") {
+      put(
+        JSONNode.object([
+          ("logits", .text(out)), ("tokens", .integer(ids.count)),
+          ("vocabulary", .integer(shape.vocabularySize)),
+          ("checkpoint", .text(model.checkpoint.name)),
+          ("precision", .text(model.engine.precision.rawValue)),
+        ]).jsonText(isIndented: false))
+    } else {
+      put("wrote \(out)  logits [\(ids.count), \(shape.vocabularySize)]")
     }
     return 0
   }

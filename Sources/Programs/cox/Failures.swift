@@ -1,8 +1,11 @@
 import Checkpoints
 import Corpus
+import Interchange
+import Operators
 import Settings
 import System
 import Telemetry
+import Tensors
 import Tokenization
 import Transport
 
@@ -18,6 +21,8 @@ func readably<R>(_ body: () throws -> R) throws -> R {
     throw PlainError("\(error)", code(of: error))
   } catch let error as TokenizerError {
     throw PlainError("\(error)", .badData)
+  } catch let error as InterchangeError {
+    throw PlainError("\(error)", error.exitCode)
   } catch let error as TelemetryError {
     throw PlainError("\(error)", code(of: error))
   } catch let error as SystemError {
@@ -42,6 +47,7 @@ private func code(of error: CheckpointError) -> ExitCode {
 private func code(of error: CorpusError) -> ExitCode {
   switch error {
   case .missing, .noTextFiles, .noTokenFiles: .noInput
+  case .noPhase, .noStep: .usage
   case .system(let error): code(of: error)
   default: .badData
   }
@@ -52,6 +58,19 @@ private func code(of error: TelemetryError) -> ExitCode {
   case .notARun: .noInput
   case .system(let error): code(of: error)
   case .notEncodable: .failure
+  }
+}
+
+/// What computes products, as `--matmul` asks; says which and why unless it is the default.
+func chosenBackend(
+  _ choice: MatmulChoice, _ variant: KernelVariant
+) throws(PlainError) -> MatmulBackend {
+  do throws(BlasError) {
+    let decision = try MatmulBackend.decide(choice, variant: variant)
+    if choice != .builtin { note("matmul: \(decision.reason)") }
+    return decision.backend
+  } catch {
+    throw PlainError("--matmul \(choice.rawValue): \(error)", .badPlan)
   }
 }
 

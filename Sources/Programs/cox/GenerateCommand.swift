@@ -26,7 +26,7 @@ enum GenerateCommand {
         "top-p", "value", .number(0.001...1), default: "0.95", help: "Share of likelier tokens."),
       .option("seed", "number", .integer(0...Int.max), default: "1", help: "Seed of the draws."),
       .option("count", "count", .integer(1...4096), default: "1", help: "Continuations."),
-    ] + SavedModel.engineOptions + [.flag("json", help: "Print texts and their ends as JSON.")])
+    ] + SavedModel.engineOptions + [.flag("json", help: "Print texts, ids and ends as JSON.")])
 
   static func run(_ invocation: Invocation) throws -> Int32 {
     let model = try SavedModel(invocation.text("run") ?? "", invocation)
@@ -53,7 +53,8 @@ enum GenerateCommand {
     let decoder = StreamDecoder(
       weights: model.weights, engine: model.engine, rowCapacity: max(64, count))
     let start = Clock.monotonicSeconds
-    let found = Generator(decoder: decoder).generate(requests)
+    let found = Generator(decoder: decoder, idCount: model.tokenizer.vocabularySize)
+      .generate(requests)
     let seconds = Clock.monotonicSeconds - start
     for continuation in found {
       let text = String(
@@ -65,6 +66,7 @@ enum GenerateCommand {
       put(
         JSONNode.object([
           ("text", .text(text)), ("tokens", .integer(continuation.tokens.count)),
+          ("ids", .list(continuation.tokens.map { .integer($0) })),
           ("ending", .text(continuation.ending.rawValue)),
         ]).jsonText(isIndented: false))
     }

@@ -12,8 +12,9 @@ import Settings
     overview: "Trains language models on CPUs, and looks into what came out.",
     subcommands: [
       UpCommand.command, TailCommand.command, PlanCommand.command, DigestCommand.command,
-      GenerateCommand.command, EvaluateCommand.command, TokenizerCommand.command,
-      DataCommand.command, DoctorCommand.command, BenchCommand.command,
+      GenerateCommand.command, EvaluateCommand.command, ExportCommand.command,
+      ImportCommand.command, TokenizerCommand.command, DataCommand.command, DoctorCommand.command,
+      BenchCommand.command,
     ])
 
   static func run(_ invocation: Invocation) throws -> Int32 {
@@ -24,6 +25,8 @@ import Settings
     case "digest": return try DigestCommand.run(invocation)
     case "generate": return try GenerateCommand.run(invocation)
     case "evaluate": return try EvaluateCommand.run(invocation)
+    case "export": return try ExportCommand.run(invocation)
+    case "import": return try ImportCommand.run(invocation)
     case "tokenizer": return try TokenizerCommand.run(invocation)
     case "data": return try DataCommand.run(invocation)
     case "doctor": return try DoctorCommand.run(invocation)

@@ -24,34 +24,38 @@ struct SavedModel {
   ]
 
   /// - Parameter path: A run, whose newest checkpoint counts, or a checkpoint.
-  init(_ path: String, _ invocation: Invocation) throws {
+  /// - Parameter matmul: What computes the products.
+  init(_ path: String, matmul: MatmulChoice = .builtin, _ invocation: Invocation) throws {
     checkpoint = try openCheckpoint(path)
     plan = try ResolvedPlan(planJSON: String(decoding: try checkpoint.plan(), as: UTF8.self))
     guard let json = try checkpoint.tokenizer() else {
       throw PlainError("\(checkpoint.path) holds no tokenizer", .badData)
     }
     tokenizer = try Tokenizer.load(json: json)
-    guard tokenizer.vocabularySize == checkpoint.state.model.vocabularySize else {
+    // A model from elsewhere may have rows that no id reaches, up to a round number.
+    guard tokenizer.vocabularySize <= checkpoint.state.model.vocabularySize else {
       throw PlainError(
-        "\(checkpoint.path): the tokenizer has \(tokenizer.vocabularySize) ids, the model "
+        "\(checkpoint.path): the tokenizer has \(tokenizer.vocabularySize) ids, the model only "
           + "\(checkpoint.state.model.vocabularySize)", .badData)
     }
     let precision = invocation.text("precision").flatMap { Precision(rawValue: $0) }
     let threadCount = invocation.integer("threads") ?? max(1, allowedProcessors().count)
+    let variant = Self.variant(profile: checkpoint.state.profile)
     engine = Engine(
-      team: ThreadTeam(memberCount: threadCount),
-      variant: Self.variant(profile: checkpoint.state.profile),
-      precision: precision ?? plan.precision)
+      team: ThreadTeam(memberCount: threadCount), variant: variant,
+      precision: precision ?? plan.precision, matmul: try chosenBackend(matmul, variant))
     let layout = checkpoint.layout
     let master = AlignedStorage(count: layout.count, filledWith: Float(0)).rows
     try checkpoint.loadWeights(into: master)
-    weights = ModelWeights(layout: layout, master: master, precision: engine.precision)
+    weights = ModelWeights(layout: layout, master: master, form: engine.form)
     weights.pack(engine)
   }
 
   /// Kernels that round as those of the training run did, where this processor has them.
   private static func variant(profile: String) -> KernelVariant {
-    let found = KernelVariant.available.first { $0.profile == profile }
+    // After a BLAS's name stands the profile of our kernels beside it.
+    let ours = profile.split(separator: "+").last.map(String.init)
+    let found = KernelVariant.available.first { $0.profile == ours }
     if found == nil {
       note(
         "this processor has no kernels of the run's profile \(profile); figures may differ in "

@@ -1,4 +1,5 @@
 import CoordinatorRuntime
+import Operators
 import Planning
 import Settings
 import System
@@ -23,6 +24,7 @@ enum UpCommand {
       .option(
         "threads", "count", .integer(1...4096),
         help: "Threads of each worker. (default: its share of the processors)"),
+      .matmul,
       .option("run", "directory", help: "The run folder. (default: runs/<plan's name>)"),
     ] + PlanFile.options + [
       .flag(
@@ -37,9 +39,12 @@ enum UpCommand {
     let workerCount = invocation.integer("workers") ?? 1
     let threadCount =
       invocation.integer("threads") ?? max(1, allowedProcessors().count / workerCount)
+    // Refused here rather than in the log of a worker.
+    _ = try chosenBackend(invocation.matmul, .best)
     let options = try LocalClusterOptions(
       plan: plan, runDirectory: invocation.text("run") ?? "runs/\(resolution.plan.name)",
-      workerCount: workerCount, threadCount: threadCount, data: invocation.text("data"),
+      workerCount: workerCount, threadCount: threadCount, matmul: invocation.matmul,
+      data: invocation.text("data"),
       sets: invocation.assignments("set"), isAmending: invocation.has("amend"),
       resumeCommand: CommandLine.arguments.map(quoted).joined(separator: " "),
       programFolder: Files.parent(of: programPath()))

@@ -27,6 +27,7 @@ import WorkerRuntime
       .option(
         "kernels", "variant",
         help: "scalar, avx2, avx512, avx512bf16 or neon. (default: the best there is)"),
+      .matmul,
       .option(
         "advertise", "host:port",
         help: "Where other workers reach this one. (default: the address it reaches the "
@@ -76,6 +77,7 @@ import WorkerRuntime
       threadCount: invocation.integer("threads") ?? max(1, allowedProcessors().count),
       name: invocation.text("name") ?? "",
       variant: invocation.text("kernels"),
+      matmul: invocation.matmul,
       advertised: advertised,
       congestion: invocation.text("congestion") ?? "cubic",
       connectSeconds: invocation.number("connect-timeout") ?? 60,

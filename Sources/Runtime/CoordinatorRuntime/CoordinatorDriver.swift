@@ -151,8 +151,7 @@ final class CoordinatorDriver {
       return control.close()
     }
     identity = offer
-    let isReturning = hello.returning?.run == folder.runNumber
-    let worker = isReturning ? hello.returning?.worker ?? nextWorker : nextWorker
+    let worker = returningNumber(hello) ?? nextWorker
     nextWorker = max(nextWorker, worker + 1)
     if connections[worker] != nil { lose(worker, "it connected again") }
     let name = hello.name.isEmpty ? "w\(worker)" : hello.name
@@ -173,6 +172,14 @@ final class CoordinatorDriver {
       "\(name) from \(control.peer), \(hello.threadCount) threads, \(offer.kernels)")
     apply(
       .joined(Member(worker: worker, name: name, dataAddress: hello.dataAddress)))
+  }
+
+  /// The number of a worker that comes back, if this run has given that number out.
+  private func returningNumber(_ hello: WorkerHello) -> Int? {
+    guard let returning = hello.returning, returning.run == folder.runNumber,
+      (0..<nextWorker).contains(returning.worker)
+    else { return nil }
+    return returning.worker
   }
 
   private struct Refusal: Error { let reason: String }
@@ -214,6 +221,7 @@ final class CoordinatorDriver {
     from worker: Int, _ kind: RunEvent.Kind, _ text: String, telling reason: String
   ) {
     guard let connection = connections.removeValue(forKey: worker) else { return }
+    recorder.forget(worker: worker)
     recorder.event(kind, "\(connection.name) \(text)", node: connection.name)
     connection.send(.leave(reason: reason, code: 0))
     connection.close()
@@ -261,6 +269,8 @@ final class CoordinatorDriver {
         number: resumption.view, workers: resumption.members.map(\.name),
         position: resumption.position))
     folder.noteProfile(identity?.profile ?? "")
+    // Some operations were completed while everybody was being suspended.
+    recorder.commit(upTo: resumption.position)
     recorder.beginView(resumption)
     for (rank, member) in resumption.members.enumerated() {
       connections[member.worker]?.feed(

@@ -2,7 +2,7 @@ internal import ControlProtocol
 internal import System
 
 /// One decision of the coordinator, as it stands in `ledger.log`.
-enum LedgerRecord: Codable, Equatable, Sendable {
+package enum LedgerRecord: Codable, Equatable, Sendable {
   /// A coordinator took charge of the run; incarnations count from 1.
   case opened(run: UInt64, incarnation: Int, planDigest: String, tokenizerDigest: String?)
   case view(number: Int, workers: [String], position: Int)
@@ -16,6 +16,24 @@ enum LedgerRecord: Codable, Equatable, Sendable {
   case amended(changes: [String], position: Int)
   case rewound(from: Int, to: Int)
   case ended(reason: String, position: Int)
+}
+
+extension LedgerRecord: ForeignMessage {
+  package var impossibility: String? {
+    switch self {
+    case .opened(_, let incarnation, _, _):
+      ForeignNumber.firstImpossible(["incarnation": incarnation])
+    case .view(let number, _, let position):
+      ForeignNumber.firstImpossible(["view": number], limit: ForeignNumber.viewLimit)
+        ?? ForeignNumber.firstImpossible(["position": position])
+    case .joined(let worker, _): ForeignNumber.firstImpossible(["worker": worker])
+    case .committed(let position), .checkpointed(let position, _), .amended(_, let position),
+      .ended(_, let position):
+      ForeignNumber.firstImpossible(["position": position])
+    case .phaseBegan(let index, _): ForeignNumber.firstImpossible(["phase": index])
+    case .rewound(let from, let to): ForeignNumber.firstImpossible(["from": from, "to": to])
+    }
+  }
 }
 
 /// A ledger that cannot be used.
@@ -40,7 +58,7 @@ extension LedgerError: CustomStringConvertible {
 ///
 /// What must not be lost is on disk before it is announced. A torn last line (the machine died
 /// while writing it) was never announced and is cut off.
-final class Ledger {
+package final class Ledger {
   private let file: File
   private var byteCount: Int
   /// What stood in the file when it was opened.
@@ -86,20 +104,20 @@ final class Ledger {
     if synchronizing { try file.synchronize() }
   }
 
-  static func line(_ record: LedgerRecord) -> String {
+  package static func line(_ record: LedgerRecord) -> String {
     let json = MessageCoding.encode(record)
     return hexText(CRC32C.checksum(json)) + " " + String(decoding: json, as: UTF8.self) + "\n"
   }
 
-  struct Contents {
-    var records: [LedgerRecord]
+  package struct Contents {
+    package var records: [LedgerRecord]
     /// How many bytes hold them.
-    var validByteCount: Int
+    package var validByteCount: Int
     /// The line that is damaged although others follow it, if any.
-    var badLine: Int?
+    package var badLine: Int?
   }
 
-  static func parse(_ bytes: [UInt8]) -> Contents {
+  package static func parse(_ bytes: [UInt8]) -> Contents {
     var records: [LedgerRecord] = []
     var start = 0
     var line = 1
@@ -126,7 +144,7 @@ final class Ledger {
 }
 
 /// What a restarted coordinator needs of its ledger.
-struct LedgerSummary: Equatable {
+package struct LedgerSummary: Equatable {
   var run: UInt64?
   var tokenizerDigest: String?
   var incarnation = 0
@@ -135,7 +153,7 @@ struct LedgerSummary: Equatable {
   var committedPosition = 0
   var isEnded = false
 
-  init(_ history: [LedgerRecord]) {
+  package init(_ history: [LedgerRecord]) {
     for record in history {
       switch record {
       case .opened(let run, let incarnation, _, let tokenizerDigest):

@@ -1,5 +1,6 @@
 public import Settings
 internal import System
+public import Tensors
 
 /// A coordinator and workers as processes of this machine.
 public struct LocalClusterOptions: Sendable {
@@ -9,6 +10,8 @@ public struct LocalClusterOptions: Sendable {
   public var workerCount: Int
   /// Of each worker.
   public var threadCount: Int
+  /// Of each worker.
+  public var matmul: MatmulChoice
   public var data: String?
   public var sets: [(key: String, value: String)]
   public var isAmending: Bool
@@ -21,7 +24,8 @@ public struct LocalClusterOptions: Sendable {
   /// - Parameter programFolder: Holds the two programs.
   /// - Throws: ``PlainError`` where one of them is missing.
   public init(
-    plan: String, runDirectory: String, workerCount: Int, threadCount: Int, data: String? = nil,
+    plan: String, runDirectory: String, workerCount: Int, threadCount: Int,
+    matmul: MatmulChoice = .builtin, data: String? = nil,
     sets: [(key: String, value: String)] = [], isAmending: Bool = false, resumeCommand: String,
     programFolder: String
   ) throws(PlainError) {
@@ -29,6 +33,7 @@ public struct LocalClusterOptions: Sendable {
     self.runDirectory = runDirectory
     self.workerCount = workerCount
     self.threadCount = threadCount
+    self.matmul = matmul
     self.data = data
     self.sets = sets
     self.isAmending = isAmending
@@ -55,6 +60,9 @@ public struct LocalClusterOptions: Sendable {
   }
 
   func workerArguments(coordinator: String) -> [String] {
-    [workerProgram, "--coordinator", coordinator, "--threads", "\(threadCount)"]
+    [
+      workerProgram, "--coordinator", coordinator, "--threads", "\(threadCount)",
+      "--matmul", matmul.rawValue,
+    ]
   }
 }

@@ -47,8 +47,8 @@ final class Reception: Sendable {
 
   /// Takes callers from now on. Their hellos may wait: data may have to be prepared first.
   func start() {
-    _ = startThread { [self] in sendHeartbeats() }
-    _ = startThread { [self] in
+    startDetachedThread { [self] in sendHeartbeats() }
+    startDetachedThread { [self] in
       while !listener.isClosed {
         guard let connection = try? listener.accept(deadline: .never) else { continue }
         let isRoom = state.update { state in
@@ -60,7 +60,7 @@ final class Reception: Sendable {
           connection.close()
           continue
         }
-        _ = startThread { [self] in receive(connection) }
+        startDetachedThread { [self] in receive(connection) }
       }
     }
   }
@@ -129,7 +129,7 @@ final class Reception: Sendable {
     to worker: Int, over control: MessageChannel, silenceSeconds: Double,
     post: @escaping @Sendable (RuntimeEvent) -> Void
   ) {
-    _ = startThread {
+    startDetachedThread {
       var cause = "its connection ended"
       do throws(TransportError) {
         while let bytes = try control.receive(

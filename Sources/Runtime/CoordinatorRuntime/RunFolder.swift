@@ -58,6 +58,9 @@ final class RunFolder {
       let tokenizerDigest = SHA256.hex(of: tokenizerJSON)
       try Self.check(tokenizer, tokenizerDigest, against: summary, path)
       var plan = resolution.plan
+      if plan.initialization.from != nil {
+        plan = try InitialModel.completed(resolution, with: tokenizer)
+      }
       plan.model.vocabularySize = max(plan.model.vocabularySize, tokenizer.vocabularySize)
       plan.tokenizer.vocabularySize = tokenizer.vocabularySize
       layout = ParameterLayout(plan.model)
@@ -69,28 +72,25 @@ final class RunFolder {
         (plan, changes) = try Self.resume(
           plan, resolution, path, currentPhase: phase, isAmending: options.isAmending)
       }
+      let reader = try Self.checkpoint(plan, tokenizerJSON, path, tell)
       self.plan = plan
       planText = plan.planJSON()
       try Files.write(
         resolution.resolvedJSON(of: plan), to: "\(path)/plan.resolved.json")
       try Files.write(tokenizerJSON, to: "\(path)/tokenizer.json")
 
-      let found = try CheckpointReader.newest(inRun: path)
-      for passed in found.passedOver {
-        tell("checkpoint \(passed.name) passed over: \(passed.reason)")
-      }
-      checkpoint = found.reader
-      profile = found.reader?.state.profile ?? ""
+      checkpoint = reader
+      profile = reader?.state.profile ?? ""
       let program = PhaseProgram(plan)
       var start = RunStart(isResumed: isResumed)
       start.view = summary.view
       start.workerCount = summary.isEnded ? 0 : summary.workerCount
       start.nextWorker = ledger.workerCountEver
-      start.checkpointPosition = found.reader.map { Self.position(of: $0.state, in: program) }
+      start.checkpointPosition = reader.map { Self.position(of: $0.state, in: program) }
       // Positions of the ledger count the operations of the plan before an amendment.
       let reached = changes.isEmpty ? summary.committedPosition : 0
       start.committedPosition = max(reached, start.checkpointPosition ?? 0)
-      start.tokensTotal = found.reader?.state.tokensTotal ?? 0
+      start.tokensTotal = reader?.state.tokensTotal ?? 0
       self.start = start
 
       runNumber = summary.run ?? Self.freshRunNumber()
@@ -120,20 +120,17 @@ final class RunFolder {
   /// Tokens of every phase that trains or evaluates, by phase index; phases that read the same
   /// text share them.
   func corpora(tell: (String) -> Void) throws(CoordinatorEnd) -> [Int: Corpus] {
-    var opened: [(data: ResolvedPlan.DataChoice, corpus: Corpus)] = []
     var corpora: [Int: Corpus] = [:]
     for (index, phase) in plan.phases.enumerated() where phase.kind != .tokenizer {
-      if let known = opened.first(where: { $0.data == phase.data }) {
-        corpora[index] = known.corpus
+      if let known = corpora[plan.phaseWithTokens(of: index)] {
+        corpora[index] = known
         continue
       }
       do {
         let tokenizer = try Tokenizer.load(json: tokenizerJSON)
-        let corpus = try Corpus(
+        corpora[index] = try Corpus(
           data: phase.data, tokenizer: tokenizer, cacheDirectory: "\(path)/data/\(index)",
           sequenceLength: plan.model.sequenceLength, event: { tell("\($0)") })
-        opened.append((phase.data, corpus))
-        corpora[index] = corpus
       } catch let error as CorpusError {
         throw Self.end(of: error)
       } catch {
@@ -151,7 +148,23 @@ final class RunFolder {
     }
   }
 
-  /// The tokenizer the run has, or one trained on the training part of its first phase's text.
+  /// The newest checkpoint that verifies; where there is none, the one that the plan's initial
+  /// model makes.
+  private static func checkpoint(
+    _ plan: ResolvedPlan, _ tokenizer: [UInt8], _ path: String, _ tell: (String) -> Void
+  ) throws -> CheckpointReader? {
+    let found = try CheckpointReader.newest(inRun: path)
+    for passed in found.passedOver {
+      tell("checkpoint \(passed.name) passed over: \(passed.reason)")
+    }
+    guard let from = plan.initialization.from, found.reader == nil else { return found.reader }
+    try InitialModel(from).write(for: plan, tokenizer: tokenizer, inRun: path)
+    tell("initial weights: \(from)")
+    return try CheckpointReader.newest(inRun: path).reader
+  }
+
+  /// The tokenizer the run has, the one of the model it starts from, or one trained on the training
+  /// part of its first phase's text.
   private static func tokenizer(
     _ plan: ResolvedPlan, _ path: String, _ tell: (String) -> Void
   ) throws -> Tokenizer {
@@ -165,6 +178,7 @@ final class RunFolder {
           kind: .failed, message: "\(file): \(error); \(tokenizerRemedy)", code: 65)
       }
     }
+    if let from = plan.initialization.from { return try InitialModel(from).tokenizer() }
     guard let first = plan.phases.first else { return .bytes }
     let started = Clock.monotonicSeconds
     do {

@@ -37,6 +37,8 @@ final class RunRecorder {
   /// when it was probed. Cleared by ``takeProbeWish()``.
   private var wishesProbe = false
   private var keptSeconds = 0.0
+  /// Whether there has been a worker ever since the last view began.
+  private var isManned = false
   /// Milliseconds since 1970 when the run first started.
   private let firstStartMilliseconds: Int64
 
@@ -108,10 +110,10 @@ final class RunRecorder {
         + "(slices \(slices)) at position \(resumption.position)",
       view: resumption.view)
     reports = reports.filter { $0.key < resumption.position }
-    if lastViewPosition != resumption.position { lastCommitSeconds = Clock.monotonicSeconds }
-    lastViewPosition = resumption.position
+    // A step's seconds include what a change of view cost it, but not the wait for workers.
+    if !isManned { lastCommitSeconds = Clock.monotonicSeconds }
+    isManned = true
   }
-  private var lastViewPosition = -1
 
   // MARK: Peaks
 
@@ -131,7 +133,10 @@ final class RunRecorder {
     return wishesProbe
   }
 
-  func forget(worker: Int) { peaks[worker] = nil }
+  func forget(worker: Int) {
+    peaks[worker] = nil
+    if peaks.isEmpty { isManned = false }
+  }
 
   private var peakMeasured: Double? { WorkerPeak.measured(Array(peaks.values)) }
   private var peakNominal: Double? { WorkerPeak.nominal(Array(peaks.values)) }
@@ -249,7 +254,7 @@ final class RunRecorder {
       run: plan.name, phase: plan.phases[phase].name, step: step + 1,
       time: Timestamp.text(unixMilliseconds: Clock.unixMilliseconds), loss: any.loss,
       gradNorm: any.gradientNorm, learningRate: any.learningRate, skipped: any.isSkipped,
-      tokens: tokens, tokensTotal: Int(total), seconds: seconds,
+      tokens: tokens, tokensTotal: Int(clamping: total), seconds: seconds,
       flopsPerToken: flops.perToken, flopsFormula: flops.formula, workers: reports.count,
       view: any.view, secondsBy: meanTime(reports, seconds: seconds),
       nodes: reports.sorted { $0.key < $1.key }.map { worker, report in
@@ -281,7 +286,7 @@ final class RunRecorder {
       gflops: share * Double(tokens) * flops.perTokenCausal / busy / 1e9)
   }
 
-  /// Mean over workers; what the workers did not account for is `other`.
+  /// Mean over workers, fitted to the step's seconds.
   private func meanTime(
     _ reports: [Int: OperationReport], seconds: Double
   ) -> StepRecord.SecondsBy {
@@ -296,8 +301,7 @@ final class RunRecorder {
       mean.optimizer += report.time.optimizer / count
       mean.checkpoint += report.time.checkpoint / count
     }
-    mean.other = max(0, seconds - mean.total)
-    return mean
+    return mean.fitted(to: seconds)
   }
 
   private func addValidation(

@@ -41,7 +41,7 @@ final class WorkerConnection: Sendable {
     self.control = control
     self.source = source
     self.onTokensLost = onTokensLost
-    _ = startThread { [self] in serveFeed() }
+    startDetachedThread { [self] in serveFeed() }
   }
 
   /// Sends a control message. A worker that does not take it within 5 s is cut off; its reader

@@ -35,9 +35,8 @@ final class CoordinatorLink: Sendable {
   private let tokens: TokenStore
   /// State chunks that come from the coordinator's checkpoint.
   let chunks: ChunkStore
-  /// Called on the link's thread the moment the main thread must stop what it does: a `suspend` or
-  /// `leave` arrives, or there is no coordinator any more to wait for.
-  private let onInterrupt: @Sendable () -> Void
+  /// Ends what the main thread waits for or computes: `suspend`, `leave`, or the end.
+  private let interrupt: @Sendable () -> Void
   /// Rises while the worker makes progress; told to the coordinator twice a second.
   let progress = Atomic<Int>(0)
 
@@ -48,20 +47,20 @@ final class CoordinatorLink: Sendable {
 
   init(
     _ options: WorkerOptions, log: WorkerLog, tokens: TokenStore, chunks: ChunkStore,
-    onInterrupt: @escaping @Sendable () -> Void
+    interrupt: @escaping @Sendable () -> Void
   ) {
     self.options = options
     self.log = log
     self.tokens = tokens
     self.chunks = chunks
-    self.onInterrupt = onInterrupt
+    self.interrupt = interrupt
   }
 
   /// Starts the threads. `hello` is asked for anew at each connection, with its local address.
   func start(hello: @escaping @Sendable (_ localHost: String) -> WorkerHello) {
-    _ = startThread { [self] in keepConnected(hello) }
-    _ = startThread { [self] in sendHeartbeats() }
-    _ = startThread { [self] in sendLog() }
+    startDetachedThread { [self] in keepConnected(hello) }
+    startDetachedThread { [self] in sendHeartbeats() }
+    startDetachedThread { [self] in sendLog() }
   }
 
   // MARK: For the worker's main thread
@@ -104,7 +103,7 @@ final class CoordinatorLink: Sendable {
   /// Ends every wait of the main thread with this reason.
   func end(_ end: WorkerEnd) {
     state.update { if $0.end == nil { $0.end = end } }
-    onInterrupt()
+    interrupt()
   }
 
   /// Closes both connections for good.
@@ -190,7 +189,7 @@ final class CoordinatorLink: Sendable {
           Welcome(run: run, worker: worker, name: name, profile: profile, plan: plan), control)
       case .refused(let reason, let code):
         return end(WorkerEnd(reason: "the coordinator refused: \(reason)", code: code))
-      case .suspend, .leave: onInterrupt()
+      case .suspend, .leave: interrupt()
       default: break
       }
       state.update { $0.inbox.append(message) }
@@ -220,7 +219,7 @@ final class CoordinatorLink: Sendable {
     else { return }
     let bulk = BulkChannel(connection)
     state.update { $0.bulk = bulk }
-    _ = startThread { [self] in receiveBulk(bulk) }
+    startDetachedThread { [self] in receiveBulk(bulk) }
   }
 
   private func receiveBulk(_ bulk: BulkChannel) {

@@ -21,17 +21,28 @@ struct OperationRun {
     }
   }
 
+  /// The operation's tokens; nil when it was interrupted. Tokens of another plan end the worker.
+  private func tokens(isTraining: Bool) -> [TokenSlice]? {
+    guard let slices = session.tokens.slices(view: inForce.number, position: position) else {
+      return nil
+    }
+    guard session.plan.fits(slices, isTraining: isTraining) else {
+      session.link.end(
+        WorkerEnd(reason: "the coordinator sent tokens that do not fit the plan", code: 1))
+      return nil
+    }
+    return slices
+  }
+
   // MARK: Training
 
   private func train(phase: Int, step: Int) throws(ExchangeError) -> OperationReport? {
     var watch = Stopwatch()
-    guard let slices = session.tokens.slices(view: inForce.number, position: position) else {
-      return nil
-    }
+    guard let slices = tokens(isTraining: true) else { return nil }
     watch.lap(\.data)
     let shares = inForce.shares(at: position, tree: session.tree)
     let mine = shares[inForce.rank]
-    let takenOverCount = begin(step: step, slices: slices, mine: mine)
+    let takenOverCount = begin(phase: phase, step: step, slices: slices, mine: mine)
     let held = session.gradients.heldSlices
     let computing = mine.filter { !held.contains($0) }
 
@@ -67,12 +78,13 @@ struct OperationRun {
   ///
   /// - Returns: How many of `mine` another worker had in that view: at most so many are computed
   ///   for a second time.
-  private func begin(step: Int, slices: [TokenSlice], mine: [Int]) -> Int {
+  private func begin(phase: Int, step: Int, slices: [TokenSlice], mine: [Int]) -> Int {
     if session.gradientPosition == position {
       let takenOver = Set(mine).subtracting(session.dealtSlices)
       session.dealtSlices.formUnion(mine)
       return takenOver.count
     }
+    session.replica.enterPhase(phase)
     session.gradients.begin(step: step, touchedRows: session.replica.touchedRows(of: slices))
     session.gradientPosition = position
     session.dealtSlices = Set(mine)
@@ -83,9 +95,7 @@ struct OperationRun {
 
   private func validate() throws(ExchangeError) -> OperationReport? {
     var watch = Stopwatch()
-    guard let slices = session.tokens.slices(view: inForce.number, position: position) else {
-      return nil
-    }
+    guard let slices = tokens(isTraining: false) else { return nil }
     watch.lap(\.data)
     let shares = inForce.shares(at: position, tree: session.tree)
     var statistics: [SliceNode: SliceStatistics] = [:]

@@ -26,7 +26,7 @@ final class StateSaver: Sendable {
     self.parts = parts
     self.send = send
     layout = StateChunks(count: parts[0].count)
-    _ = startThread { [self] in serve() }
+    startDetachedThread { [self] in serve() }
   }
 
   func start(position: Int, chunks: Range<Int>) {

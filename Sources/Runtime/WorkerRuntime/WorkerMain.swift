@@ -38,15 +38,16 @@ private final class WorkerHost {
     let interruption = try makeInterruption()
     let link = CoordinatorLink(
       options, log: log, tokens: tokens, chunks: chunks,
-      onInterrupt: {
+      interrupt: {
         interruption.raise()
         tokens.interrupt()
         chunks.interrupt()
       })
     stopOnSignals(link)
-    let variants = try offeredVariants()
     let team = ThreadTeam(memberCount: options.threadCount, pinned: options.isPinned)
-    let offers = variants.map { offer($0, team) }
+    var choices: [Choice] = []
+    for variant in try offeredVariants() { choices.append(try choice(of: variant, team)) }
+    let offers = choices.map(\.offer)
     let listener = try openListener()
     let name = options.name
     let threadCount = options.threadCount
@@ -62,7 +63,7 @@ private final class WorkerHost {
     guard
       case .welcome(let run, let worker, let given, let profile, let planText) =
         try firstMessage(link),
-      let variant = variants.first(where: { $0.profile == profile })
+      let choice = choices.first(where: { $0.offer.profile == profile })
     else { throw WorkerEnd(reason: "the coordinator did not say welcome", code: 1) }
     let plan: ResolvedPlan
     do {
@@ -70,7 +71,10 @@ private final class WorkerHost {
     } catch {
       throw WorkerEnd(reason: "the coordinator's plan cannot be read: \(error.message)", code: 78)
     }
-    let engine = Engine(team: team, variant: variant, precision: plan.precision)
+    let engine = Engine(
+      team: team, variant: choice.variant, precision: plan.precision,
+      matmul: choice.matmul.backend)
+    log.write("matmul: \(choice.matmul.reason)")
     let session = WorkerSession(
       welcome: CoordinatorLink.Welcome(
         run: run, worker: worker, name: given, profile: profile, plan: planText),
@@ -87,6 +91,17 @@ private final class WorkerHost {
       coreCount: min(Double(threadCount), Processor.usableCoreCount()))
   }
 
+  /// The log says which and why; a BLAS that is not there ends the worker.
+  private func chosenBackend(
+    _ variant: KernelVariant
+  ) throws(WorkerEnd) -> MatmulBackend.Decision {
+    do throws(BlasError) {
+      return try MatmulBackend.decide(options.matmul, variant: variant)
+    } catch {
+      throw WorkerEnd(reason: "--matmul \(options.matmul): \(error)", code: 78)
+    }
+  }
+
   private func firstMessage(_ link: CoordinatorLink) throws(WorkerEnd) -> CoordinatorMessage? {
     try link.next(atMost: nil)
   }
@@ -99,15 +114,27 @@ private final class WorkerHost {
     }
   }
 
-  private var processorName: String { Processor.name() ?? "unknown processor" }
+  /// What this worker would compute with, and how it offers that to the coordinator.
+  private struct Choice {
+    let variant: KernelVariant
+    let matmul: MatmulBackend.Decision
+    let offer: KernelOffer
+  }
 
-  private func offer(_ variant: KernelVariant, _ team: ThreadTeam) -> KernelOffer {
-    KernelOffer(
-      profile: variant.profile,
-      selfTest: Engine(team: team, variant: variant).selfTestDigest(),
-      kernels: "\(variant.name) on \(processorName.prefix(64))",
-      peakNominalGigaflops: options.peakNominalGigaflops
-        ?? nominalPeak(variant, threadCount: options.threadCount))
+  private func choice(
+    of variant: KernelVariant, _ team: ThreadTeam
+  ) throws(WorkerEnd) -> Choice {
+    let matmul = try chosenBackend(variant)
+    let engine = Engine(team: team, variant: variant, matmul: matmul.backend)
+    let processor = Processor.name() ?? "unknown processor"
+    let kernels = matmul.backend.isBuiltin ? variant.name : "\(variant.name) and \(engine.profile)"
+    return Choice(
+      variant: variant, matmul: matmul,
+      offer: KernelOffer(
+        profile: engine.profile, selfTest: engine.selfTestDigest(),
+        kernels: "\(kernels) on \(processor.prefix(64))",
+        peakNominalGigaflops: options.peakNominalGigaflops
+          ?? nominalPeak(engine.peakVariant, threadCount: options.threadCount)))
   }
 
   /// The one asked for, else the fastest of each profile.

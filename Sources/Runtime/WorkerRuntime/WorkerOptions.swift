@@ -1,3 +1,4 @@
+public import Tensors
 public import Transport
 
 /// What a person says when starting a worker.
@@ -8,6 +9,8 @@ public struct WorkerOptions: Sendable {
   public var name: String
   /// A kernel variant by name; nil takes the best this processor can run.
   public var variant: String?
+  /// What computes dense products.
+  public var matmul: MatmulChoice
   /// The address other workers are told; nil: the local end of the connection to the coordinator.
   public var advertised: Address?
   public var congestion: String
@@ -20,7 +23,8 @@ public struct WorkerOptions: Sendable {
 
   public init(
     coordinator: Address, threadCount: Int, name: String = "", variant: String? = nil,
-    advertised: Address? = nil, congestion: String = Connection.defaultCongestion,
+    matmul: MatmulChoice = .builtin, advertised: Address? = nil,
+    congestion: String = Connection.defaultCongestion,
     connectSeconds: Double = 60, peakNominalGigaflops: Double? = nil,
     isPinned: Bool = false
   ) {
@@ -28,6 +32,7 @@ public struct WorkerOptions: Sendable {
     self.threadCount = threadCount
     self.name = name
     self.variant = variant
+    self.matmul = matmul
     self.advertised = advertised
     self.congestion = congestion
     self.connectSeconds = connectSeconds

@@ -93,9 +93,19 @@ final class WorkerSession {
       link.send(
         .measuredPeak(
           gigaflops: engine.teamPeakGigaflops(), cores: CoreList.text(Processor.allowedCores())))
-    case .resume(let resumption): resume(resumption)
+    case .resume(let resumption):
+      guard
+        resumption.fits(
+          operationCount: program.operationCount, sliceCount: plan.batch.slices)
+      else {
+        throw WorkerEnd(
+          reason: "the coordinator sent a view that does not fit the plan", code: 1)
+      }
+      resume(resumption)
     case .grant(let number, let position):
-      if view?.number == number { view?.grantedPosition = position }
+      if view?.number == number {
+        view?.grantedPosition = min(position, program.operationCount)
+      }
     case .save(let position, let chunks):
       if position == self.position {
         saver.start(position: position, chunks: chunks)

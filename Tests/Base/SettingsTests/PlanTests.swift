@@ -23,6 +23,19 @@ private func message(
 }
 
 @Suite struct `Plan` {
+  @Test func `takes weights from elsewhere, and then no setting of the draws`() throws {
+    let plan = try PlanResolver.resolve(
+      text: "{\"initialization\": {\"from\": \"runs/base\"}}", path: "p.json"
+    ).plan
+    #expect(plan.initialization.from == "runs/base")
+    #expect(try ResolvedPlan(planJSON: plan.planJSON()) == plan)
+    let error = #expect(throws: PlanError.self) {
+      try PlanResolver.resolve(
+        text: "{\"initialization\": {\"from\": \"a\", \"scales_residual\": true}}", path: "p.json")
+    }
+    #expect(try #require(error).message.contains("initialization.scales_residual is for weights"))
+  }
+
   @Test func `one dial derives everything that is left out`() throws {
     let resolution = try resolve(#"{ "depth": 6, "data": {"source": "books"} }"#)
     let plan = resolution.plan

@@ -105,6 +105,28 @@ import Testing
     #expect(resumption.slices == [Array(0..<8), []])
   }
 
+  @Test func `a save that is due waits for the one under way, and everybody with it`() {
+    var schedule = ClusterSchedule(
+      outline: RunOutline(
+        tree: SliceTree(sliceCount: 8), operationCount: 4, checkpointPositions: [1, 2, 4],
+        chunkCount: 5, workerCountMin: 1))
+    _ = schedule.apply(.joined(Self.member(0)))
+    _ = schedule.apply(.suspended(worker: 0, view: 1, position: nil, nodes: []))
+    _ = schedule.apply(.measuredPeak(worker: 0))
+    func save(_ position: Int) -> Command {
+      .save(position: position, shares: [SaveShare(worker: 0, chunks: 0..<5)])
+    }
+    func grant(_ position: Int) -> Command { .grant(workers: [0], view: 1, position: position) }
+    #expect(schedule.apply(.completed(worker: 0, view: 1, position: 0)) == [save(1), grant(2)])
+    #expect(schedule.apply(.completed(worker: 0, view: 1, position: 1)) == [])
+    #expect(schedule.apply(.checkpointed(position: 1)) == [save(2), grant(4)])
+    _ = schedule.apply(.completed(worker: 0, view: 1, position: 2))
+    #expect(schedule.apply(.completed(worker: 0, view: 1, position: 3)) == [])
+    // One that failed gives way as well.
+    #expect(schedule.apply(.checkpointFailed(position: 2)) == [save(4)])
+    #expect(schedule.apply(.checkpointed(position: 4)) == [.finish(.completed)])
+  }
+
   @Test func `a stop saves where everybody stands and ends the run`() {
     var schedule = ClusterSchedule(outline: Self.outline)
     _ = schedule.apply(.joined(Self.member(0)))

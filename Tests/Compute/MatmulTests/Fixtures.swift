@@ -17,24 +17,46 @@ private let turn = Mutex(())
 struct Kind: CustomTestStringConvertible, Sendable {
   let variant: KernelVariant
   let precision: Precision
-  var testDescription: String { "\(variant) \(precision)" }
+  var blas: BlasLibrary?
+  var testDescription: String {
+    "\(variant) \(precision)" + (blas.map { ", \($0.profile)" } ?? "")
+  }
 
-  static let all = KernelVariant.available.flatMap { variant in
+  /// Our own tiles.
+  static let builtin = KernelVariant.available.flatMap { variant in
     Precision.allCases.map { Kind(variant: variant, precision: $0) }
   }
 
+  /// The system's BLAS, if it has one, and a reference that every machine has: with scalar kernels
+  /// through sgemm, with bf16 dot products through sbgemm.
+  static let blas: [Kind] = {
+    let scalar = KernelVariant.available[KernelVariant.available.count - 1]
+    let pairs = [
+      (KernelVariant.best, SystemBlas.library), (.best, ReferenceBlas.library),
+      (scalar, ReferenceBlas.library),
+    ]
+    return pairs.filter { $0.1 != nil }.flatMap { variant, library in
+      Precision.allCases.map { Kind(variant: variant, precision: $0, blas: library) }
+    }
+  }()
+
+  static let all = builtin + blas
+
   /// Kinds that promise the bits of scalar.
-  static let portable = all.filter { $0.precision == .f32 || $0.variant.profile == "portable" }
+  static let portable = builtin.filter { $0.precision == .f32 || $0.variant.profile == "portable" }
 
   /// The best variant at both precisions.
-  static let best = Precision.allCases.map { Kind(variant: .best, precision: $0) }
+  static let best = Precision.allCases.map { Kind(variant: .best, precision: $0) } + blas
 
   /// Runs `body` with an engine of this kind and ends its threads. Not to be nested.
   func withEngine<Result>(members: Int = 1, _ body: (Engine) throws -> Result) rethrows -> Result {
     try turn.withLock { _ in
       let team = ThreadTeam(memberCount: members)
       defer { team.stop() }
-      return try body(Engine(team: team, variant: variant, precision: precision))
+      return try body(
+        Engine(
+          team: team, variant: variant, precision: precision,
+          matmul: blas.map { .blas($0) } ?? .builtin))
     }
   }
 }
@@ -72,14 +94,14 @@ struct Matrix {
   func packed(by engine: Engine) -> PackedWeights {
     let weights = PackedWeights(
       rowOffsets: (0..<rowCount).map { $0 * columnCount }, columnCount: columnCount,
-      precision: engine.precision)
+      form: engine.form)
     engine.pack(weights, from: window(values))
     return weights
   }
 
   func pairs(by engine: Engine) -> PackedPairs {
     let pairs = PackedPairs(
-      rowCapacity: rowCount + 3, columnCount: columnCount, precision: engine.precision)
+      rowCapacity: rowCount + 3, columnCount: columnCount, form: engine.form)
     engine.packPairs(operands(engine.precision), into: pairs)
     return pairs
   }

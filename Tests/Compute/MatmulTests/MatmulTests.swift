@@ -120,7 +120,7 @@ private let shapes: [[Int]] = [
     let y = filled(4 * 3)
     let gradient = filled(40, with: 7)
     kind.withEngine { engine in
-      let weights = PackedWeights(rowOffsets: offsets, columnCount: 5, precision: kind.precision)
+      let weights = PackedWeights(rowOffsets: offsets, columnCount: 5, form: engine.form)
       engine.pack(weights, from: window(flat.values))
       engine.matmul(a.operands(kind.precision), weights, .store(y))
       engine.matmulWeight(
@@ -148,7 +148,7 @@ private let shapes: [[Int]] = [
     let many = Matrix(9, 6, purpose: 1, kind.precision)
     let few = Matrix(3, 6, purpose: 2, kind.precision)
     kind.withEngine { engine in
-      let pairs = PackedPairs(rowCapacity: 9, columnCount: 6, precision: kind.precision)
+      let pairs = PackedPairs(rowCapacity: 9, columnCount: 6, form: engine.form)
       let reused = filled(36), fresh = filled(36)
       let offsets = (0..<6).map { $0 * 6 }
       engine.packPairs(many.operands(kind.precision), into: pairs)
@@ -176,7 +176,7 @@ private let shapes: [[Int]] = [
     await #expect(processExitsWith: .failure) {
       Kind.best[0].withEngine { engine in
         let a = OperandStorage(rowCount: 2, columnCount: 3, precision: .bf16).rows
-        let w = PackedWeights(rowOffsets: [0], columnCount: 4, precision: .bf16)
+        let w = PackedWeights(rowOffsets: [0], columnCount: 4, form: engine.form)
         engine.matmul(a, w, .store(filled(2)))
       }
     }

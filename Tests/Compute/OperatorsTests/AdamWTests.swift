@@ -84,7 +84,7 @@ private struct State {
     func product(_ engine: Engine, atOnce: Bool) -> [Float] {
       let master = window(state.master), first = window(state.first), second = window(state.second)
       let gradient = window(state.gradient), output = zeros(3 * 70)
-      let weights = PackedWeights(rowOffsets: rowOffsets, columnCount: width, precision: precision)
+      let weights = PackedWeights(rowOffsets: rowOffsets, columnCount: width, form: engine.form)
       let step = engine.adamWStep(
         master: master, firstMoment: first, secondMoment: second, gradient: gradient,
         state.numbers)

@@ -12,7 +12,7 @@ private struct Identity {
     var master = [Float](repeating: 0, count: width * width)
     for n in 0..<width { master[n * width + n] = 1 }
     weights = PackedWeights(
-      rowOffsets: (0..<width).map { $0 * width }, columnCount: width, precision: engine.precision)
+      rowOffsets: (0..<width).map { $0 * width }, columnCount: width, form: engine.form)
     engine.pack(weights, from: window(master))
   }
 }

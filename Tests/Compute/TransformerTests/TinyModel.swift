@@ -56,7 +56,7 @@ struct TinyModel {
     let team = ThreadTeam(memberCount: threadCount)
     defer { team.stop() }
     let engine = Engine(team: team, variant: variant, precision: precision)
-    let weights = ModelWeights(layout: layout, master: master, precision: precision)
+    let weights = ModelWeights(layout: layout, master: master, form: engine.form)
     weights.pack(engine)
     let shape = layout.shape
     let transformer = Transformer(

@@ -138,6 +138,30 @@ internal import Tokenization
   }
 }
 
+@Suite struct `The splitters of a plan` {
+  @Test func `are those of the tokenizer`() {
+    #expect(ResolvedPlan.TokenizerChoice.splitters == Splitter.allCases.map(\.rawValue))
+  }
+}
+
+@Suite struct `Texts in lines` {
+  @Test func `are encoded one by one, and the line that is wrong is named`() throws {
+    func ids(_ lines: String) throws -> [[UInt32]] {
+      var found: [[UInt32]] = []
+      try TokenizerCommands.encode(lines: Array(lines.utf8), from: "texts", with: .bytes) {
+        found.append($0)
+      }
+      return found
+    }
+    #expect(
+      try ids("{\"text\": \"a\\nb\"}\n\n{\"text\": \"\"}\n{\"id\": 1, \"text\": \"\\u00e9\"}")
+        == [[97, 10, 98], [], [195, 169]])
+    #expect(throws: CorpusError.lineWithoutText(path: "texts", line: 2)) {
+      try ids("{\"text\": \"a\"}\n{\"txt\": \"b\"}")
+    }
+  }
+}
+
 @Suite struct `The generated world` {
   @Test func `has the same bytes everywhere`() {
     let world = World(seed: 1)

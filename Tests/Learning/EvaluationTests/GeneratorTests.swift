@@ -25,7 +25,7 @@ private func withModel<R>(
     }
   }
   let engine = Engine(team: team, precision: precision)
-  let weights = ModelWeights(layout: layout, master: master, precision: precision)
+  let weights = ModelWeights(layout: layout, master: master, form: engine.form)
   weights.pack(engine)
   return body(
     weights, engine, StreamDecoder(weights: weights, engine: engine, rowCapacity: rowCapacity))

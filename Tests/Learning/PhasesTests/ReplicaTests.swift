@@ -101,6 +101,29 @@ import Testing
     }
   }
 
+  /// Phase 1 of the plan anneals, hence carries moments on; as a second pretraining it does not.
+  @Test(arguments: [ResolvedPlan.Phase.Kind.anneal, .pretrain])
+  func `another phase has its own rates, and moments only if it carries them on`(
+    kind: ResolvedPlan.Phase.Kind
+  ) {
+    var plan = tinyPlan(dropout: 0)
+    plan.phases[1].kind = kind
+    plan.phases[1].schedule = .init(kind: .constant, peak: 5e-3, final: 5e-3, warmupSteps: 0)
+    withReplica(plan) { replica in
+      let store = GradientStore(replica: replica)
+      let (first, _) = step(0, store)
+      let before = replica.secondMoment.array
+      replica.enterPhase(1)
+      let (second, _) = step(0, store)
+      #expect(abs(first.learningRate - 1e-3) < 1e-15)
+      #expect(second.learningRate == 5e-3)
+      // A second moment that is carried on keeps beta2 = 0.95 of itself and grows by a square; one
+      // that starts anew is 0.05 of a square, and so are both after one step.
+      let isKept = zip(replica.secondMoment.array, before).allSatisfy { $0 >= 0.949 * $1 }
+      #expect(isKept == (kind == .anneal))
+    }
+  }
+
   @Test func `a cancelled slice returns nil`() {
     let plan = tinyPlan()
     withReplica(plan) { replica in

@@ -1,4 +1,5 @@
 import System
+import Telemetry
 import Testing
 
 /// One plan, one result: however many workers, whoever dies, joins, stops or comes back.
@@ -20,13 +21,43 @@ import Testing
       let cluster = try RealCluster(
         run: run, waitingFor: 2,
         extra: ["--set", "phases.pretrain.steps=3", "--set", "phases.pretrain.schedule.warmup=3"])
-      try cluster.addWorker(kernels: "scalar")
+      try cluster.addWorker(options: ["--kernels", "scalar"])
       #expect(cluster.waitForEvent("worker_joined"))
       try cluster.addWorker()
       #expect(cluster.wait() == 0, "\(cluster.errors)")
       let saved = command(["cox", "digest", run, "--json"]).output
       #expect(saved.contains("\"profile\":\"portable\""), "\(saved)")
     }
+  }
+
+  @Test(
+    .enabled(if: DynamicLibrary(["libopenblas.so.0"]) != nil, "no OpenBLAS on this system"),
+    .timeLimit(.minutes(5)))
+  func `by a BLAS is as exact, near the builtin loss, and takes no other workers`() throws {
+    var outcomes: [RealCluster.Outcome] = []
+    for (workerCount, threadCount) in [(1, 1), (2, 1), (3, 2)] {
+      try withRunFolder { run in
+        let cluster = try RealCluster(run: run, waitingFor: workerCount)
+        for _ in 0..<workerCount {
+          try cluster.addWorker(threads: threadCount, options: ["--matmul", "blas"])
+        }
+        if outcomes.isEmpty {
+          #expect(cluster.waitForStep(0))
+          let other = try cluster.addWorker()
+          #expect(other.exitCode(waiting: true) == 78)
+        }
+        let code = cluster.wait()
+        #expect(code == 0, "\(cluster.errors)")
+        outcomes.append(cluster.outcome)
+      }
+    }
+    #expect(outcomes.dropFirst().allSatisfy { $0 == outcomes[0] })
+    #expect(outcomes[0].digest.count == 64)
+    let reference = try #require(RealCluster.reference)
+    #expect(outcomes[0].digest != reference.digest)
+    // Roundings of another order move a loss of 40 steps by far less than 0.5 %.
+    let losses = [outcomes[0], reference].map { $0.validations.compactMap(\.self).last ?? 0 }
+    #expect(abs(losses[0] - losses[1]) <= 0.005 * losses[1], "\(losses)")
   }
 
   @Test(.timeLimit(.minutes(3)), arguments: [3, 17, 31])
@@ -115,6 +146,17 @@ import Testing
     }
   }
 
+  @Test(.timeLimit(.minutes(1))) func `ends with 69 when the coordinator stays away`() throws {
+    try withRunFolder { run in
+      let cluster = try RealCluster(run: run)
+      let worker = try cluster.addWorker(options: ["--connect-timeout", "1"])
+      #expect(cluster.waitForStep(3))
+      cluster.coordinator.signal(9)
+      // At that moment it computes, or waits for tokens or for a grant.
+      #expect(worker.exitCode(waiting: true) == 69)
+    }
+  }
+
   @Test(.timeLimit(.minutes(3))) func `loses nothing when the coordinator is killed`() throws {
     try withRunFolder { run in
       let first = try RealCluster(run: run, waitingFor: 2)
@@ -146,4 +188,8 @@ func expectReference(_ cluster: RealCluster) throws {
   #expect(reference.digest.count == 64)
   #expect(reference.losses.count == 40)
   #expect(cluster.outcome == reference)
+  let unexplained = cluster.records().filter {
+    abs($0.secondsBy.total - $0.seconds) > 0.02 * $0.seconds || ($0.mfuMeasuredCausal ?? 0) > 1
+  }
+  #expect(unexplained.map(\.step) == [])
 }

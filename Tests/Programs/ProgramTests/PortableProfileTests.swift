@@ -20,7 +20,7 @@ private let variants: [String] = {
       let cluster = try RealCluster(
         run: run, waitingFor: kernels.count,
         extra: settings.flatMap { ["--set", "phases.pretrain.\($0)"] })
-      for name in kernels { try cluster.addWorker(kernels: name) }
+      for name in kernels { try cluster.addWorker(options: ["--kernels", name]) }
       let code = cluster.wait(atMost: 250)
       #expect(code == 0, "\(kernels): \(cluster.errors)")
       if code == 0 { outcome = cluster.outcome }

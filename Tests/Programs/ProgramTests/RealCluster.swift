@@ -61,14 +61,14 @@ final class RealCluster {
 
   @discardableResult
   func addWorker(
-    threads: Int = 1, kernels: String? = nil, failpoint: String? = nil
+    threads: Int = 1, failpoint: String? = nil, options: [String] = []
   ) throws -> ChildProcess {
     var environment = place.environment
     environment["COX_FAILPOINT"] = failpoint
     let worker = try ChildProcess(
       place.command(
         ["\(Self.programs)/worker", "--coordinator", address, "--threads", "\(threads)"]
-          + (kernels.map { ["--kernels", $0] } ?? []) + place.options,
+          + options + place.options,
         worker: workers.count),
       errors: .file(errorPath(ofWorker: workers.count)), environment: environment)
     workers.append(worker)

@@ -85,9 +85,9 @@ import Transport
   func `with another numeric profile is sent away with both names`() throws {
     try withRunFolder { run in
       let cluster = try RealCluster(run: run)
-      try cluster.addWorker(kernels: "avx512bf16")
+      try cluster.addWorker(options: ["--kernels", "avx512bf16"])
       #expect(cluster.waitForStep(1))
-      let other = try cluster.addWorker(kernels: "avx2")
+      let other = try cluster.addWorker(options: ["--kernels", "avx2"])
       #expect(other.exitCode(waiting: true) == 78)
       let reason = cluster.errors(ofWorker: 1)
       #expect(reason.contains("avx512bf16") && reason.contains("portable"), "\(reason)")

@@ -13,7 +13,7 @@ import Testing
     ("Insight", ["Planning", "Telemetry"]),
     ("Compute", ["CKernels", "Operators", "Optimization", "Transformer"]),
     ("Cluster", ["Transport", "Collectives", "ControlProtocol", "Scheduling"]),
-    ("Learning", ["Tokenization", "Corpus", "Checkpoints", "Evaluation", "Phases"]),
+    ("Learning", ["Tokenization", "Corpus", "Checkpoints", "Interchange", "Evaluation", "Phases"]),
     ("Runtime", ["CoordinatorRuntime", "WorkerRuntime"]),
     ("Programs", ["coordinator", "worker", "cox"]),
   ]
@@ -90,7 +90,7 @@ import Testing
   @Test func `keeps kernels away from every decision`() {
     let deciders = [
       "Scheduling", "ControlProtocol", "Planning", "Corpus", "Tokenization", "Checkpoints",
-      "CoordinatorRuntime", "coordinator",
+      "Interchange", "CoordinatorRuntime", "coordinator",
     ]
     for name in deciders {
       let reached = manifest.closure(of: name).intersection(Self.compute)

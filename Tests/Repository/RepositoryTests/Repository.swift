@@ -57,6 +57,8 @@ struct Repository {
       "struct", "class", "enum", "protocol", "func", "var", "let", "typealias",
     ]
     return try code(path).compactMap { line in
+      // A line may begin with the word in quotes.
+      if line.first(where: { !$0.isWhitespace }) == "\"" { return nil }
       var words = Self.words(line)[...]
       while let first = words.first, access.contains(first) || first.hasPrefix("@") {
         words = words.dropFirst()
@@ -85,7 +87,7 @@ struct Manifest {
   init(_ text: String) {
     var found: [Target] = []
     var rest = text[(text.firstRange(of: "targets: [")?.upperBound ?? text.startIndex)...]
-    let calls = ["cRoom(", "room(", "program(", "tests("]
+    let calls = ["cRoom(", "room(", "program(", "support(", "tests("]
     while let start = calls.compactMap({ rest.firstRange(of: $0) })
       .min(by: { ($0.lowerBound, $1.upperBound) < ($1.lowerBound, $0.upperBound) })
     {
@@ -104,7 +106,7 @@ struct Manifest {
       guard !names.isEmpty else { continue }
       let name = names.removeFirst()
       let room = call == "program(" ? "Programs" : names.isEmpty ? "" : names.removeFirst()
-      let folder = call == "tests(" ? "Tests" : "Sources"
+      let folder = ["support(", "tests("].contains(call) ? "Tests" : "Sources"
       found.append(
         Target(
           name: name, room: room, dependencies: names, isC: call == "cRoom(",

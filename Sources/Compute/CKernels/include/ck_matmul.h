@@ -52,7 +52,7 @@ typedef struct {
     const void *_Nonnull a;      // row-major rows, or packed panels whose columns are the rows of A
     const void *_Nonnull b;      // panels of k_count
     size_t row_count, column_count, k_count;  // M, N, K in elements
-    size_t a_row_stride;         // bytes; row-major only
+    size_t a_row_stride;         // bytes; row-major only (ck_blas.h: packed too)
     int32_t a_is_packed;
     int32_t is_f32;
     // Where sums wait between blocks of k, [panels of 64 columns][M rounded up to 6][64]; NULL sums

@@ -4,6 +4,7 @@
 
 #include "ck_job.h"
 #include "ck_variant.h"
+#include "ck_blas.h"
 #include "ck_epilogue.h"
 #include "ck_head.h"
 #include "ck_matmul.h"

@@ -1,0 +1,49 @@
+internal import Checkpoints
+public import Settings
+internal import System
+internal import Tensors
+internal import Tokenization
+
+/// The checkpoint at which a run stands before its first step, with weights from elsewhere.
+public enum StartCheckpoint {
+  /// Writes `checkpoints/<phase>-0` into a run: the source's weights, zero moments, nothing done.
+  ///
+  /// Workers get it as they get any checkpoint, so that nothing but the coordinator reads the
+  /// source. The numeric profile is left open: the run's first view decides it.
+  ///
+  /// - Parameters:
+  ///   - plan: With the source's sizes; only the longest sequence may be another.
+  ///   - phaseIndex: Of the first phase that workers take part in.
+  ///   - tokenizer: The contents of the run's `tokenizer.json`.
+  /// - Returns: The checkpoint's folder.
+  @discardableResult
+  public static func write(
+    _ source: ModelSource, for plan: ResolvedPlan, phaseIndex: Int, tokenizer: [UInt8],
+    inRun runDirectory: String
+  ) throws(InterchangeError) -> String {
+    let layout = ParameterLayout(plan.model)
+    let master = AlignedStorage(count: layout.count, filledWith: Float(0)).rows
+    let zeros = AlignedStorage(count: layout.count, filledWith: Float(0)).rows
+    try source.loadWeights(into: master)
+    let state = CheckpointState(
+      run: plan.name, phaseIndex: phaseIndex, phaseName: plan.phases[phaseIndex].name, step: 0,
+      position: 0, schedulePosition: 0, tokensTotal: 0, dataCursor: 0, profile: "",
+      model: plan.model)
+    return try wrapping(checkpoint: { () throws(CheckpointError) in
+      let writer = try CheckpointWriter(
+        runDirectory: runDirectory, layout: layout, state: state, tokenizer: tokenizer,
+        plan: Array(plan.planJSON().utf8))
+      do throws(CheckpointError) {
+        for chunk in 0..<writer.chunks.chunkCount {
+          let bytes = writer.chunks.bytes(of: chunk, in: [master, zeros, zeros])
+          try writer.writeChunk(index: chunk, bytes: bytes)
+        }
+      } catch {
+        writer.abort()
+        throw error
+      }
+      try writer.commit()
+      return writer.path
+    })
+  }
+}

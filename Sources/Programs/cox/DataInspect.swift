@@ -1,0 +1,72 @@
+import Corpus
+import Settings
+import Tokenization
+
+/// `cox data inspect`: token files as they lie, or what a run reads of them.
+extension DataCommand {
+  static let inspect = Command(
+    "inspect", overview: "Says what token files hold, or what a step of a run reads.",
+    discussion: """
+      Without --step and --validation: the files. With one of them: the sequences, read from the
+      run folder alone. --json prints one object for each step: phase, step, and for every
+      sequence its slice, tokens (position i reads token i and predicts token i + 1), masked (the
+      positions that do not count) and segment_starts (where attention may not look back past).
+      """,
+    arguments: [CommandArgument("directory", help: "A folder of token files, or a run.")],
+    options: [
+      .option("tokenizer", "file", help: "Shows the beginning of each file as text."),
+      .option(
+        "step", "number", .integer(1...Int.max),
+        help: "Shows what the step reads, counted from 1 as in the tail."),
+      .option("to", "number", .integer(1...Int.max), help: "All steps from --step to this one."),
+      .option(
+        "validation", "which", .choice(["inner", "end"]),
+        help: "Shows what the validations inside the phase read, or the one at its end."),
+      .option("phase", "name", help: "Of --step or --validation. (default: the first that trains)"),
+      json,
+    ])
+
+  static func runInspect(_ invocation: Invocation) throws {
+    try checkInspect(invocation)
+    let directory = invocation.text("directory") ?? ""
+    guard invocation.has("step") || invocation.has("validation") else {
+      let report = try DataCommands.inspect(
+        directory, tokenizer: try invocation.text("tokenizer").map { try TokenizerCommands.load($0) })
+      return try show(report, report.text, invocation)
+    }
+    let run = try RunTokens(run: directory, phase: invocation.text("phase"))
+    if let which = invocation.text("validation") {
+      return try showReading(run.validation(atEnd: which == "end"), run.tokenizer, invocation)
+    }
+    let first = invocation.integer("step") ?? 1
+    for step in first...(invocation.integer("to") ?? first) {
+      try showReading(try run.step(step), run.tokenizer, invocation)
+    }
+  }
+
+  private static func showReading(
+    _ reading: RunTokens.Reading, _ tokenizer: Tokenizer, _ invocation: Invocation
+  ) throws {
+    let text = invocation.has("json") ? "" : reading.text(tokenizer) + "\n"
+    try show(reading, text, invocation)
+  }
+
+  /// Refuses options that nothing would read.
+  private static func checkInspect(_ invocation: Invocation) throws {
+    func refuse(_ problem: String) throws -> Never {
+      throw Main.command.refusal(problem, path: invocation.path)
+    }
+    let (isStep, isValidation) = (invocation.has("step"), invocation.has("validation"))
+    if isStep, isValidation { try refuse("--step and --validation do not go together") }
+    if invocation.has("to"), !isStep { try refuse("--to needs --step, the first of the steps") }
+    if let last = invocation.integer("to"), last < invocation.integer("step") ?? last {
+      try refuse("--to is before --step")
+    }
+    if invocation.has("phase"), !isStep, !isValidation {
+      try refuse("--phase needs --step or --validation")
+    }
+    if invocation.has("tokenizer"), isStep || isValidation {
+      try refuse("--tokenizer is for files; a run's own tokenizer shows its steps")
+    }
+  }
+}

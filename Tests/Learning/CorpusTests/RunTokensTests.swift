@@ -1,0 +1,123 @@
+internal import Corpus
+internal import Settings
+internal import System
+internal import Tensors
+internal import Testing
+internal import Tokenization
+
+@Suite struct `Tokens of a run` {
+  /// Documents that end inside windows; a validation that reads less than there is.
+  private static let data = DataChoice(
+    source: .world(seed: 1, documents: 60), attention: .document)
+
+  private static func phase(
+    _ kind: ResolvedPlan.Phase.Kind, _ name: String, steps: Int, _ data: DataChoice = data
+  ) -> ResolvedPlan.Phase {
+    .init(
+      kind: kind, name: name, steps: steps, data: data,
+      schedule: .init(kind: .constant, peak: 1e-3, final: 1e-3, warmupSteps: 0),
+      validation: .init(every: 2, tokenLimit: 96))
+  }
+
+  private static let plan = ResolvedPlan(
+    name: "audit", seed: 5, precision: .bf16, dropout: 0,
+    model: ModelShape(
+      layerCount: 1, modelWidth: 8, headCount: 1, keyValueHeadCount: 1, headWidth: 8,
+      feedForwardWidth: 32, vocabularySize: Tokenizer.bytes.vocabularySize, sequenceLength: 32,
+      isHeadTied: true),
+    initialization: .init(), batch: .init(sequences: 8, slices: 4, microbatch: 1),
+    optimizer: .init(),
+    tokenizer: .init(kind: .bytes, vocabularySize: Tokenizer.bytes.vocabularySize),
+    phases: [
+      phase(.tokenizer, "tokenizer", steps: 0), phase(.evaluate, "start", steps: 0),
+      phase(.pretrain, "main", steps: 9),
+    ],
+    checkpoints: .init(every: 0))
+
+  /// A run folder as a coordinator leaves it, and the corpus that it served.
+  private func withRun(_ body: (String, Corpus) throws -> Void) throws {
+    let scratch = try Scratch()
+    try scratch.write(Self.plan.planJSON(), to: "plan.resolved.json")
+    try scratch.write(Tokenizer.bytes.json(), to: "tokenizer.json")
+    // Phases with the same text share the tokens of the first, which is phase 1.
+    let corpus = try Corpus(
+      data: Self.data, tokenizer: .bytes, cacheDirectory: "\(scratch.path)/data/1",
+      sequenceLength: 32)
+    try body(scratch.path, corpus)
+  }
+
+  /// What a reading says of a slice, as the worker got it.
+  private func slice(_ slice: Int, of reading: RunTokens.Reading) -> TokenSlice {
+    TokenSlice(
+      sequences: reading.sequences.filter { $0.slice == slice }.map { sequence in
+        TokenSlice.Sequence(
+          tokens: sequence.tokens,
+          isTarget: (0..<sequence.tokens.count - 1).map { !sequence.masked.contains($0) },
+          segmentStarts: sequence.segmentStarts)
+      })
+  }
+
+  @Test func `are those that its coordinator served, step by step`() throws {
+    try withRun { run, corpus in
+      let tokens = try RunTokens(run: run, phase: nil)
+      #expect(tokens.phase.name == "main")
+      for step in [1, 2, 9] {
+        let reading = try tokens.step(step)
+        #expect(reading.step == step)
+        for index in 0..<4 {
+          let served = try corpus.slice(
+            step: step - 1, slice: index, batch: Self.plan.batch, sequenceLength: 32, seed: 5,
+            phase: 2)
+          #expect(slice(index, of: reading) == served)
+        }
+      }
+    }
+  }
+
+  @Test(arguments: [false, true])
+  func `are those of its validations, inside the phase and at its end`(atEnd: Bool) throws {
+    try withRun { run, corpus in
+      let reading = try RunTokens(run: run, phase: "main").validation(atEnd: atEnd)
+      for index in 0..<4 {
+        let served = corpus.validationSlice(
+          slice: index, sliceCount: 4, sequenceLength: 32, tokenLimit: atEnd ? nil : 96)
+        #expect(slice(index, of: reading) == served)
+      }
+      #expect((reading.sequences.count == 3) == !atEnd)
+    }
+  }
+
+  @Test func `say what is not there`() throws {
+    try withRun { run, _ in
+      let tokens = try RunTokens(run: run, phase: nil)
+      for step in [0, 10] {
+        #expect(throws: CorpusError.noStep(step, phase: "main", count: 9)) {
+          try tokens.step(step)
+        }
+      }
+      #expect(throws: CorpusError.noPhase(name: "other", found: ["start", "main"])) {
+        try RunTokens(run: run, phase: "other")
+      }
+      #expect(throws: CorpusError.missing(path: "/nowhere/plan.resolved.json")) {
+        try RunTokens(run: "/nowhere", phase: nil)
+      }
+      // Another text under the same phase: which of them a step read is not known.
+      _ = try Corpus(
+        data: DataChoice(source: .world(seed: 2, documents: 60)), tokenizer: .bytes,
+        cacheDirectory: "\(run)/data/1", sequenceLength: 32)
+      #expect(throws: CorpusError.severalTexts(path: "\(run)/data/1")) {
+        try RunTokens(run: run, phase: nil)
+      }
+      try Files.removeTree("\(run)/data/1")
+      #expect(throws: CorpusError.noTokenFiles(path: "\(run)/data/1")) {
+        try RunTokens(run: run, phase: nil)
+      }
+      try Files.write("{", to: "\(run)/plan.resolved.json")
+      #expect {
+        try RunTokens(run: run, phase: nil)
+      } throws: { error in
+        if case .badPlan = error as? CorpusError { true } else { false }
+      }
+    }
+  }
+}

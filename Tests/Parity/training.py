@@ -1,0 +1,214 @@
+"""The same training, twice: a run, and its PyTorch twin with the same weights, windows and rates.
+
+    $PYTHON Tests/Parity/training.py [--full] [--steps N] [--out FOLDER] [PART ...]
+
+Parts:
+  f32      loss of each step, both in f32
+  bf16     loss of each step, and of the validation at the end, PyTorch in bf16 autocast
+  masks    f32 with dropout 0.2, the twin drawing the run's own masks
+  dropout  dropout 0.2, the twin drawing masks of PyTorch's, several times
+
+Short: shape tiny on one book. --full: f32 and bf16 with shape small on all books, 50 and 300 steps.
+With --out the curves stay as JSON; the twin saves its state every 50 steps and goes on from there.
+"""
+import argparse, json, pathlib, statistics, tempfile
+
+import torch
+
+from twin import DATA, Run, RunMasks, Table, add_dropout, evaluate
+
+SAVE_EVERY = 50
+# With 5 draws, a standard normal's sample leaves +- 4 sample deviations once in 100 (Student's t).
+MASK_SEEDS = range(1, 6)
+
+
+SMALL = {"shape": "small", "source": DATA / "books", "vocabulary": 8192}
+TINY = {"shape": "tiny", "source": DATA / "books/Burnett_Lord_1886.txt.gz", "vocabulary": 2048}
+# Of each part: precision, dropout, size and steps in short, size and steps in full.
+PARTS = {
+    "f32": ("f32", 0, (TINY, 50), (SMALL, 50)),
+    "bf16": ("bf16", 0, (TINY, 60), (SMALL, 300)),
+    "masks": ("f32", 0.2, (TINY, 20), (TINY, 50)),
+    "dropout": ("bf16", 0.2, (TINY, 40), (TINY, 300)),
+}
+
+
+def plan(part, size, steps):
+    precision, dropout = PARTS[part][:2]
+    # A constant rate after warm-up: the first steps are the same however many follow.
+    schedule = {"kind": "constant", "peak": 1e-3, "warmup": min(30, steps // 2)}
+    return {
+        "name": f"training-{part}", "seed": 1, "shape": size["shape"],
+        "precision": precision, "dropout": dropout,
+        "tokenizer": {"vocabulary": size["vocabulary"]}, "data": {"source": str(size["source"])},
+        "phases": [
+            {"kind": "tokenizer"},
+            {"kind": "pretrain", "steps": steps, "schedule": schedule,
+             "validation": {"every": 0, "tokens": 65536, "full_at_end": False}}],
+        "checkpoints": {"every": 0},
+    }
+
+
+class Twin:
+    """PyTorch's side of a run."""
+
+    def __init__(self, run, state, autocast, seed=0):
+        self.run, self.state, self.autocast = run, pathlib.Path(state), autocast
+        self.model = run.model().train()
+        settings = run.plan["optimizer"]
+        matrices = [weight for weight in self.model.parameters() if weight.dim() == 2]
+        gains = [weight for weight in self.model.parameters() if weight.dim() == 1]
+        self.clip = settings["gradient_clip"]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": matrices, "weight_decay": settings["weight_decay"]},
+             {"params": gains, "weight_decay": 0.0}],
+            betas=(settings["beta1"], settings["beta2"]), eps=settings["epsilon"])
+        self.losses = []
+        torch.manual_seed(seed)
+        self._load()
+
+    def train(self, before_step=lambda step: None):
+        """All steps that are left; `before_step` gets their numbers, from 0."""
+        records = self.run.records()
+        first, last = len(self.losses) + 1, len(records)
+        if first <= last:
+            batches = self.run.readings("--step", first, "--to", last)
+            for number, batch in enumerate(batches, first):
+                before_step(number - 1)
+                self._step(batch, records[number]["learning_rate"])
+                if number % SAVE_EVERY == 0 or number == last:
+                    self._save()
+        return self.losses
+
+    def _step(self, batch, rate):
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = batch.loss_sum(self.model, self.autocast) / batch.count
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+        self.optimizer.step()
+        self.losses.append(loss.item())
+
+    def validate(self):
+        (batch,) = self.run.readings("--validation", "end")
+        return evaluate(self.model, batch, self.autocast)
+
+    def _save(self):
+        aside = self.state.with_suffix(".part")
+        torch.save({"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
+                    "losses": self.losses, "random": torch.get_rng_state()}, aside)
+        aside.rename(self.state)
+
+    def _load(self):
+        if not self.state.exists():
+            return
+        saved = torch.load(self.state, weights_only=True)
+        self.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.losses = saved["losses"]
+        torch.set_rng_state(saved["random"])
+
+
+def torch_dropout(rate):
+    return lambda values, site, layer: torch.nn.functional.dropout(values, rate)
+
+
+def write_curves(place, **curves):
+    (place / "curves.json").write_text(json.dumps(curves, indent=1) + "\n")
+
+
+def ours(run):
+    records = run.records()
+    losses = [records[step]["loss"] for step in sorted(records)]
+    return losses, records[max(records)]["validation_loss"]
+
+
+def check_f32(table, run, place):
+    twin = Twin(run, place / "twin.pt", autocast=False)
+    theirs, (losses, validation) = twin.train(), ours(run)
+    theirs_validation = twin.validate()
+    write_curves(place, ours=losses, twin=theirs, ours_validation=validation,
+                 twin_validation=theirs_validation)
+    steps = min(50, len(losses))
+    gap = max(abs(a - b) for a, b in zip(losses[:50], theirs[:50]))
+    table.row(f"f32: largest difference of a loss in the first {steps} steps", gap, 1e-3)
+    table.row(f"f32: validation after {len(losses)} steps: {validation:.4f}, twin "
+              f"{theirs_validation:.4f}", abs(validation - theirs_validation), 0.02)
+
+
+def check_bf16(table, run, place):
+    twin = Twin(run, place / "twin.pt", autocast=True)
+    theirs, (losses, validation) = twin.train(), ours(run)
+    theirs_validation = twin.validate()
+    write_curves(place, ours=losses, twin=theirs, ours_validation=validation,
+                 twin_validation=theirs_validation)
+    gap = max(abs(a - b) / b for a, b in zip(losses, theirs))
+    table.row(f"bf16: largest relative difference in {len(losses)} steps", gap, 0.005)
+    table.row(f"bf16: validation after {len(losses)} steps: {validation:.4f}, twin "
+              f"{theirs_validation:.4f}", abs(validation - theirs_validation), 0.02)
+
+
+def check_masks(table, run, place):
+    twin = Twin(run, place / "twin.pt", autocast=False)
+    masks = RunMasks(run)
+    add_dropout(twin.model, masks)
+    theirs, (losses, _) = twin.train(masks.enter), ours(run)
+    write_curves(place, ours=losses, twin=theirs)
+    gap = max(abs(a - b) for a, b in zip(losses[:50], theirs[:50]))
+    table.row(f"dropout 0.2, the run's masks: largest difference in {len(losses[:50])} steps",
+              gap, 1e-3)
+
+
+def check_dropout(table, run, place):
+    """Ours is one draw; the twin's draws say how far one draw lies from their mean."""
+    rate, curves, validations = run.plan["dropout"], [], []
+    for seed in MASK_SEEDS:
+        twin = Twin(run, place / f"twin-{seed}.pt", autocast=True, seed=seed)
+        add_dropout(twin.model, torch_dropout(rate))
+        curves.append(twin.train())
+        validations.append(twin.validate())
+    losses, validation = ours(run)
+    write_curves(place, ours=losses, twin=curves, ours_validation=validation,
+                 twin_validation=validations)
+    half = len(losses) // 2
+    means = [statistics.fmean(curve[half:]) for curve in curves]
+    for what, value, draws in [
+            ("mean loss of the second half", statistics.fmean(losses[half:]), means),
+            ("validation", validation, validations)]:
+        centre, deviation = statistics.fmean(draws), statistics.stdev(draws)
+        spread = deviation * (1 + 1 / len(draws)) ** 0.5
+        table.row(f"dropout 0.2: {what} {value:.4f}, twin {centre:.4f} +- {deviation:.4f}: "
+                  "deviations", abs(value - centre) / spread, 4)
+        table.row(f"dropout 0.2: {what}: difference", abs(value - centre), 0.02)
+
+
+CHECKS = {"f32": check_f32, "bf16": check_bf16, "masks": check_masks, "dropout": check_dropout}
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART")
+    parser.add_argument("--full", action="store_true")
+    parser.add_argument("--steps", type=int, help="of every part")
+    parser.add_argument("--out", help="keeps runs, curves and the twin's state here")
+    options = parser.parse_args()
+    for part in options.parts:
+        if part not in PARTS:
+            parser.error(f"there is no part '{part}'; there are {', '.join(PARTS)}")
+    table = Table("training, ours against PyTorch and its AdamW")
+    with tempfile.TemporaryDirectory(prefix="cox-training.") as scratch:
+        for part in options.parts or PARTS:
+            size, steps = PARTS[part][3 if options.full else 2]
+            if not size["source"].exists():
+                table.skip(f"{part}: there is no {size['source']}; COX_DATA names the data folder")
+                continue
+            place = pathlib.Path(options.out or scratch) / f"{size['shape']}-{part}"
+            run = Run.train(plan(part, size, options.steps or steps), place)
+            CHECKS[part](table, run, place)
+    table.end()
+
+
+if __name__ == "__main__":
+    main()
