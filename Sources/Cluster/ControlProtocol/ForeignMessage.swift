@@ -45,6 +45,11 @@ extension Greeting: ForeignMessage {
   }
 }
 
+/// It is only told back to the sender.
+extension GreetingVersion: ForeignMessage {
+  public var impossibility: String? { nil }
+}
+
 extension CoordinatorMessage: ForeignMessage {
   public var impossibility: String? {
     switch self {

@@ -82,7 +82,9 @@ final class Reception: Sendable {
       receiveBulk(BulkChannel(connection), worker)
     case nil:
       // Another release may greet in other words; the version is where it always was.
-      if let other = try? MessageCoding.decode(GreetingVersion.self, from: bytes) {
+      if let other = try? MessageCoding.decode(GreetingVersion.self, from: bytes),
+        other.version != protocolVersion
+      {
         let refusal = CoordinatorMessage.refused(
           reason: otherVersion(other.version), code: ExitCode.badPlan.rawValue)
         try? channel.send(MessageCoding.encode(refusal), deadline: .after(.seconds(2)))

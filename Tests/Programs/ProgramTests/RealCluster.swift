@@ -36,8 +36,8 @@ final class RealCluster {
   ///
   /// - Parameter logs: Where standard errors go; nil: the run folder.
   init(
-    run: String, waitingFor workerCount: Int = 1, extra: [String] = [], logs: String? = nil,
-    in place: Place = .here
+    run: String, plan: String = smoke, waitingFor workerCount: Int = 1, extra: [String] = [],
+    logs: String? = nil, in place: Place = .here
   ) throws {
     self.run = run
     self.logs = logs ?? run
@@ -45,7 +45,7 @@ final class RealCluster {
     try Files.createDirectory(run)
     coordinator = try ChildProcess(
       place.command(
-        ["\(Self.programs)/coordinator", Self.smoke, "--run", run, "--listen", place.listen,
+        ["\(Self.programs)/coordinator", plan, "--run", run, "--listen", place.listen,
           "--min-workers", "\(workerCount)"] + extra + place.options),
       output: .pipe, errors: .file("\(self.logs)/coordinator.err"), environment: place.environment)
     let line = coordinator.readLine() ?? ""

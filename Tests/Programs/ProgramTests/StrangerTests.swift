@@ -102,7 +102,7 @@ import Transport
     timeout: Int, against answer: (@Sendable (Connection) -> Void)?
   ) throws -> (code: Int32, errors: String, seconds: Double) {
     let listener = try Listener(Address(parsing: "127.0.0.1:0"))
-    _ = startThread {
+    startDetachedThread {
       guard let answer else { return }
       while let connection = try? listener.accept(deadline: .after(.seconds(60))) {
         answer(connection)
