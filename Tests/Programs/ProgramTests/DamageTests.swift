@@ -100,7 +100,7 @@ import Testing
       try File(try shard(run), .update).truncate(to: 200)
       #expect(first.wait() == 74, "\(first.errors)")
       #expect(first.errors.contains("tokens cannot be read"))
-      #expect(first.workers[0].exitCode(waiting: true) == 74)
+      #expect(exitCode(of: first.workers[0]) == 74)
       let second = try RealCluster(run: run)
       try second.addWorker()
       try expectReference(second)
@@ -143,7 +143,7 @@ import Testing
       try first.addWorker()
       try fill(disk, of: first)
       #expect(first.wait() == 74, "\(first.errors)")
-      #expect(first.workers[0].exitCode(waiting: true) == 74)
+      #expect(exitCode(of: first.workers[0]) == 74)
       // The one due at step 30 and the last; only the last ended the run.
       #expect(first.errors.split(separator: "checkpoint_failed").count == 3, "\(first.errors)")
       #expect(first.errors.contains("Older checkpoints stand"))

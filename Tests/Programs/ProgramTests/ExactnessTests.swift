@@ -117,7 +117,7 @@ import Testing
       let cluster = try RealCluster(run: run, waitingFor: 3, in: .namespaces)
       for _ in 0..<3 { try cluster.addWorker() }
       try expectReference(cluster)
-      for worker in cluster.workers { #expect(worker.exitCode(waiting: true) == 0) }
+      for worker in cluster.workers { #expect(exitCode(of: worker) == 0) }
     }
   }
 

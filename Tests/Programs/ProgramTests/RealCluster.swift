@@ -108,14 +108,7 @@ final class RealCluster {
   }
 
   /// The coordinator's exit code; 124 when it has not ended after `seconds`.
-  func wait(atMost seconds: Double = 120) -> Int32 {
-    let deadline = Clock.monotonicSeconds + seconds
-    while Clock.monotonicSeconds < deadline {
-      if let code = coordinator.exitCode(waiting: false) { return code }
-      pauseThread(milliseconds: 20)
-    }
-    return 124
-  }
+  func wait(atMost seconds: Double = 120) -> Int32 { exitCode(of: coordinator, atMost: seconds) }
 
   func records() -> [StepRecord] {
     guard let reader = try? RunReader(runDirectory: run) else { return [] }
@@ -140,6 +133,16 @@ final class RealCluster {
     var norms: [Double]
     var validations: [Double?]
   }
+}
+
+/// The process's exit code; 124 when it has not ended after `seconds`.
+func exitCode(of process: ChildProcess, atMost seconds: Double = 60) -> Int32 {
+  let deadline = Clock.monotonicSeconds + seconds
+  while Clock.monotonicSeconds < deadline {
+    if let code = process.exitCode(waiting: false) { return code }
+    pauseThread(milliseconds: 20)
+  }
+  return 124
 }
 
 /// Where a cluster's processes run.
@@ -177,7 +180,7 @@ func fileText(_ path: String) -> String {
   String(decoding: (try? Files.read(path)) ?? [], as: UTF8.self)
 }
 
-/// Runs one of the programs to its end.
+/// Runs one of the programs to its end, or for 170 s: then it is killed, and its code is 137.
 func command(
   _ arguments: [String], environment: [String: String] = [:]
 ) -> (code: Int32, output: String, errors: String) {
@@ -189,6 +192,12 @@ func command(
       ["\(RealCluster.programs)/\(arguments[0])"] + arguments.dropFirst(), output: .pipe,
       errors: .file(log), environment: environment)
   else { return (-1, "", "") }
+  let hasEnded = Monitor(false)
+  defer { hasEnded.update { $0 = true } }
+  startDetachedThread {
+    let ended = hasEnded.wait(atMost: 170) { $0 ? true : nil }
+    if ended == nil { process.signal(9) }
+  }
   var lines: [String] = []
   while let line = process.readLine() { lines.append(line) }
   let code = process.exitCode(waiting: true) ?? -1

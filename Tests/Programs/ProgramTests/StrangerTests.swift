@@ -88,7 +88,7 @@ import Transport
       try cluster.addWorker(options: ["--kernels", "avx512bf16"])
       #expect(cluster.waitForStep(1))
       let other = try cluster.addWorker(options: ["--kernels", "avx2"])
-      #expect(other.exitCode(waiting: true) == 78)
+      #expect(exitCode(of: other) == 78)
       let reason = cluster.errors(ofWorker: 1)
       #expect(reason.contains("avx512bf16") && reason.contains("portable"), "\(reason)")
       #expect(cluster.wait() == 0, "\(cluster.errors)")
