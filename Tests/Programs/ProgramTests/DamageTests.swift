@@ -4,8 +4,8 @@ import Testing
 /// What stands between two starts of a run may be cut short, changed or full: that is noticed, and
 /// either made good or refused; nothing is ever trained on it.
 @Suite(.serialized) struct `A run folder` {
-  /// Starts a coordinator that must not start, and returns why.
-  private func refusal(_ run: String) -> (code: Int32, errors: String) {
+  /// Starts a coordinator that has nothing to do or must not start, and returns why.
+  private func start(_ run: String) -> (code: Int32, errors: String) {
     let found = command(
       ["coordinator", RealCluster.smoke, "--run", run, "--listen", "127.0.0.1:0"])
     return (found.code, found.errors)
@@ -60,7 +60,7 @@ import Testing
   private func expectRefusals(_ run: String) throws {
     let tokenizer = "\(run)/tokenizer.json"
     try replacing(tokenizer, with: half) {
-      let found = refusal(run)
+      let found = start(run)
       #expect(found.code == 65 && found.errors.contains(tokenizer), "\(found.errors)")
     }
     // Of the same size, and of another: their ids mean other text.
@@ -74,20 +74,20 @@ import Testing
       #expect(trained.code == 0, "\(trained.errors)")
       let bytes = try Files.read(other)
       try replacing(tokenizer, with: { _ in bytes }) {
-        let found = refusal(run)
+        let found = start(run)
         #expect(found.code == 65, "\(found.errors)")
         #expect(found.errors.contains("is not the tokenizer that the run was started with"))
       }
     }
     try replacing("\(run)/plan.resolved.json", with: half) {
-      #expect(refusal(run).code == 65)
+      #expect(start(run).code == 65)
     }
     try replacing("\(run)/ledger.log", with: { bytes in
       var changed = bytes
       changed[20] ^= 1
       return changed
     }) {
-      let found = refusal(run)
+      let found = start(run)
       #expect(found.code == 65 && found.errors.contains("ledger.log: line 1"), "\(found.errors)")
     }
   }
@@ -128,7 +128,7 @@ import Testing
   }
 
   @Test func `that cannot be made is named, and the run exits 74`() {
-    let found = refusal("/dev/null/run")
+    let found = start("/dev/null/run")
     #expect(found.code == 74)
     #expect(found.errors.contains("/dev/null/run"), "\(found.errors)")
   }
@@ -165,6 +165,9 @@ import Testing
       try disk.makeRoom()
       try expectReference(cluster)
       #expect(!cluster.errors.contains("rewound"))
+      // Whoever starts it again finds it whole.
+      let again = start(cluster.run)
+      #expect(again.code == 0 && again.errors.contains("complete already"), "\(again.errors)")
     }
   }
 
