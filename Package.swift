@@ -30,9 +30,12 @@ func support(_ name: String, in folder: String, _ uses: [Target.Dependency]) -> 
   .target(name: name, dependencies: uses, path: "Tests/\(folder)/\(name)", swiftSettings: strict)
 }
 
-func tests(_ name: String, in folder: String, _ uses: [Target.Dependency]) -> Target {
+func tests(
+  _ name: String, in folder: String, _ uses: [Target.Dependency], without excluded: [String] = []
+) -> Target {
   .testTarget(
-    name: name, dependencies: uses, path: "Tests/\(folder)/\(name)", swiftSettings: strict)
+    name: name, dependencies: uses, path: "Tests/\(folder)/\(name)", exclude: excluded,
+    swiftSettings: strict)
 }
 
 let package = Package(
@@ -144,7 +147,9 @@ let package = Package(
       "ForeignBytesTests", in: "Fuzz",
       ["ForeignBytes", "CoordinatorRuntime", "Scheduling", "ControlProtocol", "Corpus",
         "Tokenization", "Checkpoints", "Telemetry", "Planning", "Settings", "Tensors", "System"]),
-    tests("ProgramTests", in: "Programs", ["Telemetry", "Settings", "System"]),
+    tests(
+      "ProgramTests", in: "Programs",
+      ["ControlProtocol", "Transport", "Telemetry", "Settings", "System"], without: ["Help"]),
     tests("RepositoryTests", in: "Repository", []),
   ],
   cLanguageStandard: .c17

@@ -45,6 +45,11 @@ extension Greeting: ForeignMessage {
   }
 }
 
+extension GreetingVersion: ForeignMessage {
+  /// Any number may be a version.
+  public var impossibility: String? { nil }
+}
+
 extension CoordinatorMessage: ForeignMessage {
   public var impossibility: String? {
     switch self {

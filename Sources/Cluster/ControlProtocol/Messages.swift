@@ -1,7 +1,7 @@
 public import Planning
 
 /// The version both sides must speak; any difference is refused, naming both.
-public let protocolVersion = 2
+public let protocolVersion = 3
 
 /// The greeting on a connection: what the caller is, before anything else is believed.
 public enum Greeting: Codable, Equatable, Sendable {
@@ -9,6 +9,29 @@ public enum Greeting: Codable, Equatable, Sendable {
   case control(WorkerHello)
   /// First frame of the second connection of a worker: binary frames both ways.
   case bulk(version: Int, run: UInt64, worker: Int)
+
+  /// The longest greeting that a coordinator reads, 1 KiB: nobody is known before it.
+  public static let byteCountMax = 1 << 10
+}
+
+/// What the greeting of every version says in the same place, for a refusal that names both.
+public struct GreetingVersion: Decodable, Equatable, Sendable {
+  public let version: Int
+
+  private enum Word: String, CodingKey { case control, first = "_0", version }
+
+  public init(from decoder: any Decoder) throws {
+    let greeting = try decoder.container(keyedBy: Word.self)
+    let control = try greeting.nestedContainer(keyedBy: Word.self, forKey: .control)
+    let hello = try control.nestedContainer(keyedBy: Word.self, forKey: .first)
+    version = try hello.decode(Int.self, forKey: .version)
+  }
+}
+
+/// Why a worker of another version cannot take part.
+public func otherVersion(_ version: Int) -> String {
+  "the worker speaks protocol version \(version), the coordinator \(protocolVersion); "
+    + "run the same release on both"
 }
 
 /// What a worker says of itself when it connects, or connects again.
@@ -19,9 +42,7 @@ public struct WorkerHello: Codable, Equatable, Sendable {
   /// Identifies the machine (boot id), so that workers of one host count its peak once.
   public var host: String
   public var threadCount: Int
-  /// Numbers of the physical cores it may use, as ``CoreList`` writes them: `0-3,8`.
-  public var cores: String
-  /// How many of them its control group lets it use at once.
+  /// How many physical cores its control group lets it use at once.
   public var coreCount: Double
   /// What it can compute with, fastest first.
   public var offers: [KernelOffer]
@@ -32,14 +53,13 @@ public struct WorkerHello: Codable, Equatable, Sendable {
 
   public init(
     version: Int = protocolVersion, name: String, host: String, threadCount: Int,
-    cores: String, coreCount: Double, offers: [KernelOffer], dataAddress: String,
+    coreCount: Double, offers: [KernelOffer], dataAddress: String,
     returning: ReturningWorker? = nil
   ) {
     self.version = version
     self.name = name
     self.host = host
     self.threadCount = threadCount
-    self.cores = cores
     self.coreCount = coreCount
     self.offers = offers
     self.dataAddress = dataAddress
@@ -156,7 +176,8 @@ public enum WorkerMessage: Codable, Equatable, Sendable {
   /// Answer to `suspend`: where it stands. `position` is nil when it holds no state; `nodes` are
   /// the gradient sums of the operation at `position` that it has complete.
   case suspended(view: Int, position: Int?, nodes: [SliceNode])
-  case measuredPeak(gigaflops: Double)
+  /// `cores` are the physical cores it may use, as `CoreList` writes them: `0-3,8`.
+  case measuredPeak(gigaflops: Double, cores: String)
   /// The operation at `report.position` is done and its effect applied.
   case completed(OperationReport)
   /// A member of the view cannot be reached.

@@ -60,6 +60,10 @@ import WorkerRuntime
     } catch {
       throw command.refusal("\(error)")
     }
+    // A greeting has 1 KiB, and reports a column.
+    guard (invocation.text("name") ?? "").utf8.count <= 64 else {
+      throw command.refusal("--name is longer than 64 bytes")
+    }
     guard coordinator.isLoopback || invocation.has("plaintext") else {
       throw PlainError(
         "\(coordinator) is another machine, and encryption has not landed yet. On a network you "

@@ -23,7 +23,6 @@ final class CoordinatorDriver {
   /// What the workers that are here compute with: one profile, one self-test.
   private var identity: KernelOffer?
   private var nextWorker = 0
-  private var stops = 0
   private var end: CoordinatorEnd?
   private let startedSeconds = Clock.monotonicSeconds
 
@@ -94,6 +93,10 @@ final class CoordinatorDriver {
     case .checkpointed(let position, let name): noteCheckpoint(position, name)
     case .checkpointFailed(let position, let reason): noteFailedSave(position, reason)
     case .stopRequested: stop()
+    case .tokensLost(let reason):
+      fail(
+        "tokens cannot be read: \(reason). Checkpoints stand; run the same command again, which "
+          + "makes damaged tokens anew from the source")
     }
   }
 
@@ -102,10 +105,11 @@ final class CoordinatorDriver {
     switch message {
     case .suspended(let view, let position, let nodes):
       apply(.suspended(worker: worker, view: view, position: position, nodes: nodes))
-    case .measuredPeak(let gigaflops):
+    case .measuredPeak(let gigaflops, let cores):
       recorder.notePeak(
         worker: worker, hello: connection.hello,
-        peakNominalGigaflops: connection.offer.peakNominalGigaflops, gigaflops: gigaflops)
+        peakNominalGigaflops: connection.offer.peakNominalGigaflops, gigaflops: gigaflops,
+        cores: cores)
       apply(.measuredPeak(worker: worker))
     case .completed(let report):
       recorder.take(report, from: worker, name: connection.name)
@@ -152,7 +156,8 @@ final class CoordinatorDriver {
     if connections[worker] != nil { lose(worker, "it connected again") }
     let name = hello.name.isEmpty ? "w\(worker)" : hello.name
     let connection = WorkerConnection(
-      worker: worker, name: name, hello: hello, offer: offer, control: control, source: source)
+      worker: worker, name: name, hello: hello, offer: offer, control: control, source: source,
+      onTokensLost: { [queue] in queue.post(.tokensLost(reason: $0)) })
     connections[worker] = connection
     journal(.joined(worker: worker, name: name))
     connection.send(
@@ -183,9 +188,7 @@ final class CoordinatorDriver {
   /// none yet.
   private func choose(from hello: WorkerHello) throws(Refusal) -> KernelOffer {
     guard hello.version == protocolVersion else {
-      throw Refusal(
-        reason: "the worker speaks protocol version \(hello.version), the coordinator "
-          + "\(protocolVersion); run the same release on both")
+      throw Refusal(reason: otherVersion(hello.version))
     }
     let profile = identity?.profile ?? (folder.profile.isEmpty ? nil : folder.profile)
     guard
@@ -225,8 +228,6 @@ final class CoordinatorDriver {
   }
 
   private func stop() {
-    stops += 1
-    guard stops == 1 else { leaveProcess(code: 130) }
     recorder.event(.warning, "asked to stop; saving a checkpoint (again to leave at once)")
     apply(.stopRequested)
   }
@@ -293,6 +294,8 @@ final class CoordinatorDriver {
   }
 
   private func save(_ position: Int, _ shares: [SaveShare]) {
+    // The checkpoint counts the tokens of every step before it.
+    recorder.commit(upTo: position)
     do throws(CheckpointError) {
       intake.begin(position: position, writer: try folder.makeWriter(at: position, program, recorder))
     } catch {
@@ -315,14 +318,18 @@ final class CoordinatorDriver {
   private func noteFailedSave(_ position: Int, _ reason: String) {
     recorder.event(.checkpointFailed, "position \(position): \(reason)")
     if position == program.operationCount || schedule.isEnding {
-      end = CoordinatorEnd(
-        kind: .failed,
-        message: "the last checkpoint cannot be written: \(reason). Older checkpoints stand; "
-          + "make room and run the same command again", code: 74)
-      send(.leave(reason: "the coordinator cannot save", code: 74), to: Array(connections.keys))
-      return
+      return fail(
+        "the last checkpoint cannot be written: \(reason). Older checkpoints stand; make room and "
+          + "run the same command again")
     }
     apply(.checkpointFailed(position: position))
+  }
+
+  /// Ends the run where it stands because of a file, and sends everybody off.
+  private func fail(_ message: String) {
+    end = CoordinatorEnd(kind: .failed, message: message, code: 74)
+    let reason = "the coordinator stops: \(message)"
+    send(.leave(reason: reason, code: 74), to: Array(connections.keys))
   }
 
   private func finish(_ how: RunEnd) {

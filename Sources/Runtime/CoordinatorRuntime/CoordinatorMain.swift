@@ -23,7 +23,7 @@ public func runCoordinator(_ options: CoordinatorOptions) -> Int32 {
 
 private func coordinate(_ options: CoordinatorOptions) throws -> CoordinatorEnd {
   let queue = EventQueue()
-  onSignals([.interrupt, .terminate]) { _ in queue.post(.stopRequested) }
+  stopOnSignals(queue)
   let text: String
   do {
     text = String(decoding: try Files.read(options.plan, byteCountMax: 16 << 20), as: UTF8.self)
@@ -53,6 +53,19 @@ private func coordinate(_ options: CoordinatorOptions) throws -> CoordinatorEnd 
     queue: queue, intake: intake)
   reception.open(run: folder.runNumber)
   return driver.run()
+}
+
+/// Ctrl-C once: save and leave, as soon as there is a run. Twice: now, even while text is read.
+private func stopOnSignals(_ queue: EventQueue) {
+  let count = Monitor(0)
+  onSignals([.interrupt, .terminate]) { _ in
+    let times = count.update { count in
+      count += 1
+      return count
+    }
+    if times > 1 { leaveProcess(code: 130) }
+    queue.post(.stopRequested)
+  }
 }
 
 private func listen(_ options: CoordinatorOptions) throws -> Listener {

@@ -4,7 +4,7 @@ internal import System
 /// One decision of the coordinator, as it stands in `ledger.log`.
 package enum LedgerRecord: Codable, Equatable, Sendable {
   /// A coordinator took charge of the run; incarnations count from 1.
-  case opened(run: UInt64, incarnation: Int, planDigest: String)
+  case opened(run: UInt64, incarnation: Int, planDigest: String, tokenizerDigest: String?)
   case view(number: Int, workers: [String], position: Int)
   /// A worker was given a number, which no other gets.
   case joined(worker: Int, name: String)
@@ -21,7 +21,7 @@ package enum LedgerRecord: Codable, Equatable, Sendable {
 extension LedgerRecord: ForeignMessage {
   package var impossibility: String? {
     switch self {
-    case .opened(_, let incarnation, _):
+    case .opened(_, let incarnation, _, _):
       ForeignNumber.firstImpossible(["incarnation": incarnation])
     case .view(let number, _, let position):
       ForeignNumber.firstImpossible(["view": number], limit: ForeignNumber.viewLimit)
@@ -43,12 +43,24 @@ enum LedgerError: Error, Equatable {
   case damaged(path: String, line: Int)
 }
 
+extension LedgerError: CustomStringConvertible {
+  var description: String {
+    switch self {
+    case .system(let error): "\(error)"
+    case .damaged(let path, let line):
+      "\(path): line \(line) is damaged and others follow it; put back a copy of the file, or "
+        + "remove it: the run then goes on from its newest checkpoint"
+    }
+  }
+}
+
 /// The coordinator's write-ahead log: one record a line, `<CRC-32C in hex> <JSON>`.
 ///
 /// What must not be lost is on disk before it is announced. A torn last line (the machine died
 /// while writing it) was never announced and is cut off.
 package final class Ledger {
   private let file: File
+  private var byteCount: Int
   /// What stood in the file when it was opened.
   let history: [LedgerRecord]
   private let badLine: Int?
@@ -63,6 +75,7 @@ package final class Ledger {
       history = found.records
       badLine = found.badLine
       file = try File(path, .append)
+      byteCount = try file.byteCount()
     } catch {
       throw .system(error)
     }
@@ -77,8 +90,17 @@ package final class Ledger {
   }
 
   /// Appends a record. With `synchronizing`, it is on disk when this returns.
+  ///
+  /// After a failure the file is as it was: half a record with others behind it would be damage.
   func append(_ record: LedgerRecord, synchronizing: Bool) throws(SystemError) {
-    try file.append(Array(Self.line(record).utf8))
+    let line = Array(Self.line(record).utf8)
+    do {
+      try file.append(line)
+    } catch {
+      try? file.truncate(to: byteCount)
+      throw error
+    }
+    byteCount += line.count
     if synchronizing { try file.synchronize() }
   }
 
@@ -124,6 +146,7 @@ package final class Ledger {
 /// What a restarted coordinator needs of its ledger.
 package struct LedgerSummary: Equatable {
   var run: UInt64?
+  var tokenizerDigest: String?
   var incarnation = 0
   var view = 0
   var workerCount = 0
@@ -133,8 +156,9 @@ package struct LedgerSummary: Equatable {
   package init(_ history: [LedgerRecord]) {
     for record in history {
       switch record {
-      case .opened(let run, let incarnation, _):
+      case .opened(let run, let incarnation, _, let tokenizerDigest):
         self.run = run
+        self.tokenizerDigest = tokenizerDigest ?? self.tokenizerDigest
         self.incarnation = incarnation
         isEnded = false
       case .view(let number, let workers, let position):

@@ -1,5 +1,6 @@
 internal import ControlProtocol
 internal import Scheduling
+internal import Settings
 internal import System
 internal import Transport
 
@@ -13,11 +14,13 @@ enum RuntimeEvent: Sendable {
   case checkpointed(position: Int, name: String)
   case checkpointFailed(position: Int, reason: String)
   case stopRequested
+  /// A shard cannot be read any more.
+  case tokensLost(reason: String)
 }
 
 /// Accepts connections and hears each one's greeting, on threads of its own.
 ///
-/// Until a caller has shown what it is it gets little: one message of at most 16 KiB within 2
+/// Until a caller has shown what it is it gets little: one message of at most 1 KiB within 2
 /// seconds, and there are at most 64 such callers.
 final class Reception: Sendable {
   private struct State {
@@ -28,7 +31,6 @@ final class Reception: Sendable {
     var controls: [MessageChannel] = []
   }
   private static let unknownCountMax = 64
-  private static let greetingByteCountMax = 16 << 10
 
   private let listener: Listener
   private let intake: CheckpointIntake
@@ -64,14 +66,12 @@ final class Reception: Sendable {
   }
 
   private func receive(_ connection: Connection) {
-    let channel = MessageChannel(connection, byteCountMax: Self.greetingByteCountMax)
+    let channel = MessageChannel(connection, byteCountMax: Greeting.byteCountMax)
     let bytes = try? channel.receive(deadline: .after(.seconds(2)))
     state.update { $0.unknownCount -= 1 }
-    guard let bytes = bytes ?? nil,
-      let greeting = try? MessageCoding.decode(Greeting.self, from: bytes)
-    else { return connection.close() }
+    guard let bytes = bytes ?? nil else { return connection.close() }
     channel.byteCountMax = MessageChannel.byteCountMaxDefault
-    switch greeting {
+    switch try? MessageCoding.decode(Greeting.self, from: bytes) {
     case .control(let hello):
       state.update { $0.controls.append(channel) }
       post(.arrived(hello, channel))
@@ -80,6 +80,14 @@ final class Reception: Sendable {
         return connection.close()
       }
       receiveBulk(BulkChannel(connection), worker)
+    case nil:
+      // Another release may greet in other words; the version is where it always was.
+      if let other = try? MessageCoding.decode(GreetingVersion.self, from: bytes) {
+        let refusal = CoordinatorMessage.refused(
+          reason: otherVersion(other.version), code: ExitCode.badPlan.rawValue)
+        try? channel.send(MessageCoding.encode(refusal), deadline: .after(.seconds(2)))
+      }
+      connection.close()
     }
   }
 

@@ -55,6 +55,8 @@ final class RunFolder {
 
       let tokenizer = try Self.tokenizer(resolution.plan, path, tell)
       tokenizerJSON = tokenizer.json()
+      let tokenizerDigest = SHA256.hex(of: tokenizerJSON)
+      try Self.check(tokenizer, tokenizerDigest, against: summary, path)
       var plan = resolution.plan
       if plan.initialization.from != nil {
         plan = try InitialModel.completed(resolution, with: tokenizer)
@@ -95,7 +97,8 @@ final class RunFolder {
       try ledger.append(
         .opened(
           run: runNumber, incarnation: summary.incarnation + 1,
-          planDigest: SHA256.hex(of: Array(planText.utf8))), synchronizing: true)
+          planDigest: SHA256.hex(of: Array(planText.utf8)), tokenizerDigest: tokenizerDigest),
+        synchronizing: true)
       if !changes.isEmpty {
         try ledger.append(
           .amended(changes: changes, position: start.committedPosition), synchronizing: true)
@@ -166,7 +169,15 @@ final class RunFolder {
     _ plan: ResolvedPlan, _ path: String, _ tell: (String) -> Void
   ) throws -> Tokenizer {
     let file = "\(path)/tokenizer.json"
-    if Files.exists(file) { return try Tokenizer.load(json: Files.read(file)) }
+    if Files.exists(file) {
+      let bytes = try Files.read(file)
+      do throws(TokenizerError) {
+        return try Tokenizer.load(json: bytes)
+      } catch {
+        throw CoordinatorEnd(
+          kind: .failed, message: "\(file): \(error); \(tokenizerRemedy)", code: 65)
+      }
+    }
     if let from = plan.initialization.from { return try InitialModel(from).tokenizer() }
     guard let first = plan.phases.first else { return .bytes }
     let started = Clock.monotonicSeconds
@@ -179,6 +190,21 @@ final class RunFolder {
     } catch {
       throw end(of: error)
     }
+  }
+
+  private static let tokenizerRemedy =
+    "put back the one that the run's checkpoints hold, or use another --run folder"
+
+  /// Every token the model has seen came from one tokenizer; another one's ids mean other text.
+  private static func check(
+    _ tokenizer: Tokenizer, _ digest: String, against summary: LedgerSummary, _ path: String
+  ) throws(CoordinatorEnd) {
+    guard let known = summary.tokenizerDigest, known != digest else { return }
+    throw CoordinatorEnd(
+      kind: .failed,
+      message: "\(path)/tokenizer.json is not the tokenizer that the run was started with: "
+        + "\(tokenizer.vocabularySize) ids, SHA-256 \(digest.prefix(12)) instead of "
+        + "\(known.prefix(12)); \(tokenizerRemedy)", code: 65)
   }
 
   /// The plan a run goes on with: the one it was started with, and amendments where allowed.
@@ -242,7 +268,7 @@ final class RunFolder {
     let (phase, step) = program.progress(at: position)
     let state = CheckpointState(
       run: plan.name, phaseIndex: phase, phaseName: plan.phases[phase].name, step: step,
-      position: position, schedulePosition: step, tokensTotal: recorder.tokensTotal,
+      position: position, schedulePosition: step, tokensTotal: recorder.tokensTotal(at: position),
       dataCursor: UInt64(step * plan.batch.sequences), profile: profile, model: plan.model)
     return try CheckpointWriter(
       runDirectory: path, layout: layout, state: state, tokenizer: tokenizerJSON,

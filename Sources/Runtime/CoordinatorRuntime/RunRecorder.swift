@@ -19,13 +19,19 @@ final class RunRecorder {
   private let events: EventWriter
   private let mfuLog: MFULogWriter
   private let board: TensorBoardWriter
-  private(set) var tokensTotal: UInt64
+  /// Real tokens of all steps up to a position, for positions right after a step. Kept by position
+  /// because a run may be rewound, and a checkpoint may stand before the newest step.
+  private var totals: [Int: UInt64] = [:]
   private var recordedPosition: Int
   /// By position, then by worker.
   private var reports: [Int: [Int: OperationReport]] = [:]
   private var names: [Int: String] = [:]
   private var peaks: [Int: WorkerPeak] = [:]
   private var waiting: StepRecord?
+  /// Records that could not be written yet, oldest first.
+  private var unwritten: [StepRecord] = []
+  /// A disk that stays full this long loses records; the steps stay exact.
+  private static let unwrittenCountMax = 4096
   private var lastCommitSeconds: Double
   /// Set when a step passed the measured peak, which is then too low: the processor was slower
   /// when it was probed. Cleared by ``takeProbeWish()``.
@@ -42,7 +48,6 @@ final class RunRecorder {
     self.program = program
     self.source = source
     flops = ModelFlops(plan.model)
-    tokensTotal = folder.start.tokensTotal
     recordedPosition = folder.start.checkpointPosition ?? 0
     lastCommitSeconds = Clock.monotonicSeconds
     do {
@@ -58,6 +63,10 @@ final class RunRecorder {
       let first = reader.events.first.flatMap { Timestamp.unixMilliseconds($0.time) }
       firstStartMilliseconds = first ?? Clock.unixMilliseconds
       keptSeconds = reader.log.records.reduce(0) { $0 + $1.seconds }
+      for record in reader.log.records { noteTotal(of: record) }
+      if let position = folder.start.checkpointPosition {
+        totals[position] = folder.start.tokensTotal
+      }
     } catch {
       throw CoordinatorEnd(kind: .failed, message: "\(error)", code: 74)
     }
@@ -91,8 +100,6 @@ final class RunRecorder {
     recordedPosition = min(recordedPosition, to)
     reports = [:]
     waiting = nil
-    if let state = folder.checkpoint?.state, to > 0 { tokensTotal = state.tokensTotal }
-    if to == 0 { tokensTotal = 0 }
   }
 
   func beginView(_ resumption: Resumption) {
@@ -111,10 +118,11 @@ final class RunRecorder {
   // MARK: Peaks
 
   func notePeak(
-    worker: Int, hello: WorkerHello, peakNominalGigaflops: Double?, gigaflops: Double
+    worker: Int, hello: WorkerHello, peakNominalGigaflops: Double?, gigaflops: Double,
+    cores: String
   ) {
     peaks[worker] = WorkerPeak(
-      host: hello.host, threadCount: hello.threadCount, cores: CoreList.numbers(hello.cores),
+      host: hello.host, threadCount: hello.threadCount, cores: CoreList.numbers(cores),
       coreCount: hello.coreCount, measured: max(peaks[worker]?.measured ?? 0, gigaflops),
       nominal: peakNominalGigaflops)
   }
@@ -152,16 +160,41 @@ final class RunRecorder {
     if case .validate = next {} else { flush() }
   }
 
-  /// Writes the record that waits for a validation, if any.
+  /// Real tokens of the steps before `position`.
+  func tokensTotal(at position: Int) -> UInt64 {
+    // At most validations lie between a position and the step before it.
+    for before in stride(from: position, to: 0, by: -1) {
+      if let total = totals[before] { return total }
+    }
+    return 0
+  }
+
+  private func noteTotal(of record: StepRecord) {
+    guard let phase = plan.phases.firstIndex(where: { $0.name == record.phase }),
+      let position = program.position(afterStep: record.step - 1, ofPhase: phase)
+    else { return }
+    totals[position] = UInt64(max(record.tokensTotal, 0))
+  }
+
+  /// Writes the record that waits for a validation, if any, after those that found no room.
   func flush() {
-    guard let record = waiting else { return }
+    if let record = waiting { unwritten.append(record) }
     waiting = nil
-    do {
-      try metrics.append(record)
-      try mfuLog.append(record)
-      try board.append(record, globalStep: globalStep(record))
-    } catch {
-      writeText("records cannot be written: \(error)\n", to: 2)
+    while let record = unwritten.first {
+      do {
+        try metrics.append(record)
+      } catch {
+        unwritten = unwritten.suffix(Self.unwrittenCountMax)
+        return writeText(
+          "records cannot be written, \(unwritten.count) wait: \(error)\n", to: 2)
+      }
+      unwritten.removeFirst()
+      do {
+        try mfuLog.append(record)
+        try board.append(record, globalStep: globalStep(record))
+      } catch {
+        writeText("views of the records cannot be written: \(error)\n", to: 2)
+      }
     }
   }
 
@@ -214,13 +247,14 @@ final class RunRecorder {
     seconds: Double
   ) -> StepRecord {
     let tokens = Int(any.tokenCount)
-    tokensTotal += UInt64(max(tokens, 0))
+    let total = tokensTotal(at: any.position) + UInt64(max(tokens, 0))
+    totals[any.position + 1] = total
     keptSeconds += seconds
     var record = StepRecord(
       run: plan.name, phase: plan.phases[phase].name, step: step + 1,
       time: Timestamp.text(unixMilliseconds: Clock.unixMilliseconds), loss: any.loss,
       gradNorm: any.gradientNorm, learningRate: any.learningRate, skipped: any.isSkipped,
-      tokens: tokens, tokensTotal: Int(clamping: tokensTotal), seconds: seconds,
+      tokens: tokens, tokensTotal: Int(clamping: total), seconds: seconds,
       flopsPerToken: flops.perToken, flopsFormula: flops.formula, workers: reports.count,
       view: any.view, secondsBy: meanTime(reports, seconds: seconds),
       nodes: reports.sorted { $0.key < $1.key }.map { worker, report in

@@ -30,15 +30,15 @@ final class TrainingSource: FeedSource {
 
   var chunkCount: Int { layout.chunkCount }
 
-  func tokens(at position: Int) -> [UInt8] {
+  func tokens(at position: Int) throws(CorpusError) -> [UInt8] {
     let slices = 0..<plan.batch.slices
     switch program.operation(at: position) {
     case .train(let phase, let step):
       guard let corpus = corpora[phase] else { return [] }
       return TokenSliceCoding.encode(
-        slices.compactMap {
-          try? corpus.slice(
-            step: step, slice: $0, batch: plan.batch,
+        try slices.map { (slice) throws(CorpusError) in
+          try corpus.slice(
+            step: step, slice: slice, batch: plan.batch,
             sequenceLength: plan.model.sequenceLength, seed: plan.seed, phase: phase)
         })
     case .validate(let phase, _, let isFull):

@@ -1,4 +1,5 @@
 internal import ControlProtocol
+internal import Corpus
 internal import System
 internal import Tensors
 internal import Transport
@@ -27,10 +28,11 @@ final class WorkerConnection: Sendable {
   let control: MessageChannel
   private let feed = Monitor(Feed())
   private let source: any FeedSource
+  private let onTokensLost: @Sendable (_ reason: String) -> Void
 
   init(
     worker: Int, name: String, hello: WorkerHello, offer: KernelOffer, control: MessageChannel,
-    source: any FeedSource
+    source: any FeedSource, onTokensLost: @escaping @Sendable (_ reason: String) -> Void
   ) {
     self.worker = worker
     self.name = name
@@ -38,6 +40,7 @@ final class WorkerConnection: Sendable {
     self.offer = offer
     self.control = control
     self.source = source
+    self.onTokensLost = onTokensLost
     startDetachedThread { [self] in serveFeed() }
   }
 
@@ -127,7 +130,12 @@ final class WorkerConnection: Sendable {
   private static let partByteCountMax = 4 << 20
 
   private func sendTokens(_ view: Int, _ position: Int, over bulk: BulkChannel) {
-    let bytes = source.tokens(at: position)
+    let bytes: [UInt8]
+    do {
+      bytes = try source.tokens(at: position)
+    } catch {
+      return onTokensLost("\(error)")
+    }
     var offset = 0
     repeat {
       let end = min(offset + Self.partByteCountMax, bytes.count)
@@ -142,8 +150,8 @@ final class WorkerConnection: Sendable {
 
 /// Where a feeder takes what it sends.
 protocol FeedSource: Sendable {
-  /// Encoded token slices of the operation at `position`.
-  func tokens(at position: Int) -> [UInt8]
+  /// Encoded token slices of the operation at `position`: all of them, or none.
+  func tokens(at position: Int) throws(CorpusError) -> [UInt8]
   var chunkCount: Int { get }
   /// A chunk of the newest checkpoint; nil when it cannot be read.
   func stateChunk(_ chunk: Int) -> [UInt8]?

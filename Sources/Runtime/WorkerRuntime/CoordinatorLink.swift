@@ -97,6 +97,9 @@ final class CoordinatorLink: Sendable {
     try? bulk?.send(frame, deadline: .after(.seconds(60)))
   }
 
+  /// Whether a coordinator has ever made this worker part of a run.
+  var isWelcomed: Bool { state.update { $0.welcome != nil } }
+
   /// Ends every wait of the main thread with this reason.
   func end(_ end: WorkerEnd) {
     state.update { if $0.end == nil { $0.end = end } }
@@ -119,7 +122,7 @@ final class CoordinatorLink: Sendable {
     var lastHeard = Clock.monotonicSeconds
     var attempts = 0
     while true {
-      var cause = "it closed the connection"
+      var failure: TransportError?
       do throws(TransportError) {
         let connection = try Connection.connect(
           to: options.coordinator, congestion: options.congestion, deadline: .after(.seconds(5)))
@@ -128,7 +131,13 @@ final class CoordinatorLink: Sendable {
           attempts = 0
         }
       } catch {
-        cause = "\(error)"
+        failure = error
+      }
+      let cause = failure.map { "\($0)" } ?? "it closed the connection"
+      if case .malformed = failure, !isWelcomed {
+        let reason = "\(options.coordinator) answers, but is no coordinator (\(cause)). "
+          + "Check --coordinator"
+        return end(WorkerEnd(reason: reason, code: 69))
       }
       if state.update({ $0.isLeaving || $0.end != nil }) { return }
       attempts += 1

@@ -1,5 +1,6 @@
 internal import ControlProtocol
 internal import Operators
+internal import Planning
 internal import Settings
 internal import System
 internal import Telemetry
@@ -14,6 +15,9 @@ public func runWorker(_ options: WorkerOptions) -> Int32 {
     return 0
   } catch {
     log.write(error.reason)
+    if let byteCount = Host.peakResidentByteCount {
+      log.write("peak memory \(Figures.bytes(byteCount)) (\(byteCount) bytes)")
+    }
     return error.code
   }
 }
@@ -52,8 +56,7 @@ private final class WorkerHost {
     link.start { localHost in
       WorkerHello(
         name: name, host: Processor.bootIdentifier() ?? "unknown", threadCount: threadCount,
-        cores: CoreList.text(Processor.allowedCores()), coreCount: Processor.usableCoreCount(),
-        offers: offers,
+        coreCount: Processor.usableCoreCount(), offers: offers,
         dataAddress: (advertised ?? Address(host: localHost, port: port)).description)
     }
     defer { link.leave() }
@@ -124,11 +127,12 @@ private final class WorkerHost {
     let matmul = try chosenBackend(variant)
     let engine = Engine(team: team, variant: variant, matmul: matmul.backend)
     let kernels = matmul.backend.isBuiltin ? variant.name : "\(variant.name) and \(engine.profile)"
+    let processor = Processor.name() ?? "unknown processor"
     return Choice(
       variant: variant, matmul: matmul,
       offer: KernelOffer(
         profile: engine.profile, selfTest: engine.selfTestDigest(),
-        kernels: "\(kernels) on \(Processor.name() ?? "unknown processor")",
+        kernels: "\(kernels) on \(processor.prefix(64))",
         peakNominalGigaflops: options.peakNominalGigaflops
           ?? nominalPeak(engine.peakVariant, threadCount: options.threadCount)))
   }
@@ -152,7 +156,7 @@ private final class WorkerHost {
     }
   }
 
-  /// Ctrl-C once: leave in order. Twice: now.
+  /// Ctrl-C once: leave in order. Twice, or while it holds nothing: now.
   private func stopOnSignals(_ link: CoordinatorLink) {
     let count = Monitor(0)
     onSignals([.interrupt, .terminate]) { [log] _ in
@@ -160,7 +164,7 @@ private final class WorkerHost {
         count += 1
         return count
       }
-      if times > 1 { leaveProcess(code: 130) }
+      if times > 1 || !link.isWelcomed { leaveProcess(code: 130) }
       log.write("leaving at the next safe point (again to leave at once)")
       link.send(.leaving)
     }

@@ -6,6 +6,7 @@ internal import Planning
 internal import Settings
 internal import Synchronization
 internal import System
+internal import Telemetry
 internal import Tensors
 internal import Transport
 
@@ -89,7 +90,9 @@ final class WorkerSession {
     case .refused(let reason, let code): throw WorkerEnd(reason: reason, code: code)
     case .suspend(let number): suspend(number)
     case .measurePeak:
-      link.send(.measuredPeak(gigaflops: engine.teamPeakGigaflops()))
+      link.send(
+        .measuredPeak(
+          gigaflops: engine.teamPeakGigaflops(), cores: CoreList.text(Processor.allowedCores())))
     case .resume(let resumption):
       guard
         resumption.fits(

@@ -6,7 +6,7 @@ import Scheduling
 let controlParsers: [ForeignParser] = [controlMessages, schedule]
 
 private let hello = WorkerHello(
-  name: "w0", host: "boot-1", threadCount: 2, cores: "0-1", coreCount: 2,
+  name: "w0", host: "boot-1", threadCount: 2, coreCount: 2,
   offers: [
     KernelOffer(profile: "portable", selfTest: "ab", kernels: "avx2", peakNominalGigaflops: nil)
   ],
@@ -27,7 +27,7 @@ private let workerMessages: [WorkerMessage] = [
   .suspended(view: 1, position: nil, nodes: []),
   .suspended(
     view: 1, position: 5, nodes: [SliceNode(level: 1, index: 0), SliceNode(level: 0, index: 3)]),
-  .measuredPeak(gigaflops: 116.5),
+  .measuredPeak(gigaflops: 116.5, cores: "0-1"),
   .completed(report(position: 5)),
   .peerLost(view: 1, rank: 1, cause: "gone"), .alive(progress: 4), .saveRefused(position: 5),
   .leaving, .failed(reason: "no memory"),

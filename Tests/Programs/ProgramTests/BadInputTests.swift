@@ -2,7 +2,7 @@ import System
 import Testing
 
 /// Each is refused with what is wrong, where, how to mend it, and the documented exit code.
-@Suite struct `Bad input` {
+@Suite(.serialized) struct `Bad input` {
   private func refusal(
     _ plan: String, _ extra: [String] = []
   ) throws -> (code: Int32, errors: String) {

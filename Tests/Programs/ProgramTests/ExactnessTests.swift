@@ -4,30 +4,6 @@ import Testing
 
 /// One plan, one result: however many workers, whoever dies, joins, stops or comes back.
 @Suite(.serialized) struct `A run of real processes` {
-  /// What one worker with one thread makes of the smoke plan; every other run must equal it.
-  static let reference: RealCluster.Outcome? = {
-    var outcome: RealCluster.Outcome?
-    try? withRunFolder { run in
-      let cluster = try RealCluster(run: run)
-      try cluster.addWorker()
-      if cluster.wait() == 0 { outcome = cluster.outcome }
-    }
-    return outcome
-  }()
-
-  private func expectReference(_ cluster: RealCluster) throws {
-    let code = cluster.wait()
-    #expect(code == 0, "\(cluster.errors)")
-    let reference = try #require(Self.reference)
-    #expect(reference.digest.count == 64)
-    #expect(reference.losses.count == 40)
-    #expect(cluster.outcome == reference)
-    let unexplained = cluster.records().filter {
-      abs($0.secondsBy.total - $0.seconds) > 0.02 * $0.seconds || ($0.mfuMeasuredCausal ?? 0) > 1
-    }
-    #expect(unexplained.map(\.step) == [])
-  }
-
   @Test(.timeLimit(.minutes(3)), arguments: [(2, 1), (3, 1), (5, 1), (11, 1), (1, 2), (1, 3), (2, 2)])
   func `gives the same bits for any number of workers and threads`(
     workerCount: Int, threadCount: Int
@@ -77,7 +53,7 @@ import Testing
     }
     #expect(outcomes.dropFirst().allSatisfy { $0 == outcomes[0] })
     #expect(outcomes[0].digest.count == 64)
-    let reference = try #require(Self.reference)
+    let reference = try #require(RealCluster.reference)
     #expect(outcomes[0].digest != reference.digest)
     // Roundings of another order move a loss of 40 steps by far less than 0.5 %.
     let losses = [outcomes[0], reference].map { $0.validations.compactMap(\.self).last ?? 0 }
@@ -114,6 +90,34 @@ import Testing
       #expect(cluster.waitForStep(10))
       try cluster.addWorker()
       try expectReference(cluster)
+    }
+  }
+
+  @Test(.timeLimit(.minutes(3)))
+  func `goes back to the newest checkpoint when every worker is lost`() throws {
+    try withRunFolder { run in
+      let cluster = try RealCluster(run: run, waitingFor: 2)
+      for _ in 0..<2 { try cluster.addWorker() }
+      #expect(cluster.waitForStep(20))
+      for worker in cluster.workers { worker.signal(9) }
+      #expect(cluster.waitForText("worker_lost: w1"))
+      for _ in 0..<2 { try cluster.addWorker() }
+      try expectReference(cluster)
+      #expect(cluster.errors.contains("rewound"))
+    }
+  }
+
+  @Test(
+    .timeLimit(.minutes(3)),
+    .enabled(if: Place.namespaces("check"), "needs root, iproute2 and network namespaces"))
+  func `needs no file and no loopback on its workers' machines`() throws {
+    #expect(Place.namespaces("up"))
+    defer { _ = Place.namespaces("down") }
+    try withRunFolder { run in
+      let cluster = try RealCluster(run: run, waitingFor: 3, in: .namespaces)
+      for _ in 0..<3 { try cluster.addWorker() }
+      try expectReference(cluster)
+      for worker in cluster.workers { #expect(worker.exitCode(waiting: true) == 0) }
     }
   }
 
@@ -168,10 +172,24 @@ import Testing
       defer { again.signal(9) }
       while again.readLine() != nil {}
       #expect(again.exitCode(waiting: true) == 0, "\(first.errors)")
-      let reference = try #require(Self.reference)
+      let reference = try #require(RealCluster.reference)
       #expect(first.outcome.digest == reference.digest)
       #expect(first.outcome.losses == reference.losses)
       #expect(!first.errors.contains("rewound"))
     }
   }
+}
+
+/// The run ends well, and its result is that of the undisturbed run with one worker.
+func expectReference(_ cluster: RealCluster) throws {
+  let code = cluster.wait()
+  #expect(code == 0, "\(cluster.errors)")
+  let reference = try #require(RealCluster.reference)
+  #expect(reference.digest.count == 64)
+  #expect(reference.losses.count == 40)
+  #expect(cluster.outcome == reference)
+  let unexplained = cluster.records().filter {
+    abs($0.secondsBy.total - $0.seconds) > 0.02 * $0.seconds || ($0.mfuMeasuredCausal ?? 0) > 1
+  }
+  #expect(unexplained.map(\.step) == [])
 }

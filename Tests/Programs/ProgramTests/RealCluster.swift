@@ -13,21 +13,41 @@ final class RealCluster {
   }()
   static let smoke = "\(root)/launch/plans/smoke.json"
 
+  /// What one worker with one thread makes of the smoke plan; every other run must equal it.
+  static let reference: Outcome? = {
+    var outcome: Outcome?
+    try? withRunFolder { run in
+      let cluster = try RealCluster(run: run)
+      try cluster.addWorker()
+      if cluster.wait() == 0 { outcome = cluster.outcome }
+    }
+    return outcome
+  }()
+
   let run: String
+  /// Where standard errors go.
+  private let logs: String
+  private let place: Place
   let coordinator: ChildProcess
   let address: String
   private(set) var workers: [ChildProcess] = []
 
-  /// Starts a coordinator and waits until it listens; the workers come by ``addWorker(threads:)``.
+  /// Starts a coordinator and waits until it listens; the workers come by ``addWorker()``.
+  ///
+  /// - Parameter logs: Where standard errors go; nil: the run folder.
   init(
-    run: String, plan: String = smoke, waitingFor workerCount: Int = 1, extra: [String] = []
+    run: String, plan: String = smoke, waitingFor workerCount: Int = 1, extra: [String] = [],
+    logs: String? = nil, in place: Place = .here
   ) throws {
     self.run = run
+    self.logs = logs ?? run
+    self.place = place
     try Files.createDirectory(run)
     coordinator = try ChildProcess(
-      ["\(Self.programs)/coordinator", plan, "--run", run, "--listen", "127.0.0.1:0",
-        "--min-workers", "\(workerCount)"] + extra,
-      output: .pipe, errors: .file("\(run)/coordinator.err"))
+      place.command(
+        ["\(Self.programs)/coordinator", plan, "--run", run, "--listen", place.listen,
+          "--min-workers", "\(workerCount)"] + extra + place.options),
+      output: .pipe, errors: .file("\(self.logs)/coordinator.err"), environment: place.environment)
     let line = coordinator.readLine() ?? ""
     address = line.hasPrefix("listening on ") ? String(line.dropFirst(13)) : ""
   }
@@ -43,13 +63,28 @@ final class RealCluster {
   func addWorker(
     threads: Int = 1, failpoint: String? = nil, options: [String] = []
   ) throws -> ChildProcess {
+    var environment = place.environment
+    environment["COX_FAILPOINT"] = failpoint
     let worker = try ChildProcess(
-      ["\(Self.programs)/worker", "--coordinator", address, "--threads", "\(threads)"]
-        + options,
-      errors: .file("\(run)/worker\(workers.count).err"),
-      environment: failpoint.map { ["COX_FAILPOINT": $0] } ?? [:])
+      place.command(
+        ["\(Self.programs)/worker", "--coordinator", address, "--threads", "\(threads)"]
+          + options + place.options,
+        worker: workers.count),
+      errors: .file(errorPath(ofWorker: workers.count)), environment: environment)
     workers.append(worker)
     return worker
+  }
+
+  private func errorPath(ofWorker index: Int) -> String { "\(logs)/worker\(index).err" }
+
+  /// Waits until the coordinator has said `text`; false when that takes longer than 60 s.
+  func waitForText(_ text: String) -> Bool {
+    let deadline = Clock.monotonicSeconds + 60
+    while Clock.monotonicSeconds < deadline {
+      if errors.contains(text) { return true }
+      pauseThread(milliseconds: 20)
+    }
+    return false
   }
 
   /// Waits until the run's records reach `step`; false when that takes longer than 60 s.
@@ -66,9 +101,7 @@ final class RealCluster {
   func waitForEvent(_ kind: String) -> Bool {
     let deadline = Clock.monotonicSeconds + 60
     while Clock.monotonicSeconds < deadline {
-      let text = String(
-        decoding: (try? Files.read("\(run)/events.jsonl")) ?? [], as: UTF8.self)
-      if text.contains("\"event\":\"\(kind)\"") { return true }
+      if fileText("\(run)/events.jsonl").contains("\"event\":\"\(kind)\"") { return true }
       pauseThread(milliseconds: 20)
     }
     return false
@@ -90,9 +123,8 @@ final class RealCluster {
     return reader.log.records
   }
 
-  var errors: String {
-    String(decoding: (try? Files.read("\(run)/coordinator.err")) ?? [], as: UTF8.self)
-  }
+  var errors: String { fileText("\(logs)/coordinator.err") }
+  func errors(ofWorker index: Int) -> String { fileText(errorPath(ofWorker: index)) }
 
   var outcome: Outcome {
     Outcome(
@@ -110,9 +142,44 @@ final class RealCluster {
   }
 }
 
+/// Where a cluster's processes run.
+enum Place {
+  case here
+  /// Coordinator and workers in three network namespaces, the workers as another user in an empty
+  /// directory (cluster/namespaces).
+  case namespaces
+
+  private static let script = "\(RealCluster.root)/cluster/namespaces"
+
+  /// The command that runs `arguments` there; the script becomes them, so signals reach them.
+  func command(_ arguments: [String], worker: Int? = nil) -> [String] {
+    switch self {
+    case .here: arguments
+    case .namespaces:
+      [Self.script, worker == nil ? "exec" : "guest", "\((worker ?? 0) % 3)"] + arguments
+    }
+  }
+
+  var listen: String { self == .here ? "127.0.0.1:0" : "10.77.0.1:7070" }
+  var options: [String] { self == .here ? [] : ["--plaintext"] }
+  /// A set of its own, beside that of launch/soak.
+  var environment: [String: String] { self == .here ? [:] : ["NAMESPACES": "coxtest"] }
+
+  /// Runs `check`, `up` or `down` of the script.
+  static func namespaces(_ verb: String) -> Bool {
+    let process = try? ChildProcess(
+      [script, verb], errors: .file("/dev/null"), environment: Place.namespaces.environment)
+    return process?.exitCode(waiting: true) == 0
+  }
+}
+
+func fileText(_ path: String) -> String {
+  String(decoding: (try? Files.read(path)) ?? [], as: UTF8.self)
+}
+
 /// Runs one of the programs to its end.
 func command(
-  _ arguments: [String], errors: String? = nil
+  _ arguments: [String], environment: [String: String] = [:]
 ) -> (code: Int32, output: String, errors: String) {
   let folder = (try? Files.createTemporaryDirectory(prefix: "cox-command")) ?? "/tmp"
   defer { try? Files.removeTree(folder) }
@@ -120,7 +187,7 @@ func command(
   guard
     let process = try? ChildProcess(
       ["\(RealCluster.programs)/\(arguments[0])"] + arguments.dropFirst(), output: .pipe,
-      errors: .file(log))
+      errors: .file(log), environment: environment)
   else { return (-1, "", "") }
   var lines: [String] = []
   while let line = process.readLine() { lines.append(line) }
