@@ -35,7 +35,7 @@ final class CoordinatorLink: Sendable {
   private let tokens: TokenStore
   /// State chunks that come from the coordinator's checkpoint.
   let chunks: ChunkStore
-  /// Ends what the main thread waits for or computes: a `suspend` has arrived, or the end has come.
+  /// Ends what the main thread waits for or computes: `suspend`, `leave`, or the end.
   private let interrupt: @Sendable () -> Void
   /// Rises while the worker makes progress; told to the coordinator twice a second.
   let progress = Atomic<Int>(0)
@@ -189,7 +189,7 @@ final class CoordinatorLink: Sendable {
           Welcome(run: run, worker: worker, name: name, profile: profile, plan: plan), control)
       case .refused(let reason, let code):
         return end(WorkerEnd(reason: "the coordinator refused: \(reason)", code: code))
-      case .suspend: interrupt()
+      case .suspend, .leave: interrupt()
       default: break
       }
       state.update { $0.inbox.append(message) }

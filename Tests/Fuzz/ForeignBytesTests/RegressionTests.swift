@@ -81,7 +81,8 @@ import Testing
   @Test func `make a line of the ledger a damaged one`() {
     let good = LedgerRecord.joined(worker: 0, name: "w0")
     for bad: LedgerRecord in [
-      .joined(worker: .max, name: "w"), .opened(run: 1, incarnation: .max, planDigest: "", tokenizerDigest: nil),
+      .joined(worker: .max, name: "w"),
+      .opened(run: 1, incarnation: .max, planDigest: "", tokenizerDigest: nil),
       .view(number: .max, workers: [], position: 0), .committed(position: -1),
     ] {
       let text = Ledger.line(bad) + Ledger.line(good)
