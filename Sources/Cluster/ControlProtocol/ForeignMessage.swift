@@ -45,8 +45,8 @@ extension Greeting: ForeignMessage {
   }
 }
 
-/// It is only told back to the sender.
 extension GreetingVersion: ForeignMessage {
+  /// Any number may be a version.
   public var impossibility: String? { nil }
 }
 

@@ -126,8 +126,8 @@ private final class WorkerHost {
   ) throws(WorkerEnd) -> Choice {
     let matmul = try chosenBackend(variant)
     let engine = Engine(team: team, variant: variant, matmul: matmul.backend)
-    let processor = Processor.name() ?? "unknown processor"
     let kernels = matmul.backend.isBuiltin ? variant.name : "\(variant.name) and \(engine.profile)"
+    let processor = Processor.name() ?? "unknown processor"
     return Choice(
       variant: variant, matmul: matmul,
       offer: KernelOffer(

@@ -106,7 +106,8 @@ private let ledger = ForeignParser(
   seeds: {
     let records: [LedgerRecord] = [
       .opened(run: 7, incarnation: 1, planDigest: "ab", tokenizerDigest: "cd"),
-      .opened(run: 7, incarnation: 2, planDigest: "ab", tokenizerDigest: nil), .joined(worker: 0, name: "w0"),
+      .opened(run: 7, incarnation: 2, planDigest: "ab", tokenizerDigest: nil),
+      .joined(worker: 0, name: "w0"),
       .view(number: 1, workers: ["w0"], position: 0), .committed(position: 4),
       .checkpointed(position: 4, name: "pretrain-4"), .rewound(from: 6, to: 4),
       .amended(changes: ["keep: 3 -> 4"], position: 4), .ended(reason: "stopped", position: 4),
