@@ -150,12 +150,21 @@ final class RunRecorder {
   }
 
   /// Records every operation before `position` that is not recorded yet.
+  ///
+  /// Where several are committed at once, the time since the last commit is shared out as the
+  /// workers' own clocks have it.
   func commit(upTo position: Int) {
-    while recordedPosition < position {
-      let found = reports.removeValue(forKey: recordedPosition) ?? [:]
-      record(recordedPosition, found)
+    guard recordedPosition < position else { return }
+    let now = Clock.monotonicSeconds
+    let found = (recordedPosition..<position).map { reports.removeValue(forKey: $0) ?? [:] }
+    let weights = found.map { $0.values.map(\.time.total).max() ?? 0 }
+    let sum = weights.reduce(0, +)
+    for (reports, weight) in zip(found, weights) {
+      let share = sum > 0 ? weight / sum : 1 / Double(found.count)
+      record(recordedPosition, reports, seconds: (now - lastCommitSeconds) * share)
       recordedPosition += 1
     }
+    lastCommitSeconds = now
     let next = program.operation(at: position)
     if case .validate = next {} else { flush() }
   }
@@ -213,15 +222,13 @@ final class RunRecorder {
     try? events.synchronize()
   }
 
-  private func record(_ position: Int, _ reports: [Int: OperationReport]) {
-    let now = Clock.monotonicSeconds
-    defer { lastCommitSeconds = now }
+  private func record(_ position: Int, _ reports: [Int: OperationReport], seconds: Double) {
     guard let any = reports.min(by: { $0.key < $1.key })?.value else { return }
     checkAgreement(reports, any)
     switch program.operation(at: position) {
     case .train(let phase, let step):
       flush()
-      waiting = stepRecord(phase, step, any, reports, seconds: now - lastCommitSeconds)
+      waiting = stepRecord(phase, step, any, reports, seconds: seconds)
     case .validate(let phase, let afterStep, let isFull):
       addValidation(phase, afterStep, any, isFull: isFull)
     case .end: break
