@@ -12,6 +12,8 @@ public final class Corpus: Sendable {
   public let tokenizer: Tokenizer
   /// SHA-256 of everything the tokens depend on, 64 hex digits.
   public let identity: String
+  /// SHA-256 of the text alone, 64 hex digits; nil for tokens opened without it.
+  public let textDigest: String?
   private let data: ResolvedPlan.DataChoice
   private let training: TokenStream
   private let orders: EpochOrders
@@ -22,23 +24,25 @@ public final class Corpus: Sendable {
   ///
   /// - Parameters:
   ///   - sequenceLength: T; the training part must hold one window of T + 1 tokens.
+  ///   - expectedTextDigest: The ``textDigest`` that the source must have, if it matters.
   ///   - shardTokenCount: Most tokens of one file (64 MiB of 2-byte tokens).
   ///   - event: Told what happened, for the log.
   /// - Throws: ``CorpusError``.
   public convenience init(
     data: ResolvedPlan.DataChoice, tokenizer: Tokenizer, cacheDirectory: String,
-    sequenceLength: Int, shardTokenCount: Int = 1 << 25, event: (CorpusEvent) -> Void = { _ in }
+    sequenceLength: Int, expectedTextDigest: String? = nil, shardTokenCount: Int = 1 << 25,
+    event: (CorpusEvent) -> Void = { _ in }
   ) throws(CorpusError) {
     let source = try TextSource(data.source)
     let builder = CorpusBuilder(
       source: source, split: data.split, tokenizer: tokenizer, directory: cacheDirectory,
-      shardTokenCount: shardTokenCount)
+      shardTokenCount: shardTokenCount, expectedTextDigest: expectedTextDigest)
     for path in source.skippedPaths { event(.skippedFile(path: path)) }
-    let streams = try builder.streams(event)
+    let (streams, textDigest) = try builder.streams(event)
     guard streams.training.tokenCount > sequenceLength else {
       throw .tooFewTokens(found: streams.training.tokenCount, needed: sequenceLength + 1)
     }
-    try self.init(data, tokenizer, streams, in: cacheDirectory)
+    try self.init(data, tokenizer, streams, textDigest, in: cacheDirectory)
   }
 
   /// Opens the tokens that a run made in `directory`; the text they were made from is not read.
@@ -47,12 +51,13 @@ public final class Corpus: Sendable {
   convenience init(
     data: ResolvedPlan.DataChoice, tokenizer: Tokenizer, madeIn directory: String
   ) throws(CorpusError) {
-    try self.init(data, tokenizer, try CorpusBuilder.streams(madeIn: directory), in: directory)
+    let streams = try CorpusBuilder.streams(madeIn: directory)
+    try self.init(data, tokenizer, streams, nil, in: directory)
   }
 
   private init(
     _ data: ResolvedPlan.DataChoice, _ tokenizer: Tokenizer, _ streams: CorpusBuilder.Streams,
-    in directory: String
+    _ textDigest: String?, in directory: String
   ) throws(CorpusError) {
     var heldBack: [UInt32] = []
     do { try streams.validation.read(0..<streams.validation.tokenCount, into: &heldBack) } catch {
@@ -65,6 +70,7 @@ public final class Corpus: Sendable {
     self.data = data
     self.tokenizer = tokenizer
     identity = hexText(streams.identity)
+    self.textDigest = textDigest
     training = streams.training
     validation = EvaluationText(tokens: heldBack, tokenizer: tokenizer)
     orders = EpochOrders(streams.training)

@@ -10,6 +10,8 @@ struct CorpusBuilder {
   let directory: String
   /// Most tokens of one file.
   let shardTokenCount: Int
+  /// SHA-256 of the text that the tokens must come from; nil if any text will do.
+  let expectedTextDigest: String?
 
   /// Bytes per token in the files.
   private var tokenByteCount: Int { tokenizer.vocabularySize <= 1 << 16 ? 2 : 4 }
@@ -17,8 +19,22 @@ struct CorpusBuilder {
   /// Both parts of a corpus, and what their tokens depend on.
   typealias Streams = (training: TokenStream, validation: TokenStream, identity: [UInt8])
 
-  func streams(_ event: (CorpusEvent) -> Void) throws(CorpusError) -> Streams {
-    let identity = try identity()
+  /// - Throws: ``CorpusError/changedText(path:found:expected:)`` before anything is written;
+  ///   other cases of ``CorpusError``.
+  func streams(
+    _ event: (CorpusEvent) -> Void
+  ) throws(CorpusError) -> (streams: Streams, textDigest: String) {
+    let text = try source.digest()
+    let textDigest = hexText(text)
+    if let expectedTextDigest, expectedTextDigest != textDigest {
+      throw .changedText(path: source.name, found: textDigest, expected: expectedTextDigest)
+    }
+    return (try streams(identity(ofText: text), event), textDigest)
+  }
+
+  private func streams(
+    _ identity: [UInt8], _ event: (CorpusEvent) -> Void
+  ) throws(CorpusError) -> Streams {
     do {
       if let made = try Self.open(directory, identity) {
         event(.reused(directory: directory, tokenCount: made.training.tokenCount))
@@ -70,7 +86,7 @@ struct CorpusBuilder {
     String(hexText(identity).prefix(16))
   }
 
-  private func identity() throws(CorpusError) -> [UInt8] {
+  private func identity(ofText textDigest: [UInt8]) -> [UInt8] {
     var hash = SHA256()
     let rule =
       switch split {
@@ -78,7 +94,7 @@ struct CorpusBuilder {
       case .documents(let fraction): "documents \(fraction)"
       }
     hash.update("tokens \(Shard.version) \(rule) \(tokenizer.digest) ")
-    hash.update(try source.digest())
+    hash.update(textDigest)
     return hash.digest
   }
 

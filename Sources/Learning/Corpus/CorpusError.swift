@@ -21,6 +21,8 @@ public enum CorpusError: Error, Equatable, Sendable {
   case tokenizer(path: String, TokenizerError)
   /// A tokenizer file that does not say how text is cut.
   case unknownSplitter(path: String)
+  /// The text is another one than the tokens must come from; both as SHA-256 in hex.
+  case changedText(path: String, found: String, expected: String)
   /// Too little text to train on.
   case tooFewTokens(found: Int, needed: Int)
   /// A file of tokens is not what its header says.
@@ -60,6 +62,9 @@ extension CorpusError: CustomStringConvertible {
     case .unknownSplitter(let path):
       "\(path) does not say how text is cut before merging; name it: --splitter "
         + Splitter.allCases.map(\.rawValue).joined(separator: "|")
+    case .changedText(let path, let found, let expected):
+      "\(path) is not the text that the run was started with: SHA-256 \(found.prefix(12)) instead "
+        + "of \(expected.prefix(12)); put the old text back, or use another --run folder"
     case .tooFewTokens(let found, let needed):
       "the training text gives \(found) tokens, one window needs \(needed); "
         + "give more text or set a shorter sequence_length"

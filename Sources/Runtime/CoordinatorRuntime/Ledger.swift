@@ -8,6 +8,8 @@ package enum LedgerRecord: Codable, Equatable, Sendable {
   case view(number: Int, workers: [String], position: Int)
   /// A worker was given a number, which no other gets.
   case joined(worker: Int, name: String)
+  /// What a phase reads: SHA-256 of its text.
+  case text(phase: Int, digest: String)
   /// Operations before `position` are done on every member.
   case committed(position: Int)
   case phaseBegan(index: Int, name: String)
@@ -30,7 +32,8 @@ extension LedgerRecord: ForeignMessage {
     case .committed(let position), .checkpointed(let position, _), .amended(_, let position),
       .ended(_, let position):
       ForeignNumber.firstImpossible(["position": position])
-    case .phaseBegan(let index, _): ForeignNumber.firstImpossible(["phase": index])
+    case .phaseBegan(let index, _), .text(let index, _):
+      ForeignNumber.firstImpossible(["phase": index])
     case .rewound(let from, let to): ForeignNumber.firstImpossible(["from": from, "to": to])
     }
   }
@@ -147,6 +150,8 @@ package final class Ledger {
 package struct LedgerSummary: Equatable {
   var run: UInt64?
   var tokenizerDigest: String?
+  /// By phase index.
+  var textDigests: [Int: String] = [:]
   var incarnation = 0
   var view = 0
   var workerCount = 0
@@ -165,6 +170,7 @@ package struct LedgerSummary: Equatable {
         view = number
         workerCount = workers.count
         committedPosition = position
+      case .text(let phase, let digest): textDigests[phase] = digest
       case .committed(let position): committedPosition = position
       case .rewound(_, let to): committedPosition = to
       case .ended: isEnded = true

@@ -24,6 +24,8 @@ final class RunFolder {
   let planText: String
   let runNumber: UInt64
   let ledger: Ledger
+  /// Of the phases whose text the ledger knows.
+  private let textDigests: [Int: String]
   let start: RunStart
   let checkpoint: CheckpointReader?
   private(set) var profile: String
@@ -51,6 +53,7 @@ final class RunFolder {
       let ledger = try Ledger("\(path)/ledger.log")
       self.ledger = ledger
       let summary = LedgerSummary(ledger.history)
+      textDigests = summary.textDigests
       try CheckpointFolder.removeLeftovers(inRun: path)
 
       let tokenizer = try Self.tokenizer(resolution.plan, path, tell)
@@ -118,7 +121,7 @@ final class RunFolder {
   }
 
   /// Tokens of every phase that trains or evaluates, by phase index; phases that read the same
-  /// text share them.
+  /// text share them. A text that changed since the run was started is refused.
   func corpora(tell: (String) -> Void) throws(CoordinatorEnd) -> [Int: Corpus] {
     var corpora: [Int: Corpus] = [:]
     for (index, phase) in plan.phases.enumerated() where phase.kind != .tokenizer {
@@ -128,11 +131,18 @@ final class RunFolder {
       }
       do {
         let tokenizer = try Tokenizer.load(json: tokenizerJSON)
-        corpora[index] = try Corpus(
+        let corpus = try Corpus(
           data: phase.data, tokenizer: tokenizer, cacheDirectory: "\(path)/data/\(index)",
-          sequenceLength: plan.model.sequenceLength, event: { tell("\($0)") })
+          sequenceLength: plan.model.sequenceLength, expectedTextDigest: textDigests[index],
+          event: { tell("\($0)") })
+        if textDigests[index] == nil, let digest = corpus.textDigest {
+          try ledger.append(.text(phase: index, digest: digest), synchronizing: true)
+        }
+        corpora[index] = corpus
       } catch let error as CorpusError {
         throw Self.end(of: error)
+      } catch let error as SystemError {
+        throw CoordinatorEnd(kind: .failed, message: "run folder \(path): \(error)", code: 74)
       } catch {
         throw CoordinatorEnd(kind: .failed, message: "\(error)", code: 65)
       }

@@ -108,6 +108,35 @@ import Testing
     }
   }
 
+  @Test(.timeLimit(.minutes(3))) func `whose text was changed is refused and keeps its tokens`() throws {
+    try withRunFolder { run in
+      let plan = "\(run)-plan.json", text = "\(run)-text.txt"
+      defer { for path in [plan, text] { try? Files.removeTree(path) } }
+      try Files.write(
+        """
+        { "name": "text", "tokenizer": { "kind": "bytes" }, "batch": { "sequences": 2 },
+          "model": { "layers": 1, "width": 16, "heads": 2, "feed_forward": 32, "context": 16 },
+          "data": { "source": "\(text)" },
+          "phases": [{ "kind": "tokenizer" }, { "kind": "pretrain", "steps": 2 }] }
+        """, to: plan)
+      let sentence = Array("The cox calls the stroke, and eight oars answer.\n".utf8)
+      let bytes = Array(repeatElement(sentence, count: 20).joined())
+      try Files.write(bytes, to: text)
+      let start = ["coordinator", plan, "--run", run, "--listen", "127.0.0.1:0"]
+      #expect(command(["cox", "up", plan, "--run", run, "--workers", "1"]).code == 0)
+      let shards = try Files.list("\(run)/data/1")
+      // As long as before: only its bytes tell.
+      try replacing(text, with: { Array("Z".utf8) + $0.dropFirst() }) {
+        let found = command(start)
+        #expect(found.code == 65, "\(found.errors)")
+        #expect(found.errors.contains("\(text) is not the text that the run was started with"))
+      }
+      #expect(try Files.list("\(run)/data/1") == shards)
+      let again = command(start)
+      #expect(again.code == 0 && again.errors.contains("complete already"), "\(again.errors)")
+    }
+  }
+
   @Test(.timeLimit(.minutes(3))) func `stands as it was when Ctrl-C is pressed twice`() throws {
     try withRunFolder { run in
       let first = try RealCluster(run: run)
