@@ -1,4 +1,4 @@
-"""Compares token ids with Hugging Face tokenizers: tokenizers.py [--seed N] [--strings N]
+"""Compares token ids with Hugging Face tokenizers: token_ids.py [--seed N] [--strings N]
 
 10,000 random strings of code points assigned in Unicode 15.0, encoded by `cox tokenizer encode`
 and by the package `tokenizers`, must give the same ids: with tokenizers that Hugging Face's
