@@ -11,8 +11,6 @@ Prints a line per tokenizer; exits 1 if any id differs.
 import argparse, json, os, random, subprocess, sys, tempfile, unicodedata
 from pathlib import Path
 
-# This file is called as the package is: without its folder on the path the package is found.
-sys.path.pop(0)
 try:
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 except ImportError:
