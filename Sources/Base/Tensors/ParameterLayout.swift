@@ -1,8 +1,17 @@
+/// What a model makes of its last normed stream.
+public enum HeadKind: String, Codable, Equatable, Sendable {
+  /// Logits of the next token.
+  case language
+  /// One number for each position: a reward or a value.
+  case score
+}
+
 /// What a tensor is for; decides weight decay, initial values and who reads it.
 public enum ParameterRole: Equatable, Sendable {
   /// `model.embed_tokens.weight`, `[V, D]`; with a tied head also the head matrix.
   case embedding
-  /// `lm_head.weight`, `[V, D]`; only when the head is not tied.
+  /// `lm_head.weight`, `[V, D]`, when the head is not tied; `score.weight`, `[1, D]`, of a model
+  /// that scores.
   case head
   case finalNorm
   case attentionNorm(layer: Int)
@@ -48,12 +57,14 @@ public struct Parameter: Equatable, Sendable {
 /// while packing. Tensors start at multiples of 16 elements; the padding between them is zero.
 public struct ParameterLayout: Equatable, Sendable {
   public let shape: ModelShape
+  public let head: HeadKind
   /// In flat order.
   public let parameters: [Parameter]
   /// Elements of the flat space, padding included.
   public let count: Int
 
-  public init(_ shape: ModelShape) {
+  /// - Parameter head: A model that scores has an untied embedding, whatever `shape` says.
+  public init(_ shape: ModelShape, head: HeadKind = .language) {
     var offset = 0
     var found: [Parameter] = []
     func add(_ name: String, _ role: ParameterRole, _ dimensions: [Int]) {
@@ -63,10 +74,13 @@ public struct ParameterLayout: Equatable, Sendable {
     }
     let width = shape.modelWidth
     let embedding = [shape.vocabularySize, width]
-    if shape.isHeadTied {
+    let isHeadTied = shape.isHeadTied && head == .language
+    if isHeadTied {
       add("model.embed_tokens.weight", .embedding, embedding)
-    } else {
+    } else if head == .language {
       add("lm_head.weight", .head, embedding)
+    } else {
+      add("score.weight", .head, [1, width])
     }
     add("model.norm.weight", .finalNorm, [width])
     for layer in (0..<shape.layerCount).reversed() {
@@ -85,11 +99,18 @@ public struct ParameterLayout: Equatable, Sendable {
       add("\(prefix).self_attn.v_proj.weight", .value(layer: layer), [keyValueWidth, width])
       add("\(prefix).input_layernorm.weight", .attentionNorm(layer: layer), [width])
     }
-    if !shape.isHeadTied { add("model.embed_tokens.weight", .embedding, embedding) }
+    if !isHeadTied { add("model.embed_tokens.weight", .embedding, embedding) }
     self.shape = shape
+    self.head = head
     self.parameters = found
     self.count = offset
   }
+
+  /// Whether the head is the embedding matrix.
+  public var isHeadTied: Bool { shape.isHeadTied && head == .language }
+
+  /// Rows of the head: V, or 1.
+  public var headRowCount: Int { head == .language ? shape.vocabularySize : 1 }
 
   /// Parameters of the model, padding not counted.
   public var parameterCount: Int { parameters.reduce(0) { $0 + $1.count } }

@@ -42,6 +42,22 @@ public final class HeadWorkspace {
   }
 }
 
+/// Where the gradients of a head go.
+public struct HeadGradient {
+  /// `[T, D]`, overwritten with the gradient of the head's input.
+  let normed: SharedRows<Float>
+  /// Flat; gets `dW` at the head's row offsets.
+  let weights: SharedRows<Float>
+  /// Whether `dW` is added to what is there.
+  let accumulates: Bool
+
+  public init(normed: SharedRows<Float>, weights: SharedRows<Float>, accumulates: Bool) {
+    self.normed = normed
+    self.weights = weights
+    self.accumulates = accumulates
+  }
+}
+
 extension Engine {
   /// Tokens whose share of the head's gradient is one product. A constant of the numeric profile:
   /// that gradient is summed within a chunk, then over chunks.
@@ -61,53 +77,109 @@ extension Engine {
   ///   - head: `W`, `[V, D]`.
   ///   - targets: `[T]`, below V where `isTarget`.
   ///   - isTarget: `[T]`; other tokens have neither loss nor gradient.
-  ///   - lossScale: Multiplies the gradients (not the loss).
-  ///   - dNormed: `[T, D]`, overwritten. nil: losses only, `headGradient` is left alone.
-  ///   - headGradient: Flat; gets `dW` at the head's row offsets.
-  ///   - accumulate: Adds to what the head's rows of `headGradient` hold.
+  ///   - weights: `[T]`; multiply the tokens' gradients, not their losses. nil: 1 each.
+  ///   - losses: `[T]`, overwritten with each token's loss, nats; 0 where there is no target.
+  ///   - gradient: Where both gradients go; nil: losses only.
   /// - Returns: The number of targets and the sum of their losses, in token order.
   public func headLoss(
     normed: OperandRows, head: PackedWeights, targets: [UInt32], isTarget: [Bool],
-    lossScale: Float, dNormed: SharedRows<Float>?, headGradient: SharedRows<Float>,
-    accumulate: Bool, workspace: HeadWorkspace
+    weights: SharedRows<Float>? = nil, losses: SharedRows<Double>? = nil,
+    gradient: HeadGradient?, workspace: HeadWorkspace
   ) -> SliceStatistics {
     let tokenCount = normed.rowCount
     precondition(
       targets.count == tokenCount && isTarget.count == tokenCount,
       "\(targets.count) targets, \(isTarget.count) marks, \(tokenCount) tokens")
     precondition(
+      (weights?.count ?? tokenCount) == tokenCount && (losses?.count ?? tokenCount) == tokenCount,
+      "weights and losses have one element for each of \(tokenCount) tokens")
+    var statistics = SliceStatistics(tokenCount: 0, lossSum: 0)
+    forEachBlock(normed, head, gradient, workspace) { block in
+      computeLogits(normed.rows(block), head, workspace)
+      statistics = statistics + computeLosses(
+        block, targets, isTarget, weights?[block], workspace, isGradientWanted: gradient != nil)
+      losses?[block].copy(from: workspace.losses[0..<block.count])
+    }
+    return statistics
+  }
+
+  /// The scores of a head of one row: `scores[t] = normed[t] . w`.
+  ///
+  /// - Parameters:
+  ///   - normed: `[T, D]`.
+  ///   - head: `w`, `[1, D]`.
+  ///   - scores: `[T]`, overwritten.
+  public func headScores(
+    normed: OperandRows, head: PackedWeights, into scores: SharedRows<Double>,
+    workspace: HeadWorkspace
+  ) {
+    precondition(
+      head.outputWidth == 1 && scores.count == normed.rowCount,
+      "\(head.outputWidth) rows of the head, \(scores.count) scores, \(normed.rowCount) tokens")
+    forEachBlock(normed, head, nil, workspace) { block in
+      computeLogits(normed.rows(block), head, workspace)
+      for (row, token) in block.enumerated() {
+        scores[token] = Double(workspace.logits[row * workspace.stride])
+      }
+    }
+  }
+
+  /// Both gradients of a head of one row, from those of its scores, which are rounded to operands.
+  ///
+  /// - Parameter dScores: `[T]`.
+  public func headScoresBackward(
+    dScores: SharedRows<Float>, normed: OperandRows, head: PackedWeights, gradient: HeadGradient,
+    workspace: HeadWorkspace
+  ) {
+    precondition(
+      head.outputWidth == 1 && dScores.count == normed.rowCount,
+      "\(head.outputWidth) rows of the head, \(dScores.count) of \(normed.rowCount) scores")
+    forEachBlock(normed, head, gradient, workspace) { block in
+      workspace.logits[0..<block.count * workspace.stride].fill(with: 0)
+      for (row, token) in block.enumerated() {
+        // The row's first operand; a bf16 one is the lower half of the element.
+        workspace.logits[row * workspace.stride] =
+          precision == .f32
+          ? dScores[token]
+          : Float(bitPattern: UInt32(BFloat16(dScores[token]).bitPattern))
+      }
+    }
+  }
+
+  /// Visits the tokens block after block. With `gradient`, `compute` leaves the logits' gradient in
+  /// the workspace, as operands, and both products follow it.
+  private func forEachBlock(
+    _ normed: OperandRows, _ head: PackedWeights, _ gradient: HeadGradient?,
+    _ workspace: HeadWorkspace, compute: (Range<Int>) -> Void
+  ) {
+    precondition(
       head.outputWidth == workspace.vocabularySize
         && head.inputWidth == workspace.normedPairs.columnCount,
       "the workspace is for another head than [\(head.outputWidth), \(head.inputWidth)]")
-    if dNormed != nil {
-      precondition(headGradient.count >= head.masterCount, "the gradient lacks rows of the head")
+    if let gradient {
+      precondition(
+        gradient.weights.count >= head.masterCount, "the gradient lacks rows of the head")
     }
-    var statistics = SliceStatistics(tokenCount: 0, lossSum: 0)
-    var first = 0
-    while first < tokenCount {
-      let chunk = first..<min(first + workspace.chunkTokenCount, tokenCount)
+    let width = head.inputWidth
+    for first in stride(from: 0, to: normed.rowCount, by: workspace.chunkTokenCount) {
+      let chunk = first..<min(first + workspace.chunkTokenCount, normed.rowCount)
       workspace.dLogitsPairs.rowCount = chunk.count
       for start in stride(from: first, to: chunk.upperBound, by: Self.headBlockTokenCount) {
         let block = start..<min(start + Self.headBlockTokenCount, chunk.upperBound)
-        computeLogits(normed.rows(block), head, workspace)
-        statistics = statistics + computeLosses(
-          block, targets, isTarget, lossScale, workspace, isGradientWanted: dNormed != nil)
-        guard let dNormed else { continue }
-        let width = head.inputWidth
+        compute(block)
+        guard let gradient else { continue }
         computeInputGradient(
-          head, dNormed[block.lowerBound * width..<block.upperBound * width], block.count,
+          head, gradient.normed[block.lowerBound * width..<block.upperBound * width], block.count,
           workspace)
         unsafe packRows(
           workspace.logits.baseAddress, rowByteCount: 4 * workspace.stride,
           start - first..<block.upperBound - first, of: workspace.dLogitsPairs, .head)
       }
-      if dNormed != nil {
-        computeHeadGradient(
-          normed.rows(chunk), head, headGradient, accumulate: accumulate || first > 0, workspace)
-      }
-      first = chunk.upperBound
+      guard let gradient else { continue }
+      computeHeadGradient(
+        normed.rows(chunk), head, gradient.weights,
+        accumulate: gradient.accumulates || first > 0, workspace)
     }
-    return statistics
   }
 
   /// The logits of a few tokens, for generation.
@@ -132,7 +204,7 @@ extension Engine {
   }
 
   private func computeLosses(
-    _ block: Range<Int>, _ targets: [UInt32], _ isTarget: [Bool], _ lossScale: Float,
+    _ block: Range<Int>, _ targets: [UInt32], _ isTarget: [Bool], _ weights: SharedRows<Float>?,
     _ workspace: HeadWorkspace, isGradientWanted: Bool
   ) -> SliceStatistics {
     for token in block where isTarget[token] {
@@ -149,7 +221,7 @@ extension Engine {
             logits: workspace.logits.baseAddress, row_count: block.count,
             column_count: workspace.vocabularySize, row_stride: workspace.stride,
             targets: targets + block.lowerBound, is_target: isTarget + block.lowerBound,
-            losses: workspace.losses.baseAddress, loss_scale: lossScale,
+            losses: workspace.losses.baseAddress, weights: weights?.baseAddress,
             is_gradient_wanted: isGradientWanted ? 1 : 0, is_f32: isFloat),
           .head)
       }

@@ -48,8 +48,8 @@ private struct SelfTest {
     let targets = (0..<tokenCount).map { UInt32($0 * 10) }
     let statistics = engine.headLoss(
       normed: final, head: head, targets: targets,
-      isTarget: targets.map { $0 != 50 }, lossScale: 1, dNormed: dOutput, headGradient: gradient,
-      accumulate: false,
+      isTarget: targets.map { $0 != 50 },
+      gradient: HeadGradient(normed: dOutput, weights: gradient, accumulates: false),
       workspace: HeadWorkspace(
         width: width, vocabularySize: Self.vocabularySize, engine: engine))
     hash.update(statistics.lossSum.bitPattern)

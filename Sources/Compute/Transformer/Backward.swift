@@ -28,11 +28,13 @@ public enum GradientMode: Equatable, Sendable {
 extension Transformer {
   /// Forward and backward of one micro-batch.
   ///
-  /// Gradients are of the sum of its token losses. They are finished in the order of the flat
+  /// Gradients are of the sum of its token losses, or of `objective`. They are finished in the order of the flat
   /// space, which is the reverse of the layers.
   ///
   /// - Parameters:
   ///   - rowOfToken: `[V]`: the row of the look-up part that belongs to a token id.
+  ///   - objective: Makes the rows' weights of their values, which costs the head a second visit;
+  ///     nil: the sum of the token losses.
   ///   - isCancelled: Asked between layers; true abandons the micro-batch. In mode
   ///     ``GradientMode/addToSibling`` it is asked only before the first gradient is written.
   ///   - finished: Gets ranges that are final in `gradient`, ascending and without gaps; look-up
@@ -41,12 +43,13 @@ extension Transformer {
   ///   untouched.
   public func gradient(
     _ batch: Microbatch, dropout: Dropout?, rowOfToken: [Int32], into gradient: GradientWindows,
-    mode: GradientMode, isCancelled: () -> Bool, finished: (Range<Int>) -> Void
+    mode: GradientMode, objective: RowObjective? = nil, isCancelled: () -> Bool,
+    finished: (Range<Int>) -> Void
   ) -> SliceStatistics? {
     guard forward(batch, dropout: dropout, isCancelled: isCancelled), !isCancelled() else {
       return nil
     }
-    let statistics = headGradient(batch, gradient, mode)
+    let statistics = headGradient(batch, gradient, mode, objective)
     finished(0..<weights.finalNorm.lowerBound)
     let scratch = activations.backward(batch.tokenCount)
     scratch.stream.fill(with: 0)
@@ -66,19 +69,40 @@ extension Transformer {
     return statistics
   }
 
-  /// The head's losses and gradient, and d loss / d normed.
+  /// The head's values and gradient, and d loss / d normed.
   ///
   /// The head adds its gradient chunk after chunk of tokens. A sibling's may not be continued that
   /// way, see ``lookupGradient``, unless one chunk is all there is.
   private func headGradient(
-    _ batch: Microbatch, _ gradient: GradientWindows, _ mode: GradientMode
+    _ batch: Microbatch, _ gradient: GradientWindows, _ mode: GradientMode,
+    _ objective: RowObjective?
   ) -> SliceStatistics {
-    guard mode == .addToSibling, batch.tokenCount > Engine.headChunkTokenCount else {
-      return headLoss(batch, gradient: gradient.flat, accumulate: mode != .overwrite)
+    let isApart = mode == .addToSibling && batch.tokenCount > Engine.headChunkTokenCount
+    let target = HeadGradient(
+      normed: activations.backward(batch.tokenCount).normed,
+      weights: isApart ? workspaces.headGradient() : gradient.flat,
+      accumulates: mode != .overwrite && !isApart)
+    let statistics = headGradient(batch, objective, into: target)
+    if isApart {
+      let apart = workspaces.headGradient()
+      for range in weights.head.ranges { engine.add(apart[range], into: gradient.flat[range]) }
     }
-    let apart = workspaces.headGradient()
-    let statistics = headLoss(batch, gradient: apart, accumulate: false)
-    for range in weights.head.ranges { engine.add(apart[range], into: gradient.flat[range]) }
+    return statistics
+  }
+
+  private func headGradient(
+    _ batch: Microbatch, _ objective: RowObjective?, into target: HeadGradient
+  ) -> SliceStatistics {
+    guard let objective else { return headLoss(batch, gradient: target) }
+    let rowWeights = workspaces.rowWeights[0..<batch.tokenCount]
+    let statistics = objective(headValues(batch), rowWeights)
+    switch weights.layout.head {
+    case .language: _ = headLoss(batch, rowWeights: rowWeights, gradient: target)
+    case .score:
+      engine.headScoresBackward(
+        dScores: rowWeights, normed: activations.final.normed.rows.rows(0..<batch.tokenCount),
+        head: weights.head.packed, gradient: target, workspace: workspaces.head)
+    }
     return statistics
   }
 

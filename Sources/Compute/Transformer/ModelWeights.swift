@@ -44,7 +44,7 @@ public final class ModelWeights: Sendable {
   public let form: OperandForm
   public let layers: [LayerWeights]
   public let finalNorm: Range<Int>
-  /// `[V, D]`: the embedding matrix when tied.
+  /// `[V, D]`: the embedding matrix when tied. `[1, D]` for a model that scores.
   public let head: ProductMatrix
   /// Flat range of the look-up table `[V, D]`.
   public let embedding: Range<Int>
@@ -61,7 +61,7 @@ public final class ModelWeights: Sendable {
     self.form = form
     layers = (0..<shape.layerCount).map(matrices.layer)
     finalNorm = layout[.finalNorm].range
-    head = matrices.plain(shape.isHeadTied ? .embedding : .head)
+    head = matrices.plain(layout.isHeadTied ? .embedding : .head)
     embedding = layout[.embedding].range
     rotary = RotaryTable(
       headWidth: shape.headWidth, positionCount: shape.sequenceLength, theta: shape.ropeTheta)

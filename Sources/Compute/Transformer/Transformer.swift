@@ -45,7 +45,7 @@ public final class Transformer {
   /// The losses of a micro-batch, without dropout and without gradients.
   public func loss(_ batch: Microbatch) -> SliceStatistics {
     _ = forward(batch, dropout: nil, isCancelled: { false })
-    return headLoss(batch, gradient: nil, accumulate: false)
+    return headLoss(batch, gradient: nil)
   }
 
   /// Seconds spent in forward passes (output head apart) since the last call.
@@ -93,17 +93,43 @@ public final class Transformer {
     }
   }
 
-  /// The head's losses; with `gradient` also d loss / d normed and the head's gradient.
+  /// What the head makes of each row, see ``RowObjective``; valid until the next pass.
+  public func values(_ batch: Microbatch) -> SharedRows<Double> {
+    _ = forward(batch, dropout: nil, isCancelled: { false })
+    return headValues(batch)
+  }
+
+  /// The values of the rows whose activations stand.
+  func headValues(_ batch: Microbatch) -> SharedRows<Double> {
+    let values = workspaces.values[0..<batch.tokenCount]
+    switch weights.layout.head {
+    case .language: _ = headLoss(batch, losses: values, gradient: nil)
+    case .score:
+      engine.headScores(
+        normed: activations.final.normed.rows.rows(0..<batch.tokenCount),
+        head: weights.head.packed, into: values, workspace: workspaces.head)
+    }
+    return values
+  }
+
+  /// The losses of a language head, and its gradients where they are wanted.
   func headLoss(
-    _ batch: Microbatch, gradient: SharedRows<Float>?, accumulate: Bool
+    _ batch: Microbatch, rowWeights: SharedRows<Float>? = nil,
+    losses: SharedRows<Double>? = nil, gradient: HeadGradient?
   ) -> SliceStatistics {
-    let tokenCount = batch.tokenCount
-    return engine.headLoss(
-      normed: activations.final.normed.rows.rows(0..<tokenCount), head: weights.head.packed,
-      targets: batch.targets, isTarget: batch.isTarget, lossScale: 1,
-      dNormed: gradient == nil ? nil : activations.backward(tokenCount).normed,
-      // Not written without dNormed.
-      headGradient: gradient ?? weights.master, accumulate: accumulate,
-      workspace: workspaces.head)
+    engine.headLoss(
+      normed: activations.final.normed.rows.rows(0..<batch.tokenCount), head: weights.head.packed,
+      targets: batch.targets, isTarget: batch.isTarget, weights: rowWeights, losses: losses,
+      gradient: gradient, workspace: workspaces.head)
   }
 }
+
+/// What is to be minimized, as a function of the values that a micro-batch's rows have.
+///
+/// Under a language head a row's value is its loss, -ln p(target), nats, 0 where nothing is to be
+/// predicted; under a score head it is its score. Overwrites `weights` with
+/// d objective / d value, row by row, and returns the statistics of the micro-batch. A function of
+/// its arguments only, so that whoever computes a slice gets the same bits.
+public typealias RowObjective = (
+  _ values: SharedRows<Double>, _ weights: SharedRows<Float>
+) -> SliceStatistics

@@ -7,6 +7,9 @@ final class Workspaces {
   let head: HeadWorkspace
   let attention: AttentionWorkspace
   let norm: SharedRows<Float>
+  /// What the head makes of each row, `[T]`, and the weights of its gradients, `[T]`.
+  let values: SharedRows<Double>
+  let rowWeights: SharedRows<Float>
   /// The row of the look-up part of each token of the micro-batch.
   private(set) var rows: [Int] = []
   private let headEnd: Int
@@ -16,10 +19,10 @@ final class Workspaces {
 
   init(layout: ParameterLayout, engine: Engine, tokenCapacity: Int, lookupRowCapacity: Int) {
     let shape = layout.shape
-    headEnd = layout[shape.isHeadTied ? .embedding : .head].range.upperBound
+    headEnd = layout[layout.isHeadTied ? .embedding : .head].range.upperBound
     lookupCapacity = lookupRowCapacity * shape.modelWidth
     head = HeadWorkspace(
-      width: shape.modelWidth, vocabularySize: shape.vocabularySize, engine: engine,
+      width: shape.modelWidth, vocabularySize: layout.headRowCount, engine: engine,
       tokenCapacity: tokenCapacity)
     attention = AttentionWorkspace(
       shape: AttentionShape(shape), segmentLength: shape.sequenceLength,
@@ -28,6 +31,8 @@ final class Workspaces {
       count: Engine.rmsNormScratchCount(rowCount: tokenCapacity, width: shape.modelWidth),
       filledWith: 0
     ).rows
+    values = AlignedStorage(count: tokenCapacity, filledWith: 0).rows
+    rowWeights = AlignedStorage(count: tokenCapacity, filledWith: 0).rows
     rows.reserveCapacity(tokenCapacity)
   }
 

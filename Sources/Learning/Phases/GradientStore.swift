@@ -171,7 +171,7 @@ public final class GradientStore {
   private func add(_ range: Range<Int>, of right: NodeGradient, into left: NodeGradient) {
     let layout = replica.layout
     let embedding = replica.transformer.weights.embedding
-    let flatEnd = replica.plan.model.isHeadTied ? layout.count : embedding.lowerBound
+    let flatEnd = replica.layout.isHeadTied ? layout.count : embedding.lowerBound
     let flat = range.clamped(to: 0..<flatEnd)
     if !flat.isEmpty { replica.engine.add(right.flat[flat], into: left.flat[flat]) }
     let lookup = range.clamped(to: layout.count..<layout.count + replica.lookupCount)

@@ -193,7 +193,7 @@ public final class Replica {
     gradient: NodeGradient, statistics: SliceStatistics, step: Int
   ) -> UpdateOutcome {
     let embedding = gradient.flat[transformer.weights.embedding]
-    if !plan.model.isHeadTied { embedding.fill(with: 0) }
+    if !layout.isHeadTied { embedding.fill(with: 0) }
     engine.embeddingBackward(
       rows: compactRows, dOutput: gradient.lookup[0..<lookupCount], lookupGradient: embedding,
       dropout: nil)
@@ -225,7 +225,7 @@ private func updateGroups(_ weights: ModelWeights) -> [UpdateGroup] {
     UpdateGroup(ranges: matrix.ranges, isDecayed: true, packed: matrix.packed)
   }
   func gain(_ range: Range<Int>) -> UpdateGroup { UpdateGroup(ranges: [range], isDecayed: false) }
-  let isTied = weights.layout.shape.isHeadTied
+  let isTied = weights.layout.isHeadTied
   var groups = [
     isTied ? matrix(weights.head) : UpdateGroup(ranges: [weights.embedding], isDecayed: true)
   ]

@@ -51,14 +51,17 @@ private let shapes: [[Int]] = [
     let problem = Problem([600, 67, 10], kind.precision)
     kind.withEngine { engine in
       let whole = problem.run(engine)
-      let gradient = filled(67 * 10, with: 5)
+      let losses = AlignedStorage<Double>(count: 600, filledWith: .nan).rows
       let alone = engine.headLoss(
         normed: problem.normed.operands(kind.precision), head: problem.weights.packed(by: engine),
-        targets: problem.targets, isTarget: problem.isTarget, lossScale: 1, dNormed: nil,
-        headGradient: gradient, accumulate: false,
+        targets: problem.targets, isTarget: problem.isTarget, losses: losses, gradient: nil,
         workspace: HeadWorkspace(width: 10, vocabularySize: 67, engine: engine))
       #expect(alone == whole.statistics)
-      #expect(gradient.array.allSatisfy { $0 == 5 })
+      // Token by token, in the order in which blocks of 128 are summed.
+      let blocks = stride(from: 0, to: 600, by: 128).map { start in
+        losses[start..<min(start + 128, 600)].array.reduce(0, +)
+      }
+      #expect(blocks.reduce(0, +) == alone.lossSum)
     }
   }
 
@@ -90,13 +93,18 @@ private let shapes: [[Int]] = [
     #expect(bits(added.dNormed) == bits(fresh.dNormed))
   }
 
-  @Test(arguments: Kind.best) func `the loss scale multiplies gradients only`(kind: Kind) {
-    let problem = Problem([10, 70, 12], kind.precision)
+  /// Powers of two round nothing, so a token's gradient is its weight times what it was.
+  @Test(arguments: Kind.best) func `weights multiply gradients only`(kind: Kind) {
+    let problem = Problem([600, 70, 12], kind.precision)
     let plain = kind.withEngine { problem.run($0) }
-    let scaled = kind.withEngine { problem.run($0, lossScale: 4) }
-    #expect(scaled.statistics == plain.statistics)
-    #expect(bits(scaled.dNormed) == bits(plain.dNormed.map { 4 * $0 }))
-    #expect(bits(scaled.dWeights) == bits(plain.dWeights.map { 4 * $0 }))
+    let weights = (0..<600).map { [4, -0.5, 0, 1][$0 % 4] as Float }
+    let weighted = kind.withEngine { problem.run($0, weights: weights) }
+    #expect(weighted.statistics == plain.statistics)
+    for (index, value) in plain.dNormed.enumerated() {
+      #expect(weighted.dNormed[index] == weights[index / 12] * value)
+    }
+    let same = kind.withEngine { problem.run($0, weights: Array(repeating: 4, count: 600)) }
+    #expect(bits(same.dWeights) == bits(plain.dWeights.map { 4 * $0 }))
   }
 
   @Test func `f32 gradients are the slopes of the loss`() {
@@ -183,13 +191,15 @@ private struct Problem {
     let dNormed, dWeights: [Float]
   }
 
-  func run(_ engine: Engine, lossScale: Float = 1, onto before: [Float]? = nil) -> Result {
+  func run(
+    _ engine: Engine, weights rowWeights: [Float]? = nil, onto before: [Float]? = nil
+  ) -> Result {
     let dNormed = filled(normed.values.count, with: .nan)
     let dWeights = before.map(window) ?? filled(weights.values.count, with: .nan)
     let statistics = engine.headLoss(
       normed: normed.operands(engine.precision), head: weights.packed(by: engine),
-      targets: targets, isTarget: isTarget, lossScale: lossScale, dNormed: dNormed,
-      headGradient: dWeights, accumulate: before != nil,
+      targets: targets, isTarget: isTarget, weights: rowWeights.map(window),
+      gradient: HeadGradient(normed: dNormed, weights: dWeights, accumulates: before != nil),
       workspace: HeadWorkspace(
         width: weights.columnCount, vocabularySize: weights.rowCount, engine: engine))
     return Result(statistics: statistics, dNormed: dNormed.array, dWeights: dWeights.array)

@@ -98,15 +98,14 @@ struct ReferenceModel {
     zip(a, b).map { zip($0, $1).map { $0 + $1 } }
   }
 
-  /// Logits of every position of a sequence whose first row is row `firstRow` of its slice.
+  /// Logits (or the one score) of every position of a sequence whose first row is row `firstRow`
+  /// of its slice.
   func logits(_ sequence: TokenSlice.Sequence, firstRow: Int) -> [[Double]] {
-    let table = matrix(.embedding)
     let embedding = layout[.embedding]
     var starts: [Int] = []
     for t in 0..<sequence.count {
       starts.append(Int(sequence.segmentStarts.last { Int($0) <= t } ?? 0))
     }
-    _ = table
     var x = (0..<sequence.count).map { t in
       (0..<shape.modelWidth).map {
         weights[embedding.offset + Int(sequence.tokens[t]) * shape.modelWidth + $0]
@@ -127,21 +126,26 @@ struct ReferenceModel {
       let forward = product(hidden, .down(layer: layer))
       x = add(x, drop(forward, site: 3, layer: layer, firstRow: firstRow))
     }
-    return product(norm(x, .finalNorm), shape.isHeadTied ? .embedding : .head)
+    return product(norm(x, .finalNorm), layout.isHeadTied ? .embedding : .head)
+  }
+
+  /// What the head makes of each row of a slice: the loss of its target, nats, 0 where there is
+  /// none; or its score.
+  func values(_ slice: TokenSlice) -> [Double] {
+    var values: [Double] = []
+    for sequence in slice.sequences {
+      let all = logits(sequence, firstRow: values.count)
+      values += (0..<sequence.count).map { t in
+        guard layout.head == .language else { return all[t][0] }
+        guard sequence.isTarget[t] else { return 0 }
+        let top = all[t].max() ?? 0
+        let total = all[t].reduce(0) { $0 + exp($1 - top) }
+        return top + log(total) - all[t][Int(sequence.tokens[t + 1])]
+      }
+    }
+    return values
   }
 
   /// Sum of the losses of the valid targets of a slice, nats.
-  func lossSum(_ slice: TokenSlice) -> Double {
-    var (sum, firstRow) = (0.0, 0)
-    for sequence in slice.sequences {
-      let all = logits(sequence, firstRow: firstRow)
-      for t in 0..<sequence.count where sequence.isTarget[t] {
-        let top = all[t].max() ?? 0
-        let total = all[t].reduce(0) { $0 + exp($1 - top) }
-        sum += top + log(total) - all[t][Int(sequence.tokens[t + 1])]
-      }
-      firstRow += sequence.count
-    }
-    return sum
-  }
+  func lossSum(_ slice: TokenSlice) -> Double { values(slice).reduce(0, +) }
 }

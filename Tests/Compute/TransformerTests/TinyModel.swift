@@ -1,6 +1,7 @@
 import Operators
 import System
 import Tensors
+import Testing
 import Transformer
 
 /// A model whose widths are multiples of no tile, with weights large enough that every part of the
@@ -9,11 +10,11 @@ struct TinyModel {
   let layout: ParameterLayout
   let master: SharedRows<Float>
 
-  init(isHeadTied: Bool) {
+  init(isHeadTied: Bool, head: HeadKind = .language) {
     let shape = ModelShape(
       layerCount: 2, modelWidth: 20, headCount: 4, keyValueHeadCount: 2, headWidth: 6,
       feedForwardWidth: 27, vocabularySize: 37, sequenceLength: 11, isHeadTied: isHeadTied)
-    layout = ParameterLayout(shape)
+    layout = ParameterLayout(shape, head: head)
     master = AlignedStorage(count: layout.count, filledWith: 0).rows
     for parameter in layout.parameters {
       let stream = RandomStream(seed: 5, purpose: UInt64(parameter.offset))
@@ -51,7 +52,7 @@ struct TinyModel {
   /// embedding lies.
   func gradient(
     precision: Precision, threadCount: Int = 1, microbatch: Int = 3, dropout: Dropout? = nil,
-    variant: KernelVariant = .best
+    variant: KernelVariant = .best, objective: RowObjective? = nil
   ) -> (statistics: SliceStatistics, flat: [Float], finished: [Range<Int>]) {
     let team = ThreadTeam(memberCount: threadCount)
     defer { team.stop() }
@@ -80,13 +81,34 @@ struct TinyModel {
       finished = []
       let part = transformer.gradient(
         batch, dropout: dropout, rowOfToken: rowOfToken, into: windows,
-        mode: start == 0 ? .overwrite : .accumulate, isCancelled: { false },
+        mode: start == 0 ? .overwrite : .accumulate, objective: objective,
+        isCancelled: { false },
         finished: { finished.append($0) })
       if let part { sum = sum + part }
     }
     let embedding = flat[weights.embedding]
-    if !shape.isHeadTied { embedding.fill(with: 0) }
+    if !layout.isHeadTied { embedding.fill(with: 0) }
     engine.add(windows.lookup, into: embedding)
     return (sum, flat.array, finished)
+  }
+
+  /// Compares elements of every tensor with central differences of `objective` over the f64 model's
+  /// values: with h = 1e-5 their own error is below 1e-8.
+  func expectSlopes(
+    _ gradient: [Float], of reference: ReferenceModel, _ objective: ([Double]) -> Double
+  ) {
+    for parameter in layout.parameters {
+      let stream = RandomStream(seed: 1, purpose: UInt64(parameter.offset))
+      for draw in 0..<6 {
+        let index = parameter.offset + stream.integer(below: parameter.count, at: UInt64(draw))
+        var moved = reference
+        moved.weights[index] += 1e-5
+        let above = objective(moved.values(slice))
+        moved.weights[index] -= 2e-5
+        let expected = (above - objective(moved.values(slice))) / 2e-5
+        let error = abs(Double(gradient[index]) - expected)
+        #expect(error < 2e-4 * (1 + abs(expected)), "\(parameter.name) [\(index)]: \(expected)")
+      }
+    }
   }
 }

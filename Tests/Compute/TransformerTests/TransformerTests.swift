@@ -18,7 +18,6 @@ import Transformer
     #expect(abs(rounded.lossSum - expected) < 1e-2 * expected)
   }
 
-  /// Central differences of the f64 model: with h = 1e-5 their own error is below 1e-8.
   @Test(arguments: [true, false], [false, true])
   func `its gradient is the finite difference of every tensor`(isHeadTied: Bool, isDropped: Bool) {
     let model = TinyModel(isHeadTied: isHeadTied)
@@ -33,19 +32,71 @@ import Transformer
       )
     }
     let gradient = model.gradient(precision: .f32, dropout: isDropped ? dropout : nil).flat
-    for parameter in model.layout.parameters {
-      let stream = RandomStream(seed: 1, purpose: UInt64(parameter.offset))
-      for draw in 0..<6 {
-        let index = parameter.offset + stream.integer(below: parameter.count, at: UInt64(draw))
-        var moved = reference
-        moved.weights[index] += 1e-5
-        let above = moved.lossSum(model.slice)
-        moved.weights[index] -= 2e-5
-        let expected = (above - moved.lossSum(model.slice)) / 2e-5
-        let error = abs(Double(gradient[index]) - expected)
-        #expect(error < 2e-4 * (1 + abs(expected)), "\(parameter.name) [\(index)]: \(expected)")
-      }
+    model.expectSlopes(gradient, of: reference) { $0.reduce(0, +) }
+  }
+
+  // MARK: Objectives over the rows' values
+
+  /// A sum of losses with weights of both signs, and a score's distance from a mark.
+  private static func objective(_ head: HeadKind) -> (
+    value: ([Double]) -> Double, slope: (_ row: Int, _ value: Double) -> Double
+  ) {
+    switch head {
+    case .language:
+      let weight = { (row: Int) in Double(row % 5) / 2 - 0.75 }
+      return (
+        { $0.enumerated().reduce(0) { $0 + weight($1.offset) * $1.element } },
+        { row, _ in weight(row) }
+      )
+    case .score:
+      let distance = { (row: Int, score: Double) in row % 3 == 1 ? 0 : score - Double(row) / 8 }
+      return (
+        { $0.enumerated().map(distance).reduce(0) { $0 + $1 * $1 / 2 } },
+        distance
+      )
     }
+  }
+
+  private static func rowObjective(_ head: HeadKind) -> RowObjective {
+    let slope = objective(head).slope
+    return { values, weights in
+      for row in 0..<values.count { weights[row] = Float(slope(row, values[row])) }
+      return SliceStatistics(tokenCount: Int64(values.count), lossSum: 0)
+    }
+  }
+
+  @Test(arguments: [HeadKind.language, .score])
+  func `an objective's gradient is its finite difference`(head: HeadKind) {
+    let model = TinyModel(isHeadTied: true, head: head)
+    let found = model.gradient(precision: .f32, objective: Self.rowObjective(head))
+    #expect(found.statistics.tokenCount == 22)
+    model.expectSlopes(found.flat, of: model.reference, Self.objective(head).value)
+    // bf16 keeps 8 bits of each operand; their errors average out over a tensor.
+    let rounded = model.gradient(precision: .bf16, objective: Self.rowObjective(head)).flat
+    let norm = found.flat.reduce(0) { $0 + $1 * $1 }.squareRoot()
+    let gap = zip(found.flat, rounded).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) }
+    #expect(gap.squareRoot() < 0.05 * norm)
+  }
+
+  @Test(arguments: [Precision.f32, .bf16])
+  func `weights of 1 give the bits of the plain gradient`(precision: Precision) {
+    let model = TinyModel(isHeadTied: true)
+    let plain = model.gradient(precision: precision)
+    let weighted = model.gradient(precision: precision) { values, weights in
+      weights.fill(with: 1)
+      return SliceStatistics(tokenCount: 0, lossSum: values.array.reduce(0, +))
+    }
+    #expect(weighted.flat.map(\.bitPattern) == plain.flat.map(\.bitPattern))
+    #expect(weighted.statistics.lossSum == plain.statistics.lossSum)
+  }
+
+  @Test(arguments: [HeadKind.language, .score], [Precision.f32, .bf16])
+  func `threads do not change a bit of an objective`(head: HeadKind, precision: Precision) {
+    let model = TinyModel(isHeadTied: true, head: head)
+    let objective = Self.rowObjective(head)
+    let alone = model.gradient(precision: precision, objective: objective).flat
+    let shared = model.gradient(precision: precision, threadCount: 3, objective: objective).flat
+    #expect(shared.map(\.bitPattern) == alone.map(\.bitPattern))
   }
 
   @Test(arguments: [Precision.f32, .bf16])

@@ -19,8 +19,8 @@ typedef struct {
     const uint32_t *_Nonnull targets;  // [row_count], each below V where is_target
     const bool *_Nonnull is_target;    // [row_count]; other rows have loss 0 and gradient 0
     double *_Nonnull losses;           // [row_count], nats; overwritten
-    float loss_scale;
-    // 1: each row of logits is overwritten by its gradient, (softmax - one-hot) * loss_scale in the
+    const float *_Nullable weights;    // [row_count], of the gradients, not the losses; NULL: 1
+    // 1: each row of logits is overwritten by its gradient, (softmax - one-hot) * weight in the
     // operand type, from the row's start; columns past V up to the stride are zero.
     int32_t is_gradient_wanted;
     int32_t is_f32;  // the operand type
