@@ -88,7 +88,7 @@ def fixture():
         "identity": [row(ipo, m, b) for m in MARGINS for b in (0.1, 0.5)],
         "bradley_terry": [row(bradley_terry, m, tie) for m in MARGINS for tie in (0, 1)],
         "policy": [row(ppo, a, b, sign, 0.2) for a, b in LOGS for sign in signs],
-        "value": [row(value, v, old, target, 0.2) for v in (-1.0, 0.3, 0.45, 2.0)
+        "value": [row(value, v, old, target, 0.2) for v in (-1.0, 0.35, 0.45, 2.0)
                   for old in (0.2, 0.5) for target in (-0.4, 0.9)],
         "k3": [row(k3, a, b) for a, b in LOGS],
         "gae": [gae([0.1, -0.2, 0.0, 1.5], [0.3, 0.1, -0.4, 0.8], 1.0, 0.95),
