@@ -16,6 +16,10 @@ public enum CorpusError: Error, Equatable, Sendable {
   case malformedLine(path: String, line: Int, byteOffset: Int, problem: String)
   /// A line of a .jsonl file has no string under "text".
   case lineWithoutText(path: String, line: Int)
+  /// A row of a file of examples is none; `place` names file and line.
+  case badRow(place: String, reason: String)
+  /// The tokenizer lacks a token that conversations need.
+  case noChatTokens(missing: String)
   case compression(path: String, CompressionError)
   /// The tokenizer cannot encode the text.
   case tokenizer(path: String, TokenizerError)
@@ -55,6 +59,11 @@ extension CorpusError: CustomStringConvertible {
         + "every line must be a JSON object"
     case .lineWithoutText(let path, let line):
       "\(path), line \(line): the object has no string \"text\""
+    case .badRow(let place, let reason):
+      "\(place): \(reason)"
+    case .noChatTokens(let missing):
+      "the tokenizer has no \(missing), which conversations need; use one that was trained here, or "
+        + "one that has it"
     case .compression(let path, let error):
       "\(path): \(error)"
     case .tokenizer(let path, let error):

@@ -7,6 +7,7 @@ enum CorpusPurpose {
   static let windows: UInt64 = 0x5749_4E44  // "WIND"
   static let offset: UInt64 = 0x4F46_4653  // "OFFS"
   static let random: UInt64 = 0x5241_4E44  // "RAND"
+  static let conversations: UInt64 = 0x434F_4E56  // "CONV"
 }
 
 extension RandomStream {

@@ -1,0 +1,48 @@
+/// What was said, in order: perhaps a system message, then user and assistant.
+public struct Conversation: Equatable, Sendable {
+  public enum Role: String, CaseIterable, Sendable { case system, user, assistant }
+
+  public struct Message: Equatable, Sendable {
+    public var role: Role
+    public var content: String
+
+    public init(_ role: Role, _ content: String) {
+      self.role = role
+      self.content = content
+    }
+  }
+
+  public var messages: [Message]
+
+  public init(_ messages: [Message]) { self.messages = messages }
+
+  /// A question and its answer.
+  public init(prompt: String, answer: String) {
+    self.init([Message(.user, prompt), Message(.assistant, answer)])
+  }
+
+  /// What is wrong with it, if it cannot be written with the chat template.
+  var problem: String? {
+    for (index, message) in messages.enumerated() {
+      if message.role == .system && index > 0 { return "a system message may only come first" }
+    }
+    let turns = messages.drop { $0.role == .system }
+    return turns.isEmpty ? "it has no message of a user or an assistant" : nil
+  }
+}
+
+/// Two answers to the same conversation, one preferred.
+public struct PreferencePair: Equatable, Sendable {
+  /// Ends with what the user said last.
+  public var prompt: Conversation
+  public var chosen, rejected: String
+  /// Whether neither was preferred.
+  public var isTie: Bool
+
+  public init(prompt: Conversation, chosen: String, rejected: String, isTie: Bool = false) {
+    self.prompt = prompt
+    self.chosen = chosen
+    self.rejected = rejected
+    self.isTie = isTie
+  }
+}
