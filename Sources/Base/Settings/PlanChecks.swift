@@ -128,7 +128,7 @@ extension Resolver {
         names.insert(phase.name).inserted, "\(section).name", section,
         summary: "a second phase is named '\(phase.name)'",
         mend: "names tell checkpoints apart: give it another \"name\"")
-      checkKind(phase, index)
+      checkKind(phase, index, plan)
       checkUnused(phase, section)
       checkSteps(phase, section)
       checkData(phase, section)
@@ -140,12 +140,21 @@ extension Resolver {
     }
   }
 
-  private mutating func checkKind(_ phase: ResolvedPlan.Phase, _ index: Int) {
+  private mutating func checkKind(
+    _ phase: ResolvedPlan.Phase, _ index: Int, _ plan: ResolvedPlan
+  ) {
     let key = "phases[\(index)].kind"
     guard entries.isGiven(key) else { return }
     require(
       phase.kind.isSupported, key, summary: "phase kind '\(phase.kind.rawValue)' is not in this "
-        + "version", mend: "this version runs tokenizer, pretrain and evaluate")
+        + "version",
+      mend: "this version runs "
+        + ResolvedPlan.Phase.Kind.supported.map(\.rawValue).joined(separator: ", "))
+    let before = index > 0 ? plan.phases[index - 1].kind : .tokenizer
+    require(
+      phase.kind != .anneal || before == .pretrain || before == .anneal, key,
+      summary: "an anneal follows '\(before.rawValue)'",
+      mend: "it goes on where a pretrain or an anneal ends: put it right behind one")
     require(
       (phase.kind == .tokenizer) == (index == 0), key,
       summary: index == 0

@@ -163,8 +163,9 @@ struct Resolver {
     model.vocabularySize = integer(
       "model.vocabulary", or: tokenizer.vocabularySize,
       tokenizer.vocabularySize == 0 ? "as the text has" : "the tokenizer's")
-    let phases = (0..<entries.phaseCount).map { index in
-      resolvePhase(index, seed, model, batch)
+    var phases: [ResolvedPlan.Phase] = []
+    for index in 0..<entries.phaseCount {
+      phases.append(resolvePhase(index, after: phases.last, seed, model, batch))
     }
     let checkpoints = ResolvedPlan.Checkpoints(
       every: integer("checkpoints.every", or: 100, "default"),
@@ -297,7 +298,8 @@ struct Resolver {
   // MARK: Phases
 
   private mutating func resolvePhase(
-    _ index: Int, _ seed: UInt64, _ model: ModelShape, _ batch: ResolvedPlan.Batch
+    _ index: Int, after previous: ResolvedPlan.Phase?, _ seed: UInt64, _ model: ModelShape,
+    _ batch: ResolvedPlan.Batch
   ) -> ResolvedPlan.Phase {
     let section = "phases[\(index)]"
     if !entries.isGiven("\(section).kind"), !entries.spoiled.contains("\(section).kind"),
@@ -318,15 +320,43 @@ struct Resolver {
         validation: kind == .tokenizer
           ? ResolvedPlan.Validation(every: 0) : resolveValidation(section, steps: nil))
     }
-    let tokensPerStep = batch.sequences * model.sequenceLength
-    let tokenCount = 20 * ParameterLayout(model).parameterCount
-    let steps = integer(
-      "\(section).steps", or: (tokenCount + tokensPerStep - 1) / tokensPerStep,
-      "20 tokens per parameter")
+    // An anneal goes on where the phase before it ended.
+    let annealed = kind == .anneal ? previous : nil
+    let steps = resolveSteps(section, after: annealed, model, batch)
     return ResolvedPlan.Phase(
       kind: kind, name: name, steps: steps, data: resolveData(section, seed),
-      schedule: resolveSchedule(section, steps, model),
+      schedule: annealed.map { resolveAnneal(section, after: $0) }
+        ?? resolveSchedule(section, steps, model),
       validation: resolveValidation(section, steps: steps))
+  }
+
+  private mutating func resolveSteps(
+    _ section: String, after annealed: ResolvedPlan.Phase?, _ model: ModelShape,
+    _ batch: ResolvedPlan.Batch
+  ) -> Int {
+    if let annealed {
+      return integer(
+        "\(section).steps", or: (annealed.steps + 9) / 10, "a tenth of \(annealed.name)'s")
+    }
+    let tokensPerStep = batch.sequences * model.sequenceLength
+    let tokenCount = 20 * ParameterLayout(model).parameterCount
+    return integer(
+      "\(section).steps", or: (tokenCount + tokensPerStep - 1) / tokensPerStep,
+      "20 tokens per parameter")
+  }
+
+  /// From the rate that `previous` ended with, linearly to 0.
+  private mutating func resolveAnneal(
+    _ section: String, after previous: ResolvedPlan.Phase
+  ) -> ResolvedPlan.Schedule {
+    let place = "\(section).schedule"
+    return ResolvedPlan.Schedule(
+      kind: choice("\(place).kind", or: .linear, "anneal"),
+      peak: number(
+        "\(place).peak", or: previous.schedule.lastRate, "the rate at the end of \(previous.name)"),
+      final: number("\(place).final", or: 0, "anneal"),
+      warmupSteps: integer("\(place).warmup", or: 0, "anneal"),
+      decaySteps: integer("\(place).decay", or: 0, "wsd only"))
   }
 
   private mutating func resolveData(_ section: String, _ seed: UInt64) -> ResolvedPlan.DataChoice {
@@ -397,11 +427,21 @@ extension ResolvedPlan.TokenizerChoice {
 extension ResolvedPlan.Schedule {
   /// Of a phase without steps.
   public static let unused = Self(kind: .constant, peak: 0, final: 0, warmupSteps: 0)
+
+  /// The rate that a step after the last one would have.
+  var lastRate: Double {
+    switch kind {
+    case .constant: peak
+    case .wsd: decaySteps == 0 ? peak : final
+    case .cosine, .linear: final
+    }
+  }
 }
 
 extension ResolvedPlan.Phase.Kind {
   /// Whether this version can run it.
-  public var isSupported: Bool { self == .tokenizer || self == .pretrain || self == .evaluate }
+  public var isSupported: Bool { Self.supported.contains(self) }
+  static let supported: [Self] = [.tokenizer, .pretrain, .anneal, .evaluate]
   /// Whether the phase updates weights, step by step.
   public var takesSteps: Bool { self != .tokenizer && self != .evaluate }
 }

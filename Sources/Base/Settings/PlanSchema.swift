@@ -234,9 +234,12 @@ public enum PlanSchema {
       PlanKey("phases[].name", .name, unset: "its kind", "Names its checkpoints; unique."),
       PlanKey(
         "phases[].steps", .integer(0...1_000_000_000),
-        unset: "20 tokens per parameter", "Optimizer steps; pretrain only."),
+        unset: "20 tokens per parameter; anneal: a tenth of the steps before it",
+        "Optimizer steps; pretrain and anneal only."),
     ] + data(under: "phases[].data") + [
-      PlanKey("phases[].schedule", .section, unset: "cosine", "The learning rate."),
+      PlanKey(
+        "phases[].schedule", .section,
+        unset: "cosine; anneal: linear from the rate before it to 0", "The learning rate."),
       PlanKey(
         "phases[].schedule.kind",
         .choice(ResolvedPlan.Schedule.Kind.allCases.map(\.rawValue)), unset: "cosine",

@@ -206,7 +206,7 @@ private func message(
         error: phase kind 'sft' is not in this version at test.json:7:50
             7 |   "phases": [ { "kind": "tokenizer" }, { "kind": "sft", "steps": 5 }, 3 ],
               |                                                  ^^^^^ this version runs \
-        tokenizer, pretrain and evaluate
+        tokenizer, pretrain, anneal, evaluate
         error: phases[2] is the number 3 at test.json:7:71
             7 |   "phases": [ { "kind": "tokenizer" }, { "kind": "sft", "steps": 5 }, 3 ],
               |                                                                       ^ expected a \
@@ -250,6 +250,10 @@ private func message(
     (#"{"phases": []}"#, "the plan has no phase at test.json:1:12"),
     (#"{"phases": [{"name": "a"}]}"#, "phases[0] has no kind at test.json:1:13"),
     (#"{"phases": [{"kind": "pretrain"}]}"#, "the first phase is 'pretrain' at test.json:1:22"),
+    (
+      #"{"phases": [{"kind": "tokenizer"}, {"kind": "anneal"}]}"#,
+      "an anneal follows 'tokenizer' at test.json:1:45"
+    ),
     (#"{"name": "../x"}"#, "name is the text '../x' at test.json:1:10"),
     (#"{"seed": -1}"#, "seed is the number -1 at test.json:1:10"),
     (#"{"seed": 1, "seed": 2}"#, "key 'seed' stands here a second time at test.json:1:13"),
@@ -278,6 +282,23 @@ private func message(
   func `a phase that contradicts itself is refused`(phase: String, summary: String) {
     let text = "{\"phases\": [{\"kind\": \"tokenizer\"}, {\"kind\": \"pretrain\", \(phase)}]}"
     #expect(message(text).hasPrefix("error: \(summary) at test.json:1:"))
+  }
+
+  @Test(arguments: [
+    (#""kind": "cosine", "peak": 1e-2"#, 1e-3), (#""kind": "constant", "peak": 1e-2"#, 1e-2),
+    (#""kind": "wsd", "peak": 1e-2, "decay": 0"#, 1e-2),
+    (#""kind": "wsd", "peak": 1e-2, "final": 2e-3"#, 2e-3),
+  ])
+  func `an anneal goes on at the rate before it, and down to 0`(
+    schedule: String, rate: Double
+  ) throws {
+    let text = """
+      {"phases": [{"kind": "tokenizer"}, {"kind": "pretrain", "steps": 95, "schedule": {\(schedule)}},
+        {"kind": "anneal"}]}
+      """
+    let anneal = try resolve(text).plan.phases[2]
+    #expect(anneal.steps == 10)
+    #expect(anneal.schedule == .init(kind: .linear, peak: rate, final: 0, warmupSteps: 0))
   }
 
   @Test func `a setting that nothing reads is refused`() {

@@ -22,6 +22,8 @@ import Testing
         { "kind": "pretrain", "name": "second", "steps": 2,
           "schedule": { "kind": "constant", "peak": 2e-3, "warmup": 0 },
           "validation": { "every": 0, "tokens": 154, "full_at_end": false } },
+        { "kind": "anneal", "steps": 2, "data": { "documents": 20 },
+          "validation": { "every": 0, "tokens": 154, "full_at_end": false } },
       ],
     }
     """
@@ -48,8 +50,8 @@ import Testing
     for workerCount in [1, 3] {
       try withRun(workerCount: workerCount) { cluster in
         let records = cluster.records()
-        #expect(records.map(\.phase) == ["first", "first", "first", "second", "second"])
-        #expect(records.map(\.learningRate) == [1e-3, 1e-3, 1e-3, 2e-3, 2e-3])
+        #expect(records.map(\.phase) == ["first", "first", "first", "second", "second", "anneal", "anneal"])
+        #expect(records.map(\.learningRate) == [1e-3, 1e-3, 1e-3, 2e-3, 2e-3, 2e-3, 1e-3])
         outcomes.append(cluster.outcome)
       }
     }
