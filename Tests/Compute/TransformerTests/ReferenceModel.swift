@@ -100,13 +100,11 @@ struct ReferenceModel {
 
   /// Logits of every position of a sequence whose first row is row `firstRow` of its slice.
   func logits(_ sequence: TokenSlice.Sequence, firstRow: Int) -> [[Double]] {
-    let table = matrix(.embedding)
     let embedding = layout[.embedding]
     var starts: [Int] = []
     for t in 0..<sequence.count {
       starts.append(Int(sequence.segmentStarts.last { Int($0) <= t } ?? 0))
     }
-    _ = table
     var x = (0..<sequence.count).map { t in
       (0..<shape.modelWidth).map {
         weights[embedding.offset + Int(sequence.tokens[t]) * shape.modelWidth + $0]
