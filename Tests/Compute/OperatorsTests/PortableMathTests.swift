@@ -1,4 +1,5 @@
 import Glibc
+import KernelSupport
 import Operators
 import Tensors
 import Testing
