@@ -239,11 +239,11 @@ private func message(
       "3 key-value heads do not divide 4 heads at test.json:1:43"
     ),
     (
-      #"{"model": {"head_width": 258}}"#, "model.head_width is the number 258 at test.json:1:27"
+      #"{"model": {"head_width": 258}}"#, "model.head_width is the number 258 at test.json:1:26"
     ),
     (
       #"{"model": {"width": 1024, "heads": 2}}"#,
-      "model.head_width would be 512 (width / heads) in the plan"
+      "model.head_width would be 512 (width / heads) in test.json"
     ),
     (#"{"model": {"layers": 1001}}"#, "model.layers is the number 1001 at test.json:1:22"),
     (#"{"depth": 2, "shape": "tiny"}"#, "depth and shape are both given at test.json:1:11"),
