@@ -67,7 +67,9 @@ let package = Package(
     // Cluster: bytes between machines, sums across ranks, decisions.
     room("Transport", in: "Cluster", ["Tensors", "System"]),
     room("Collectives", in: "Cluster", ["Transport", "Planning", "Tensors", "System"]),
-    room("ControlProtocol", in: "Cluster", ["Transport", "Planning", "Settings", "Tensors", "System"]),
+    room(
+      "ControlProtocol", in: "Cluster",
+      ["Transport", "Planning", "Settings", "Tensors", "System"]),
     room("Scheduling", in: "Cluster", ["ControlProtocol", "Planning", "Settings", "Tensors"]),
 
     // Learning: text, tokens, saved state, and the phases that use them.
@@ -110,9 +112,12 @@ let package = Package(
     tests("TensorsTests", in: "Base", ["Tensors"]),
     tests("SettingsTests", in: "Base", ["Settings", "Tensors", "System"]),
     tests("PlanningTests", in: "Insight", ["Planning", "Settings", "Tensors"]),
-    tests("TelemetryTests", in: "Insight", ["Telemetry", "Planning", "Settings", "Tensors", "System"]),
-    tests("MatmulTests", in: "Compute", ["Operators", "Tensors", "System"]),
-    tests("OperatorsTests", in: "Compute", ["Operators", "Tensors", "System"]),
+    tests(
+      "TelemetryTests", in: "Insight",
+      ["Telemetry", "Planning", "Settings", "Tensors", "System"]),
+    support("KernelSupport", in: "Compute", ["Operators", "Tensors", "System"]),
+    tests("MatmulTests", in: "Compute", ["KernelSupport", "Operators", "Tensors", "System"]),
+    tests("OperatorsTests", in: "Compute", ["KernelSupport", "Operators", "Tensors", "System"]),
     tests(
       "OptimizationTests", in: "Compute",
       ["Optimization", "Operators", "Settings", "Tensors", "System"]),
@@ -120,12 +125,16 @@ let package = Package(
       "TransformerTests", in: "Compute",
       ["Transformer", "Operators", "Settings", "Tensors", "System"]),
     tests("TransportTests", in: "Cluster", ["Transport", "Tensors", "System"]),
-    tests("CollectivesTests", in: "Cluster", ["Collectives", "Transport", "Planning", "Tensors", "System"]),
+    tests(
+      "CollectivesTests", in: "Cluster",
+      ["Collectives", "Transport", "Planning", "Tensors", "System"]),
     tests(
       "SchedulingTests", in: "Cluster",
       ["Scheduling", "ControlProtocol", "Planning", "Settings", "Tensors", "System"]),
     tests("TokenizationTests", in: "Learning", ["Tokenization", "System"]),
-    tests("CorpusTests", in: "Learning", ["Corpus", "Tokenization", "Settings", "Tensors", "System"]),
+    tests(
+      "CorpusTests", in: "Learning",
+      ["Corpus", "Tokenization", "Settings", "Tensors", "System"]),
     tests("CheckpointsTests", in: "Learning", ["Checkpoints", "Settings", "Tensors", "System"]),
     tests(
       "InterchangeTests", in: "Learning",

@@ -16,7 +16,8 @@ for tensor in sorted(manifest["tensors"], key=lambda t: t["name"].encode()):
         count *= dimension
     entry = header[tensor["name"]]
     begin, end = entry["data_offsets"]
-    assert entry["dtype"] == "F32" and entry["shape"] == tensor["shape"] and end - begin == 4 * count
+    assert entry["dtype"] == "F32" and entry["shape"] == tensor["shape"]
+    assert end - begin == 4 * count
     digest.update(tensor["name"].encode() + b"\0")
     digest.update(struct.pack(f"<{len(tensor['shape'])}Q", *tensor["shape"]))
     weights.seek(8 + header_bytes + begin)

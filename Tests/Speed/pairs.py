@@ -47,7 +47,8 @@ def main():
     common = ["--threads", arguments.threads, "--steps"]
     print(f"PyTorch {torch.__version__} compiled, {arguments.dtype}, {arguments.threads} threads; "
           f"medians of {arguments.steps} steps; median (least to most) of {arguments.pairs} pairs")
-    print(f"{'shape':8} {'ours tok/s':>24} {'theirs tok/s':>24} {'ratio':>22}  MFU of measured peak")
+    print(f"{'shape':8} {'ours tok/s':>24} {'theirs tok/s':>24} {'ratio':>22}  "
+          "MFU of measured peak")
     precision = {"bf16": "bf16", "fp32": "f32"}[arguments.dtype]
     for shape in arguments.shapes:
         ours, theirs, mfu = [], [], []
@@ -64,7 +65,8 @@ def main():
             mfu.append(mine["mfu_median"])
         ratios = [a / b for a, b in zip(ours, theirs)]
         print(f"{shape:8} {spread(ours):>24} {spread(theirs):>24} {spread(ratios):>22}  "
-              f"{statistics.median(mfu):.1%} ({mine['kernels']}, {mine['peak_measured_gflops']} GFLOP/s)",
+              f"{statistics.median(mfu):.1%} ({mine['kernels']}, "
+              f"{mine['peak_measured_gflops']} GFLOP/s)",
               flush=True)
 
 

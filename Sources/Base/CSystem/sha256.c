@@ -96,7 +96,8 @@ __attribute__((target("sha,sse4.1,ssse3"))) static void blocks_hardware(
     _mm_storeu_si128((__m128i *)(state + 4), _mm_alignr_epi8(high, low, 8));
 }
 
-int cs_sha256_has_hardware(void) {
+// Whether this CPU has instructions for SHA-256.
+static int has_hardware(void) {
     static int known = -1;  // a race writes the same value twice
     int found = __atomic_load_n(&known, __ATOMIC_RELAXED);
     if (found >= 0) return found;
@@ -107,15 +108,11 @@ int cs_sha256_has_hardware(void) {
     return found;
 }
 
-#else
-
-int cs_sha256_has_hardware(void) { return 0; }
-
 #endif
 
 static void blocks(const cs_sha256 *hash, uint32_t state[8], const uint8_t *bytes, size_t count) {
 #if defined(__x86_64__)
-    if (!hash->is_portable && cs_sha256_has_hardware()) {
+    if (!hash->is_portable && has_hardware()) {
         blocks_hardware(state, bytes, count);
         return;
     }

@@ -14,22 +14,6 @@ public enum ExitCode: Int32, CaseIterable, Sendable {
   case interrupted = 75
   case notAuthorized = 77
   case badPlan = 78
-
-  /// One line for help pages and documentation.
-  public var meaning: String {
-    switch self {
-    case .ok: "success"
-    case .failure: "failure"
-    case .usage: "the command line was not understood"
-    case .badData: "bad data"
-    case .noInput: "input not found"
-    case .coordinatorUnreachable: "the coordinator cannot be reached"
-    case .inputOutput: "reading or writing failed"
-    case .interrupted: "interrupted but checkpointed, run again"
-    case .notAuthorized: "not authorized"
-    case .badPlan: "bad plan"
-    }
-  }
 }
 
 /// An error that a program may end with: it knows what to tell the user and which number to return.

@@ -420,8 +420,6 @@ struct Resolver {
 extension ResolvedPlan.TokenizerChoice {
   /// Ids of the `bytes` tokenizer, and the fewest of a `bpe` one: 256 bytes and 7 special tokens.
   public static var byteVocabularySize: Int { 263 }
-  /// Whether ``vocabularySize`` is known; with `characters` it is 0 until the text is read.
-  public var isVocabularyKnown: Bool { vocabularySize > 0 }
 }
 
 extension ResolvedPlan.Schedule {

@@ -126,20 +126,24 @@ public enum PlanSchema {
 
   private static let model = [
     PlanKey("model", .section, unset: "from depth or shape", "Sizes of the transformer."),
-    PlanKey("model.layers", .integer(1...1024), unset: "depth", "Layers."),
+    PlanKey(
+      "model.layers", .integer(1...ModelShape.layerCountMax), unset: "depth", "Layers."),
     PlanKey("model.width", .integer(2...65536), unset: "64 x depth", "D, the residual stream."),
     PlanKey("model.heads", .integer(1...1024), unset: "width / 64", "Query heads."),
     PlanKey(
       "model.key_value_heads", .integer(1...1024), unset: "heads",
       "Key-value heads; divides heads."),
-    PlanKey("model.head_width", .integer(2...1024), unset: "width / heads", "Even."),
+    PlanKey(
+      "model.head_width", .integer(2...ModelShape.headWidthMax), unset: "width / heads", "Even."),
     PlanKey(
       "model.feed_forward", .integer(1...1_048_576), unset: "8/3 of width, up to a multiple of 32",
       "F, the width inside SwiGLU."),
     PlanKey(
       "model.vocabulary", .integer(1...4_194_304), unset: "the tokenizer's",
       "Rows of the embedding; the run writes it once the tokenizer exists."),
-    PlanKey("model.context", .integer(1...1_048_576), unset: "256", "Tokens of a sequence."),
+    PlanKey(
+      "model.context", .integer(1...ModelShape.sequenceLengthMax), unset: "256",
+      "Tokens of a sequence."),
     PlanKey(
       "model.tied_head", .boolean, unset: "true", "Whether the output head is the embedding."),
     PlanKey(
@@ -247,7 +251,9 @@ public enum PlanSchema {
       PlanKey(
         "phases[].schedule.peak", .number(0...10), unset: "0.001 x sqrt(384 / width)",
         "The highest rate."),
-      PlanKey("phases[].schedule.final", .number(0...10), unset: "peak / 10", "The last rate."),
+      PlanKey(
+        "phases[].schedule.final", .number(0...10), unset: "peak / 10",
+        "What the rate falls to: the step after the last would have it."),
       PlanKey(
         "phases[].schedule.warmup", .integer(0...1_000_000_000), unset: "steps / 20, at most 500",
         "Steps in which the rate rises from 0 to peak."),

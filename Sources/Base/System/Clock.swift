@@ -6,7 +6,9 @@ public enum Clock {
   public static var monotonicNanoseconds: Int64 { nanoseconds(of: CLOCK_MONOTONIC) }
 
   /// Seconds that the calling thread has spent on a processor: other load does not count.
-  public static var threadSeconds: Double { Double(nanoseconds(of: CLOCK_THREAD_CPUTIME_ID)) * 1e-9 }
+  public static var threadSeconds: Double {
+    Double(nanoseconds(of: CLOCK_THREAD_CPUTIME_ID)) * 1e-9
+  }
 
   /// Seconds of the monotonic clock.
   public static var monotonicSeconds: Double { Double(monotonicNanoseconds) * 1e-9 }

@@ -36,9 +36,6 @@ public enum Host {
     return []
   }
 
-  /// Whether a hypervisor stands between this system and the processor.
-  public static var isVirtual: Bool { processorFeatures.contains("hypervisor") }
-
   /// The value of a line `name:  123 kB`, in bytes.
   private static func kibibytes(_ name: String, in path: String) -> Int? {
     text(of: path).flatMap { kibibytes(name, inText: $0) }

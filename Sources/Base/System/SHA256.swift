@@ -6,13 +6,11 @@ internal import CSystem
 public struct SHA256: Sendable {
   private var state = cs_sha256()
 
-  /// - Parameter isPortable: Stays off the CPU's SHA instructions; the digest is the same.
+  /// - Parameter isPortable: Stays off the CPU's SHA instructions (about 2 GB/s per core against
+  ///   0.3); the digest is the same.
   public init(isPortable: Bool = false) {
     unsafe cs_sha256_start(&state, isPortable ? 1 : 0)
   }
-
-  /// Whether this CPU has instructions for it (about 2 GB/s per core against 0.3).
-  public static var hasHardware: Bool { cs_sha256_has_hardware() != 0 }
 
   /// Appends bytes.
   public mutating func update(_ bytes: RawSpan) {

@@ -123,7 +123,7 @@ public final class Socket: Sendable {
   }
 
   /// Fixes the kernel's buffers, which also ends their automatic growth.
-  public func setBuffers(sendByteCount: Int, receiveByteCount: Int) {
+  package func setBuffers(sendByteCount: Int, receiveByteCount: Int) {
     _ = cs_set_buffers(raw, Int32(clamping: sendByteCount), Int32(clamping: receiveByteCount))
   }
 
@@ -194,9 +194,6 @@ extension SystemError {
   public var isUnreachable: Bool {
     code == ECONNREFUSED || code == EHOSTUNREACH || code == ENETUNREACH || code == ETIMEDOUT
   }
-
-  /// Whether the address is taken by another program.
-  public var isAddressInUse: Bool { code == EADDRINUSE }
 }
 
 private func checked(_ call: String, _ code: Int32) throws(SystemError) -> Int32 {

@@ -16,7 +16,7 @@ public enum SystemError: Error, Equatable, Sendable {
   }
 
   /// Whether there was no room: disk full, quota, or the limit on file sizes.
-  public var isNoSpace: Bool { code == ENOSPC || code == EDQUOT || code == EFBIG }
+  package var isNoSpace: Bool { code == ENOSPC || code == EDQUOT || code == EFBIG }
   /// Whether the file or folder does not exist.
   public var isNotFound: Bool { code == ENOENT || code == ENOTDIR }
   /// Whether the file or folder exists already.

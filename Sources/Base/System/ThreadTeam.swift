@@ -21,15 +21,16 @@ extension TeamJob {
 /// A fixed set of pinned threads for arithmetic. The caller of ``run(_:)`` is member 0.
 ///
 /// The partition is static: member `i` of `n` always gets the same part, no work is stolen, so a
-/// sum keeps one order. Members spin and then yield for about a millisecond before they sleep, because waking a
-/// sleeper costs 50 us and more (docs/performance.md).
+/// sum keeps one order. Members spin and then yield for about a millisecond before they sleep,
+/// because waking a sleeper costs 50 us and more (docs/performance.md).
 @safe
 public final class ThreadTeam: @unchecked Sendable {
   // SAFETY (@unchecked Sendable): `entry` and `argument` are written only between two dispatches
   // by the one caller of `run`, and published by the release store on `generation`.
   public let memberCount: Int
 
-  private let generation = Atomic<UInt32>(0)
+  /// Counts dispatches and starts again after 2^32 of them: members look for a change only.
+  private let generation: Atomic<UInt32>
   private let pending = Atomic<Int>(0)
   private let sleepers = Atomic<Int>(0)
   private let isStopping = Atomic<Bool>(false)
@@ -57,9 +58,15 @@ public final class ThreadTeam: @unchecked Sendable {
   ///
   /// - Parameter pinned: Keeps member `i` on the `i`-th processor this process may use, where
   ///   there are enough of them.
-  public init(memberCount: Int, pinned: Bool = false) {
+  public convenience init(memberCount: Int, pinned: Bool = false) {
+    self.init(memberCount: memberCount, pinned: pinned, generation: 0)
+  }
+
+  /// - Parameter generation: As if so many dispatches had been.
+  package init(memberCount: Int, pinned: Bool = false, generation: UInt32) {
     precondition(memberCount >= 1, "a team needs a member, got \(memberCount)")
     self.memberCount = memberCount
+    self.generation = Atomic(generation)
     let processors = pinned ? allowedProcessors() : []
     let isPinned = pinned && processors.count >= memberCount
     if isPinned { _ = cs_pin_to_processor(Int32(processors[0])) }
@@ -67,7 +74,7 @@ public final class ThreadTeam: @unchecked Sendable {
       let processor = isPinned ? processors[member] : nil
       let thread = startThread { [self] in
         if let processor { _ = cs_pin_to_processor(Int32(processor)) }
-        serve(member)
+        serve(member, after: generation)
       }
       threads.append(thread)
     }
@@ -100,15 +107,15 @@ public final class ThreadTeam: @unchecked Sendable {
   }
 
   private func announce() {
-    generation.add(1, ordering: .sequentiallyConsistent)
+    generation.wrappingAdd(1, ordering: .sequentiallyConsistent)
     if sleepers.load(ordering: .sequentiallyConsistent) > 0 {
       unsafe cs_futex_wake_all(address(of: generation))
     }
   }
 
-  private func serve(_ member: Int) {
+  private func serve(_ member: Int, after generation: UInt32) {
     _ = cs_flush_subnormals()
-    var seen: UInt32 = 0
+    var seen = generation
     while true {
       seen = awaitGeneration(after: seen)
       if isStopping.load(ordering: .relaxed) { return }

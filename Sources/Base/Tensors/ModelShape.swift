@@ -1,5 +1,12 @@
 /// The sizes that define a Llama-shaped decoder.
 public struct ModelShape: Codable, Equatable, Sendable {
+  /// Most layers: a dropout mask's purpose counts them below its site in thousands.
+  public static let layerCountMax = 1000
+  /// Widest head that the attention kernels take: a row's sums stay on the stack.
+  public static let headWidthMax = 256
+  /// Longest sequence: sines of angles up to 2^20 are exact to their last bits.
+  public static let sequenceLengthMax = 1 << 20
+
   public var layerCount: Int
   /// D.
   public var modelWidth: Int
@@ -7,7 +14,7 @@ public struct ModelShape: Codable, Equatable, Sendable {
   public var headCount: Int
   /// G, key-value heads; divides ``headCount``.
   public var keyValueHeadCount: Int
-  /// H; even, because rotary positions turn pairs.
+  /// H; even, because rotary positions turn pairs, and at most ``headWidthMax``.
   public var headWidth: Int
   /// F.
   public var feedForwardWidth: Int

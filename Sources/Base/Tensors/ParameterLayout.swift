@@ -15,13 +15,13 @@ public enum ParameterRole: Equatable, Sendable {
   case head
   case finalNorm
   case attentionNorm(layer: Int)
-  /// Query, key and value projections lie one after the other: `[(N + 2 G) H, D]` as one block.
+  /// Query, key and value projections follow one another; padding may lie between them.
   case query(layer: Int)
   case key(layer: Int)
   case value(layer: Int)
   case attentionOutput(layer: Int)
   case feedForwardNorm(layer: Int)
-  /// Gate and up projections lie one after the other: `[2 F, D]` as one block.
+  /// Gate and up projections follow one another; padding may lie between them.
   case gate(layer: Int)
   case up(layer: Int)
   case down(layer: Int)
@@ -129,11 +129,5 @@ public struct ParameterLayout: Equatable, Sendable {
     let first = self[.down(layer: layer)].offset
     let last = self[.attentionNorm(layer: layer)].range.upperBound
     return first..<(last + 15) / 16 * 16
-  }
-
-  /// Whether gate and up (and query, key, value) really lie as one block without padding between,
-  /// which holds when their element counts are multiples of 16.
-  public func isContiguous(_ roles: [ParameterRole]) -> Bool {
-    zip(roles, roles.dropFirst()).allSatisfy { self[$0].range.upperBound == self[$1].offset }
   }
 }

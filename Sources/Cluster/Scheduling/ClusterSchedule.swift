@@ -166,7 +166,8 @@ public struct ClusterSchedule: Sendable {
     let accused = members[rank]
     suspicion[accused, default: 0] += 1
     guard suspicion[accused, default: 0] >= 3, workers.count > 1 else { return suspendAll() }
-    let reason = "worker \(reporter) cannot reach it, \(suspicion[accused, default: 0]) times in a row"
+    let reason =
+      "worker \(reporter) cannot reach it, \(suspicion[accused, default: 0]) times in a row"
     return [.dismiss(worker: accused, reason: reason)] + lose(accused)
   }
 

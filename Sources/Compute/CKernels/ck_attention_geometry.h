@@ -12,7 +12,6 @@
 // product kernel computes at once.
 enum { TILE = CK_TILE_COLUMNS, STRIP = CK_TILE_ROWS, PANEL_ROW = TILE * 4 /* bytes */ };
 
-static inline size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 static inline size_t tiles_of(size_t token_count) { return (token_count + TILE - 1) / TILE; }
 static inline size_t element_bytes(int is_bf16) { return is_bf16 ? 2 : 4; }
 // Units that hold n elements of the type.

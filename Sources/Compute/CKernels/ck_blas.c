@@ -12,8 +12,6 @@
 
 enum { ROW_MAJOR = 101, AS_IS = 111, TRANSPOSED = 112 };  // of cblas.h
 
-static size_t least(size_t a, size_t b) { return a < b ? a : b; }
-
 static int takes_bf16(const ck_blas_args *args) {
     return !args->product.is_f32 && args->sbgemm != NULL;
 }
@@ -86,23 +84,23 @@ static void finish_panel(const ck_matmul_args *product, const float *sums, size_
     _Alignas(64) float tile[CK_TILE_ROWS * CK_TILE_COLUMNS];
     for (size_t i = 0; i < rows; i += CK_TILE_ROWS)
         for (size_t j = 0; j < columns; j += CK_TILE_COLUMNS) {
-            size_t tile_rows = least(CK_TILE_ROWS, rows - i);
+            size_t tile_rows = ck_least(CK_TILE_ROWS, rows - i);
             for (size_t r = 0; r < tile_rows; r++)
                 memcpy(tile + r * CK_TILE_COLUMNS, sums + (i + r) * CK_BLAS_COLUMNS + j,
                        CK_TILE_COLUMNS * sizeof(float));
             product->epilogue(&product->epilogue_args, tile, row + i, column + j, tile_rows,
-                              least(CK_TILE_COLUMNS, columns - j));
+                              ck_least(CK_TILE_COLUMNS, columns - j));
         }
 }
 
 static void do_panel(const ck_blas_args *args, float *scratch, size_t row, size_t column) {
     const ck_matmul_args *product = &args->product;
-    size_t rows = least(CK_BLAS_ROWS, product->row_count - row);
-    size_t columns = least(CK_BLAS_COLUMNS, product->column_count - column);
+    size_t rows = ck_least(CK_BLAS_ROWS, product->row_count - row);
+    size_t columns = ck_least(CK_BLAS_COLUMNS, product->column_count - column);
     size_t called_rows = product->a_is_packed ? rows : CK_BLAS_ROWS;
     for (size_t k = 0; k < product->k_count; k += CK_BLAS_DEPTH)
         add_block(args, scratch, row, column, called_rows, columns, k,
-                  least(CK_BLAS_DEPTH, product->k_count - k));
+                  ck_least(CK_BLAS_DEPTH, product->k_count - k));
     finish_panel(product, scratch, row, column, rows, columns);
 }
 

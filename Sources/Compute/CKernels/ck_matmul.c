@@ -10,9 +10,9 @@
 
 #include <string.h>
 
-enum { PANEL = CK_TILE_COLUMNS, UNIT_ROW = 4 * PANEL /* bytes */ };
+#include "ck_part.h"
 
-static size_t least(size_t a, size_t b) { return a < b ? a : b; }
+enum { PANEL = CK_TILE_COLUMNS, UNIT_ROW = 4 * PANEL /* bytes */ };
 
 // A packed operand has 64 rows per panel: 10 strips of 6 and one of 4.
 enum { PANEL_STRIPS = (PANEL + CK_TILE_ROWS - 1) / CK_TILE_ROWS };
@@ -29,13 +29,13 @@ static strip find_strip(const ck_matmul_args *args, size_t index) {
         size_t units = args->is_f32 ? args->k_count : (args->k_count + 1) / 2;
         size_t panel = index / PANEL_STRIPS, inside = index % PANEL_STRIPS * CK_TILE_ROWS;
         s.row = panel * PANEL + inside;
-        s.row_count = least(least(CK_TILE_ROWS, PANEL - inside), args->row_count - s.row);
+        s.row_count = ck_least(ck_least(CK_TILE_ROWS, PANEL - inside), args->row_count - s.row);
         s.a = (const char *)args->a + panel * units * UNIT_ROW + inside * 4;
         s.a_row_stride = 4;
         s.a_unit_stride = UNIT_ROW;
     } else {
         s.row = index * CK_TILE_ROWS;
-        s.row_count = least(CK_TILE_ROWS, args->row_count - s.row);
+        s.row_count = ck_least(CK_TILE_ROWS, args->row_count - s.row);
         s.a = (const char *)args->a + s.row * args->a_row_stride;
         s.a_row_stride = args->a_row_stride;
         s.a_unit_stride = 4;
@@ -148,7 +148,7 @@ static void sum_wide(const ck_matmul_args *args, const strip *s, k_block block, 
 static void finish_tile(const ck_matmul_args *args, const strip *s, const float *tile,
                         size_t column) {
     args->epilogue(&args->epilogue_args, tile, s->row, column, s->row_count,
-                   least(PANEL, args->column_count - column));
+                   ck_least(PANEL, args->column_count - column));
 }
 
 // Strips begin..<end of one panel; their sums are in c, or in the caller's memory.
@@ -161,7 +161,7 @@ static void do_group(const ck_matmul_args *args, const schedule *plan, size_t co
     k_block block = {(const char *)args->b + column / PANEL * units * UNIT_ROW, 0, 0, 0};
     wide_block wide;
     for (; block.from < units; block.from += block.count) {
-        block.count = least(plan->block_units, units - block.from);
+        block.count = ck_least(plan->block_units, units - block.from);
         int is_end = block.from + block.count == units;
         block.is_last = is_end && is_odd;
         for (size_t index = begin; index < end; index++) {
@@ -180,7 +180,7 @@ static void do_panel(const ck_matmul_args *args, size_t column, size_t begin, si
     _Alignas(64) float sums[WIDE_STRIPS * CK_TILE_ROWS * PANEL];
     const schedule plan = find_schedule(args, end - begin);
     for (size_t first = begin; first < end; first += plan.group)
-        do_group(args, &plan, column, first, least(first + plan.group, end), sums);
+        do_group(args, &plan, column, first, ck_least(first + plan.group, end), sums);
 }
 
 // Strips that meet one panel without a change of panel.
@@ -192,7 +192,7 @@ typedef struct {
 static run find_run(const ck_matmul_args *args, size_t tile, size_t strips, size_t panels) {
     size_t group = args->a_is_packed ? PANEL_STRIPS : strips;  // strips that share a visit
     size_t first = tile / (group * panels) * group;
-    size_t size = least(group, strips - first), inside = tile - first * panels;
+    size_t size = ck_least(group, strips - first), inside = tile - first * panels;
     run r = {inside / size * PANEL, first + inside % size, first + size};
     return r;
 }
@@ -204,7 +204,7 @@ void ck_matmul(const void *raw, int32_t member, int32_t member_count) {
     size_t end = strips * panels * (size_t)(member + 1) / (size_t)member_count;
     while (tile < end) {
         run r = find_run(args, tile, strips, panels);
-        r.end = least(r.end, r.begin + (end - tile));
+        r.end = ck_least(r.end, r.begin + (end - tile));
         do_panel(args, r.column, r.begin, r.end);
         tile += r.end - r.begin;
     }

@@ -1,9 +1,11 @@
-// The static share of one team member. Not a public header.
+// Shares of work: the least of two counts, and what one team member does. Not a public header.
 #ifndef CK_PART_H
 #define CK_PART_H
 
 #include <stddef.h>
 #include <stdint.h>
+
+static inline size_t ck_least(size_t a, size_t b) { return a < b ? a : b; }
 
 typedef struct {
     size_t begin, end;

@@ -110,6 +110,13 @@ typedef float ck_f32x2 __attribute__((vector_size(8)));
 typedef int32_t ck_i32x8 __attribute__((vector_size(32)));
 typedef int32_t ck_i32x4 __attribute__((vector_size(16)));
 
+// p[0], p[0], p[1], p[1], ... p[7], p[7].
+CK_INLINE ck_f32x16 ck_load_twice(const float *p) {
+    ck_f32x8 v;
+    memcpy(&v, p, sizeof v);
+    return __builtin_shufflevector(v, v, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+}
+
 // The first count bf16 values from memory, the other lanes zero.
 CK_INLINE ck_f32x16 ck_load_bf16_first(const uint16_t *p, size_t count) {
 #ifdef CK_AVX512
@@ -129,6 +136,30 @@ CK_INLINE void ck_store_bf16_first(uint16_t *p, ck_f32x16 v, size_t count) {
 #else
     memcpy(p, &bits, count * sizeof(uint16_t));
 #endif
+}
+
+CK_INLINE ck_u32x16 ck_zip_low(ck_u32x16 a, ck_u32x16 b) {
+    return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+}
+
+CK_INLINE ck_u32x16 ck_zip_high(ck_u32x16 a, ck_u32x16 b) {
+    return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15,
+                                   31);
+}
+
+// Row r of 16 x 16 units becomes column r: four perfect shuffles.
+CK_INLINE void ck_transpose(ck_u32x16 block[16]) {
+    ck_u32x16 other[16];
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < 8; i++) {
+            other[2 * i] = ck_zip_low(block[i], block[i + 8]);
+            other[2 * i + 1] = ck_zip_high(block[i], block[i + 8]);
+        }
+        for (int i = 0; i < 8; i++) {
+            block[2 * i] = ck_zip_low(other[i], other[i + 8]);
+            block[2 * i + 1] = ck_zip_high(other[i], other[i + 8]);
+        }
+    }
 }
 
 // The one order in which sixteen lanes become one number: lane i with lane i + 8, then i + 4,

@@ -11,7 +11,7 @@ public struct AttentionShape: Equatable, Sendable {
   /// H.
   public let headWidth: Int
 
-  /// - Precondition: G divides N; H is even and at most 256.
+  /// - Precondition: G divides N; H is even and at most ``ModelShape/headWidthMax``.
   public init(headCount: Int, keyValueHeadCount: Int, headWidth: Int) {
     precondition(
       keyValueHeadCount > 0 && headCount > 0 && headCount % keyValueHeadCount == 0,

@@ -1,3 +1,4 @@
+internal import CKernels
 public import Tensors
 
 /// Which elements of a tensor a dropout keeps, as a function of a random stream.
@@ -19,5 +20,16 @@ public struct DropoutMask: Equatable, Sendable {
     self.rate = rate
     self.stream = stream
     self.firstIndex = firstIndex
+  }
+}
+
+extension DropoutMask? {
+  /// The mask as kernels compare it: the draw is a whole number `n < 2^24` over `2^24`, and
+  /// `n * 2^-24 >= rate` exactly when `n >= ceil(rate * 2^24)`. Threshold 0 is no dropout.
+  var kernelMask: ck_dropout {
+    guard let mask = self else { return ck_dropout() }
+    return ck_dropout(
+      key0: mask.stream.key0, key1: mask.stream.key1, first_index: mask.firstIndex,
+      threshold: UInt32((mask.rate * 0x1p24).rounded(.up)), scale: 1 / (1 - mask.rate))
   }
 }

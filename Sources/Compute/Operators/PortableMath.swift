@@ -44,9 +44,9 @@ public enum PortableMath {
     exp(exponent * log(base))
   }
 
-  /// Sine and cosine of `x` radians, within 2^-52 absolutely, for `|x| <= 1,000,000`.
+  /// Sine and cosine of `x` radians, within 2^-52 absolutely, for `|x| <= 2^20`.
   public static func sinCos(_ x: Double) -> (sin: Double, cos: Double) {
-    precondition(abs(x) <= 1_000_000, "sinCos(\(x)) is outside -1e6...1e6")
+    precondition(abs(x) <= 0x1p20, "sinCos(\(x)) is outside -2^20...2^20")
     // pi / 2 in three parts; the first two have 33 bits, so n * part is exact for n < 2^20.
     let n = (x * 0x1.45f306dc9c883p-1).rounded()
     let r = ((x - n * 0x1.921fb54400000p+0) - n * 0x1.0b4611a600000p-34) - n * 0x1.3198a2e037073p-69

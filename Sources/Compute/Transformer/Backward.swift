@@ -39,8 +39,8 @@ extension Transformer {
   ///     ``GradientMode/addToSibling`` it is asked only before the first gradient is written.
   ///   - finished: Gets ranges that are final in `gradient`, ascending and without gaps; look-up
   ///     elements count from `layout.count` on.
-  /// - Returns: nil when cancelled; the gradient is then worthless, except that a sibling's is still
-  ///   untouched.
+  /// - Returns: nil when cancelled; the gradient is then worthless, except that a sibling's is
+  ///   still untouched.
   public func gradient(
     _ batch: Microbatch, dropout: Dropout?, rowOfToken: [Int32], into gradient: GradientWindows,
     mode: GradientMode, objective: RowObjective? = nil, isCancelled: () -> Bool,

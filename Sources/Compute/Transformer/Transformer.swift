@@ -48,6 +48,21 @@ public final class Transformer {
     return headLoss(batch, gradient: nil)
   }
 
+  /// The losses of a slice, `microbatch` sequences at a time.
+  ///
+  /// - Parameter batch: Memory for one micro-batch; overwritten.
+  public func loss(
+    of slice: TokenSlice, microbatch: Int, by batch: inout Microbatch
+  ) -> SliceStatistics {
+    let count = slice.sequences.count
+    var sum = SliceStatistics(tokenCount: 0, lossSum: 0)
+    for start in stride(from: 0, to: count, by: microbatch) {
+      batch.load(start..<min(start + microbatch, count), of: slice, firstToken: 0)
+      sum = sum + loss(batch)
+    }
+    return sum
+  }
+
   /// Seconds spent in forward passes (output head apart) since the last call.
   public func takeForwardSeconds() -> Double {
     defer { forwardSeconds = 0 }

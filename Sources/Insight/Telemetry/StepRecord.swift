@@ -21,9 +21,9 @@ public struct StepRecord: Equatable, Sendable {
       data + forward + backward + exchange + wait + optimizer + checkpoint + other
     }
 
-    /// The same causes over a step that took `seconds`: what is left is `other`. Causes are measured
-    /// by workers, the step by the arrival of their reports; where a late report makes the next
-    /// step look shorter than its causes, these shrink with it.
+    /// The same causes over a step that took `seconds`: what is left is `other`. Causes are
+    /// measured by workers, the step by the arrival of their reports; where a late report makes
+    /// the next step look shorter than its causes, these shrink with it.
     public func fitted(to seconds: Double) -> SecondsBy {
       var result = self
       if total <= seconds {

@@ -60,13 +60,16 @@ public struct CheckpointState: Codable, Equatable, Sendable {
 }
 
 extension ModelShape {
-  /// Whether a layout can be computed from sizes that a file gives: their products do not overflow.
+  /// Whether sizes that a file gives make a model: their products do not overflow, and its heads
+  /// are ones that attention takes.
   package var isPlausible: Bool {
     let sizes = [
       layerCount, modelWidth, headCount, keyValueHeadCount, headWidth, feedForwardWidth,
       vocabularySize, sequenceLength,
     ]
-    guard sizes.allSatisfy({ $0 > 0 && $0 < 1 << 31 }), layerCount < 1 << 12 else { return false }
+    guard sizes.allSatisfy({ $0 > 0 && $0 < 1 << 31 }), layerCount < 1 << 12,
+      headWidth % 2 == 0, headWidth <= Self.headWidthMax, headCount % keyValueHeadCount == 0
+    else { return false }
     let width = Double(modelWidth)
     let heads = Double(headCount) + 2 * Double(keyValueHeadCount)
     let attention = 2 * heads * Double(headWidth) * width

@@ -76,7 +76,7 @@ extension CorpusError: CustomStringConvertible {
         + "of \(expected.prefix(12)); put the old text back, or use another --run folder"
     case .tooFewTokens(let found, let needed):
       "the training text gives \(found) tokens, one window needs \(needed); "
-        + "give more text or set a shorter sequence_length"
+        + "give more text or a smaller model.context"
     case .damagedShard(let path, let problem):
       "\(path) \(problem); remove it and run again, it is made from the source"
     case .severalTexts(let path):

@@ -76,7 +76,7 @@ public struct World: Sendable {
     let count = names.count
     return names.indices.map { index in
       let age = 8 + draws.below(72)
-      // A step of 2 or more, and never to the sibling, which is the neighbour in a pair.
+      // From 2 to count - 2 steps on: never the person, nor the sibling, who is a neighbour.
       let friendStep = 2 + draws.below(count - 3)
       let teacherStep = 2 + draws.below(count - 3)
       return Person(
@@ -86,9 +86,8 @@ public struct World: Sendable {
         animal: draws.pick(WorldWords.animals),
         animalName: animalNames[index % animalNames.count],
         material: draws.pick(WorldWords.materials), thing: draws.pick(WorldWords.things),
-        friend: (index + friendStep) % count == index ^ 1
-          ? (index + friendStep + 1) % count : (index + friendStep) % count,
-        sibling: index ^ 1, teacher: (index + teacherStep) % count)
+        friend: (index + friendStep) % count, sibling: index ^ 1,
+        teacher: (index + teacherStep) % count)
     }
   }
 }

@@ -95,7 +95,11 @@ enum HuggingFaceConfig {
       isHeadTied: try members.flag("tie_word_embeddings", or: false),
       ropeTheta: try ropeTheta(members),
       normEpsilon: try members.number("rms_norm_eps", or: 1e-6))
-    guard shape.isPlausible, shape.headWidth % 2 == 0, heads % shape.keyValueHeadCount == 0 else {
+    guard shape.headWidth <= ModelShape.headWidthMax else {
+      throw members.unsupported(
+        "head_dim", "\(shape.headWidth)", "up to \(ModelShape.headWidthMax)")
+    }
+    guard shape.isPlausible else {
       throw .malformed(file: file, problem: "its sizes do not make a model")
     }
     return shape

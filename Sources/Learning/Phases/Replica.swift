@@ -37,6 +37,9 @@ public final class Replica {
   private var schedule: LearningRateSchedule
   private var rowOfToken: [Int32]
   private var compactRows: [Int] = []
+  /// What ``touchedRows(of:)`` finds, and by id whether it has been found.
+  private var foundRows: [UInt32] = []
+  private var isFound: [Bool]
   private var batch: Microbatch
   /// Of the blocks of the flat space.
   private let squareSums: SharedRows<Double>
@@ -63,6 +66,7 @@ public final class Replica {
     optimizer = AdamW(settings: plan.optimizer, groups: updateGroups(weights))
     schedule = plan.phases[phaseIndex].learningRates
     rowOfToken = Array(repeating: -1, count: plan.model.vocabularySize)
+    isFound = Array(repeating: false, count: plan.model.vocabularySize)
     batch = Microbatch(tokenCapacity: tokenCapacity)
     squareSums = AlignedStorage(
       count: Engine.squaresBlockCount(layout.count), filledWith: 0
@@ -70,6 +74,7 @@ public final class Replica {
     let lookupRows = plan.lookupRowCountMax
     touchedRows.reserveCapacity(lookupRows)
     compactRows.reserveCapacity(lookupRows)
+    foundRows.reserveCapacity(lookupRows)
   }
 
   /// Packs the master anew, after state was loaded into it.
@@ -116,14 +121,20 @@ public final class Replica {
   }
 
   /// Ids that some position of these slices reads, ascending, each once.
+  ///
+  /// Allocates nothing where the list of the last call is gone by now.
   public func touchedRows(of slices: [TokenSlice]) -> [UInt32] {
-    var isTouched = [Bool](repeating: false, count: plan.model.vocabularySize)
     for slice in slices {
       for sequence in slice.sequences {
-        for id in sequence.tokens.dropLast() { isTouched[Int(id)] = true }
+        for id in sequence.tokens.dropLast() { isFound[Int(id)] = true }
       }
     }
-    return isTouched.indices.filter { isTouched[$0] }.map { UInt32($0) }
+    foundRows.removeAll(keepingCapacity: true)
+    for id in isFound.indices where isFound[id] {
+      isFound[id] = false
+      foundRows.append(UInt32(id))
+    }
+    return foundRows
   }
 
   /// Forward and backward of one slice, micro-batch after micro-batch.
@@ -167,13 +178,7 @@ public final class Replica {
 
   /// The losses of a slice, without dropout.
   public func evaluateSlice(_ tokens: TokenSlice) -> SliceStatistics {
-    var statistics = SliceStatistics(tokenCount: 0, lossSum: 0)
-    for start in stride(from: 0, to: tokens.sequences.count, by: plan.batch.microbatch) {
-      let end = min(start + plan.batch.microbatch, tokens.sequences.count)
-      batch.load(start..<end, of: tokens, firstToken: 0)
-      statistics = statistics + transformer.loss(batch)
-    }
-    return statistics
+    transformer.loss(of: tokens, microbatch: plan.batch.microbatch, by: &batch)
   }
 
   /// Scales, measures and clips the summed gradient, updates weights and moments, packs.

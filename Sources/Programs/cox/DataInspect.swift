@@ -31,7 +31,8 @@ extension DataCommand {
     let directory = invocation.text("directory") ?? ""
     guard invocation.has("step") || invocation.has("validation") else {
       let report = try DataCommands.inspect(
-        directory, tokenizer: try invocation.text("tokenizer").map { try TokenizerCommands.load($0) })
+        directory,
+        tokenizer: try invocation.text("tokenizer").map { try TokenizerCommands.load($0) })
       return try show(report, report.text, invocation)
     }
     let run = try RunTokens(run: directory, phase: invocation.text("phase"))

@@ -59,6 +59,11 @@ enum EvaluateCommand {
     let sum = transformer.evaluate(windows, microbatch: microbatch, sliceCount: sliceCount)
     let coverage = text.coverage(sequenceLength: length, tokenLimit: limit)
     let loss = sum.lossSum / Double(max(1, sum.tokenCount))
+    guard loss.isFinite else {
+      throw PlainError(
+        "the loss of \(file) is \(loss): the model's weights are too large or no numbers",
+        .badData)
+    }
     let bitsPerByte = sum.lossSum / 0.693_147_180_559_945_3 / Double(max(1, coverage.byteCount))
     if invocation.has("json") {
       put(

@@ -289,7 +289,8 @@ final class CoordinatorDriver {
     do {
       try folder.ledger.append(record, synchronizing: true)
     } catch {
-      end = CoordinatorEnd(kind: .failed, message: "the ledger cannot be written: \(error)", code: 74)
+      end = CoordinatorEnd(
+        kind: .failed, message: "the ledger cannot be written: \(error)", code: 74)
     }
   }
 
@@ -297,7 +298,8 @@ final class CoordinatorDriver {
     // The checkpoint counts the tokens of every step before it.
     recorder.commit(upTo: position)
     do throws(CheckpointError) {
-      intake.begin(position: position, writer: try folder.makeWriter(at: position, program, recorder))
+      intake.begin(
+        position: position, writer: try folder.makeWriter(at: position, program, recorder))
     } catch {
       return noteFailedSave(position, "\(error)")
     }

@@ -31,7 +31,8 @@ final class StateSaver: Sendable {
 
   func start(position: Int, chunks: Range<Int>) {
     waitIdle()
-    state.update { $0.job = Job(position: position, chunks: chunks.clamped(to: 0..<layout.chunkCount)) }
+    let job = Job(position: position, chunks: chunks.clamped(to: 0..<layout.chunkCount))
+    state.update { $0.job = job }
   }
 
   /// Returns when nothing is being sent.

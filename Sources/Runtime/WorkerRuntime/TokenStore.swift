@@ -24,7 +24,9 @@ final class TokenStore: Sendable {
   static let byteCountMax = 1 << 30
 
   /// Takes one part of an operation's tokens.
-  func receive(view: Int, position: Int, offset: Int, total: Int, part: [UInt8]) throws(ProtocolError) {
+  func receive(
+    view: Int, position: Int, offset: Int, total: Int, part: [UInt8]
+  ) throws(ProtocolError) {
     guard total <= Self.byteCountMax, offset >= 0, offset <= total, part.count <= total - offset
     else { throw .unreadable("tokens \(offset)+\(part.count) of \(total) bytes") }
     let whole = state.update { state -> [UInt8]? in

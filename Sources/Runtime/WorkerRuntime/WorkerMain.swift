@@ -142,7 +142,8 @@ private final class WorkerHost {
     guard let name = options.variant else { return KernelVariant.bestOfEachProfile }
     if let variant = KernelVariant(named: name) { return [variant] }
     let names = KernelVariant.available.map(\.name).joined(separator: ", ")
-    throw WorkerEnd(reason: "this processor cannot run kernels '\(name)'; it has \(names)", code: 64)
+    throw WorkerEnd(
+      reason: "this processor cannot run kernels '\(name)'; it has \(names)", code: 64)
   }
 
   /// A port for other workers: on the advertised port if one is named, else on a free one.

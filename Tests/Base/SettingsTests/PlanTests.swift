@@ -238,6 +238,14 @@ private func message(
       #"{"model": {"heads": 4, "key_value_heads": 3}}"#,
       "3 key-value heads do not divide 4 heads at test.json:1:43"
     ),
+    (
+      #"{"model": {"head_width": 258}}"#, "model.head_width is the number 258 at test.json:1:26"
+    ),
+    (
+      #"{"model": {"width": 1024, "heads": 2}}"#,
+      "model.head_width would be 512 (width / heads) in test.json"
+    ),
+    (#"{"model": {"layers": 1001}}"#, "model.layers is the number 1001 at test.json:1:22"),
     (#"{"depth": 2, "shape": "tiny"}"#, "depth and shape are both given at test.json:1:11"),
     (
       #"{"tokenizer": {"vocabulary": 200}}"#,
@@ -321,7 +329,7 @@ private func message(
     (
       "model.layers", "x",
       "model.layers is the text 'x' in --set model.layers=x\n"
-        + "      expected a whole number from 1 to 1024"
+        + "      expected a whole number from 1 to 1000"
     ),
     (
       "phases.sft.steps", "3",

@@ -139,18 +139,6 @@ func withTemporaryDirectory<R>(_ body: (String) throws -> R) throws -> R {
     }
   }
 
-  @Test func `maps into memory, an empty one too`() throws {
-    try withTemporaryDirectory { folder in
-      try Files.write([9, 8, 7], to: "\(folder)/m")
-      try Files.write([], to: "\(folder)/empty")
-      let mapped = try MemoryMappedFile("\(folder)/m")
-      #expect(mapped.byteCount == 3)
-      #expect(mapped.withBytes { CRC32C.checksum($0) } == CRC32C.checksum([9, 8, 7]))
-      #expect(mapped.withBytes(in: 1..<3) { CRC32C.checksum($0) } == CRC32C.checksum([8, 7]))
-      #expect(try MemoryMappedFile("\(folder)/empty").withBytes { $0.byteCount } == 0)
-    }
-  }
-
   @Test func `a lock is held once and freed with its object`() throws {
     try withTemporaryDirectory { folder in
       var held = try FileLock("\(folder)/lock")

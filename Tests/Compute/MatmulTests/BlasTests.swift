@@ -1,3 +1,4 @@
+import KernelSupport
 import Operators
 import Tensors
 import Testing
@@ -60,7 +61,8 @@ private let systemKinds = Kind.blas.filter { $0.blas === SystemBlas.library }
   }
 
   @Test(
-    .enabled(if: SystemBlas.library != nil, "no sound CBLAS on this system"), arguments: systemKinds)
+    .enabled(if: SystemBlas.library != nil, "no sound CBLAS on this system"),
+    arguments: systemKinds)
   func `the bits of a row depend on no thread and on no row beside it`(kind: Kind) {
     let (rowCount, width, depth) = (300, 530, 1100)
     let a = Matrix(rowCount, depth, purpose: 1, kind.precision)

@@ -1,17 +1,8 @@
+import KernelSupport
 import Operators
-import Synchronization
 import System
 import Tensors
 import Testing
-
-/// The relative error of one rounding to `f32`.
-let roundoff = 0x1p-24
-/// The same for `bf16`, whose significand has 8 bits.
-let bf16Roundoff = 0x1p-8
-
-/// Teams spin while they wait, so several at once on few processors wait for one another's time
-/// slices. Tests run in parallel; their teams take turns.
-private let turn = Mutex(())
 
 /// One kind of engine that this processor can run.
 struct Kind: CustomTestStringConvertible, Sendable {
@@ -50,10 +41,8 @@ struct Kind: CustomTestStringConvertible, Sendable {
 
   /// Runs `body` with an engine of this kind and ends its threads. Not to be nested.
   func withEngine<Result>(members: Int = 1, _ body: (Engine) throws -> Result) rethrows -> Result {
-    try turn.withLock { _ in
-      let team = ThreadTeam(memberCount: members)
-      defer { team.stop() }
-      return try body(
+    try withTeam(members: members) { team in
+      try body(
         Engine(
           team: team, variant: variant, precision: precision,
           matmul: blas.map { .blas($0) } ?? .builtin))
@@ -104,27 +93,6 @@ struct Matrix {
       rowCapacity: rowCount + 3, columnCount: columnCount, form: engine.form)
     engine.packPairs(operands(engine.precision), into: pairs)
     return pairs
-  }
-}
-
-/// A window onto a fresh copy of `values`.
-func window(_ values: [Float]) -> SharedRows<Float> {
-  let rows = AlignedStorage<Float>(count: max(values.count, 1), filledWith: 0).rows
-  let part = rows[0..<values.count]
-  part.copy(from: values)
-  return part
-}
-
-func filled(_ count: Int, with value: Float = 0) -> SharedRows<Float> {
-  AlignedStorage(count: count, filledWith: value).rows
-}
-
-func bits(_ values: [Float]) -> [UInt32] { values.map(\.bitPattern) }
-
-extension OperandRows {
-  /// All elements, row-major.
-  var floats: [Float] {
-    (0..<rowCount).flatMap { row in (0..<columnCount).map { float(row: row, column: $0) } }
   }
 }
 

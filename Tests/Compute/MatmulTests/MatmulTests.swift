@@ -1,11 +1,14 @@
+import KernelSupport
 import Operators
 import Tensors
 import Testing
 
-/// [M, N, K] around the edges of strips (6 rows), panels (64 columns) and pairs.
+/// [M, N, K] around the edges of strips (6 rows), panels (64 columns) and pairs, and past what is
+/// widened at once: 128 of k for 32 strips.
 private let shapes: [[Int]] = [
   [1, 1, 1], [1, 64, 2], [5, 63, 3], [6, 65, 33], [7, 5, 64], [13, 130, 31], [12, 7, 66],
   [6, 6, 63], [2, 129, 65],
+  [200, 70, 300], [300, 70, 201],
 ]
 
 @Suite struct `Matmul` {

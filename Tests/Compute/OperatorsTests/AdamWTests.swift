@@ -1,3 +1,4 @@
+import KernelSupport
 import Operators
 import Tensors
 import Testing
@@ -83,7 +84,7 @@ private struct State {
     }
     func product(_ engine: Engine, atOnce: Bool) -> [Float] {
       let master = window(state.master), first = window(state.first), second = window(state.second)
-      let gradient = window(state.gradient), output = zeros(3 * 70)
+      let gradient = window(state.gradient), output = filled(3 * 70)
       let weights = PackedWeights(rowOffsets: rowOffsets, columnCount: width, form: engine.form)
       let step = engine.adamWStep(
         master: master, firstMoment: first, secondMoment: second, gradient: gradient,
@@ -110,7 +111,7 @@ private struct State {
     let master = window(draws(20, 1)), numbers = State(1).numbers
     try withEngine {
       $0.adamW(
-        master: master, firstMoment: zeros(20), secondMoment: zeros(20), gradient: zeros(20),
+        master: master, firstMoment: filled(20), secondMoment: filled(20), gradient: filled(20),
         numbers)
     }
     let keep = Float(1 - numbers.learningRate * numbers.weightDecay)
@@ -120,7 +121,7 @@ private struct State {
   @Test func `it finds the minimum of a parabola`() throws {
     // w^2 from 1 with rate 0.05: Adam walks about the rate a step, so 20 steps to 0 and then it
     // circles with shrinking amplitude; a wrong sign, moment or correction does not arrive.
-    let master = window([1]), first = zeros(1), second = zeros(1), gradient = zeros(1)
+    let master = window([1]), first = filled(1), second = filled(1), gradient = filled(1)
     try withEngine { engine in
       for t in 1...200 {
         gradient[0] = 2 * master[0]

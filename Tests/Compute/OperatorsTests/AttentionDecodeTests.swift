@@ -1,3 +1,4 @@
+import KernelSupport
 import Operators
 import System
 import Tensors

@@ -17,6 +17,7 @@ private let scalar = KernelVariant(named: "scalar")!
     AttentionShape(headCount: 2, keyValueHeadCount: 1, headWidth: 80),
     AttentionShape(headCount: 1, keyValueHeadCount: 1, headWidth: 128),
     AttentionShape(headCount: 1, keyValueHeadCount: 1, headWidth: 2),
+    AttentionShape(headCount: 1, keyValueHeadCount: 1, headWidth: ModelShape.headWidthMax),
   ]
 
   @Test(arguments: KernelVariant.available, Precision.allCases)

@@ -1,3 +1,4 @@
+import KernelSupport
 import Operators
 import Tensors
 import Testing
@@ -25,7 +26,7 @@ import Testing
     }
     for variant in variantNames {
       for members in 1...3 {
-        let output = zeros(Self.ids.count * width)
+        let output = filled(Self.ids.count * width)
         try withEngine(variant, members: members) {
           $0.embeddingForward(
             ids: Self.ids, table: window(table), output: output, dropout: mask(rate))
@@ -61,7 +62,7 @@ import Testing
   func `every variant and team gives the scalar bits of the forward pass`(width: Int) throws {
     let table = draws(7 * width, 1)
     let found = try disagreeing { engine in
-      let output = zeros(Self.ids.count * width)
+      let output = filled(Self.ids.count * width)
       engine.embeddingForward(
         ids: Self.ids, table: window(table), output: output, dropout: mask(0.4))
       return output.array
@@ -73,7 +74,7 @@ import Testing
     // The look-up is linear: <forward(table), dy> = <table, backward(dy)>, up to the rounding of
     // 7 x 9 products and sums of magnitude below 2.
     let width = 9, table = draws(7 * width, 1), dOutput = draws(7 * width, 2)
-    let output = zeros(7 * width), gradient = zeros(7 * width)
+    let output = filled(7 * width), gradient = filled(7 * width)
     try withEngine {
       $0.embeddingForward(ids: Self.ids, table: window(table), output: output, dropout: mask(0.4))
       $0.embeddingBackward(
@@ -89,8 +90,8 @@ import Testing
   @Test func `no token touches nothing`() throws {
     let table = window(draws(32, 1)), gradient = window(draws(32, 2))
     try withEngine {
-      $0.embeddingForward(ids: [], table: table, output: zeros(0))
-      $0.embeddingBackward(rows: [], dOutput: zeros(0), lookupGradient: gradient)
+      $0.embeddingForward(ids: [], table: table, output: filled(0))
+      $0.embeddingBackward(rows: [], dOutput: filled(0), lookupGradient: gradient)
     }
     #expect(bits(gradient.array) == bits(draws(32, 2)))
   }

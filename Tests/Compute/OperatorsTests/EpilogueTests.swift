@@ -1,4 +1,5 @@
 import Glibc
+import KernelSupport
 import Operators
 import Tensors
 import Testing
@@ -38,6 +39,7 @@ private func unrounded(_ body: (Engine) -> [Float]) throws -> [String] {
   }
 }
 
+/// That it turns by the right angles is a test of the products.
 @Suite struct `Rotary epilogue` {
   static let positions: [Int32] = [0, 5, 1, 30, 31, 2, 7, 0]
   static let rowCount = positions.count  // more than a tile of six
@@ -55,26 +57,6 @@ private func unrounded(_ body: (Engine) -> [Float]) throws -> [String] {
         output.rows, RotaryTable(headWidth: headWidth, positionCount: 32), positions: positions,
         rotaryColumnCount: 3 * headWidth))
     return output.rows.floats
-  }
-
-  @Test(arguments: [2, 6, 16, 24, 64])
-  func `it turns each pair by its row's angle`(headWidth: Int) throws {
-    let width = 4 * headWidth, x = shortDraws(Self.rowCount * width, 1)
-    let table = RotaryTable(headWidth: headWidth, positionCount: 32)
-    let actual = try withEngine { turned(headWidth, $0) }
-    for row in 0..<Self.rowCount {
-      for column in stride(from: 0, to: width, by: 2) {
-        let at = row * width + column, pair = column % headWidth / 2
-        let position = column < 3 * headWidth ? Int(Self.positions[row]) : 0
-        let cosine = Double(table.cosine(position: position, pair: pair))
-        let sine = Double(table.sine(position: position, pair: pair))
-        let even = Double(x[at]), odd = Double(x[at + 1])
-        // A product rounds, then a fused multiply-add.
-        let bound = 2 * roundoff * (abs(even) + abs(odd))
-        #expect(abs(Double(actual[at]) - (even * cosine - odd * sine)) <= bound)
-        #expect(abs(Double(actual[at + 1]) - (odd * cosine + even * sine)) <= bound)
-      }
-    }
   }
 
   @Test(arguments: [2, 6, 16, 24, 64])

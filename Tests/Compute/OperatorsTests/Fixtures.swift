@@ -1,12 +1,7 @@
+import KernelSupport
 import Operators
-import Synchronization
 import System
 import Tensors
-
-/// Half a unit in the last place of 1: the relative error of one rounding to `f32`.
-let roundoff = 0x1p-24
-/// The same for `bf16`, whose significand has 8 bits.
-let bf16Roundoff = 0x1p-8
 
 /// The names of the variants this processor runs; a variant that it lacks is not an argument.
 let variantNames = KernelVariant.available.map(\.name)
@@ -17,39 +12,14 @@ func draws(_ count: Int, _ purpose: UInt64) -> [Float] {
   return (0..<count).map { 2 * stream.uniform(at: UInt64($0)) - 1 }
 }
 
-/// A window onto a fresh copy of `values`.
-func window(_ values: [Float]) -> SharedRows<Float> {
-  let storage = AlignedStorage<Float>(count: max(values.count, 1), filledWith: 0)
-  let rows = storage.rows[0..<values.count]
-  rows.copy(from: values)
-  return rows
-}
-
-func zeros(_ count: Int) -> SharedRows<Float> { window(Array(repeating: 0, count: count)) }
-
-func bits(_ values: [Float]) -> [UInt32] { values.map(\.bitPattern) }
-
-extension OperandRows {
-  /// All elements, row-major.
-  var floats: [Float] {
-    (0..<rowCount).flatMap { row in (0..<columnCount).map { float(row: row, column: $0) } }
-  }
-}
-
-/// Teams spin while they wait, so several at once on few processors wait for one another's time
-/// slices: seconds instead of milliseconds. Tests run in parallel; their teams take turns.
-private let turn = Mutex(())
-
 /// Runs `body` with an engine and ends its threads. Not to be nested.
 func withEngine<Result>(
   _ variant: String = "scalar", members: Int = 1, precision: Precision = .f32,
   _ body: (Engine) throws -> Result
 ) throws -> Result {
   guard let variant = KernelVariant(named: variant) else { throw MissingVariant(name: variant) }
-  return try turn.withLock { _ in
-    let team = ThreadTeam(memberCount: members)
-    defer { team.stop() }
-    return try body(Engine(team: team, variant: variant, precision: precision))
+  return try withTeam(members: members) { team in
+    try body(Engine(team: team, variant: variant, precision: precision))
   }
 }
 

@@ -1,3 +1,4 @@
+import KernelSupport
 import Operators
 import Tensors
 import Testing
@@ -42,17 +43,17 @@ private struct Inputs {
   func forward(_ engine: Engine) -> (output: OperandRows, inverse: SharedRows<Float>) {
     let storage = OperandStorage(
       rowCount: rowCount, columnCount: width, precision: engine.precision)
-    let inverse = zeros(rowCount)
+    let inverse = filled(rowCount)
     engine.rmsNormForward(
       window(x), gain: window(gain), epsilon: 1e-5, output: storage.rows, inverseRMS: inverse)
     return (storage.rows, inverse)
   }
   func backward(_ engine: Engine) -> (residual: [Float], gain: [Float]) {
-    let residualGradient = window(residual), gainGradient = zeros(width)
+    let residualGradient = window(residual), gainGradient = filled(width)
     engine.rmsNormBackward(
       window(x), gain: window(gain), inverseRMS: forward(engine).inverse, dOutput: window(dOutput),
       residualGradient: residualGradient, gainGradient: gainGradient,
-      scratch: zeros(Engine.rmsNormScratchCount(rowCount: rowCount, width: width)))
+      scratch: filled(Engine.rmsNormScratchCount(rowCount: rowCount, width: width)))
     return (residualGradient.array, gainGradient.array)
   }
 }
@@ -145,10 +146,10 @@ private struct Inputs {
   }
 
   @Test func `one row of zeros gives zeros, not NaN`() throws {
-    let output = OperandStorage(rowCount: 1, columnCount: 20, precision: .f32), inverse = zeros(1)
+    let output = OperandStorage(rowCount: 1, columnCount: 20, precision: .f32), inverse = filled(1)
     try withEngine {
       $0.rmsNormForward(
-        zeros(20), gain: window(draws(20, 1)), epsilon: 1e-5, output: output.rows,
+        filled(20), gain: window(draws(20, 1)), epsilon: 1e-5, output: output.rows,
         inverseRMS: inverse)
     }
     #expect(output.rows.floats.allSatisfy { $0 == 0 })

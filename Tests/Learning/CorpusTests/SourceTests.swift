@@ -28,7 +28,8 @@ internal import Tokenization
     let scratch = try Scratch()
     try scratch.write("second", to: "b.txt")
     try scratch.write("first", to: "a/z.txt")
-    try scratch.write("{\"text\":\"third\"}\n\n{\"id\":1,\"text\":\"four\\nth\"}\r\n", to: "c.jsonl")
+    try scratch.write(
+      "{\"text\":\"third\"}\n\n{\"id\":1,\"text\":\"four\\nth\"}\r\n", to: "c.jsonl")
     try scratch.write("no", to: "README.md")
     try scratch.write("", to: "empty.txt")
     let source = try TextSource(.path(scratch.path))

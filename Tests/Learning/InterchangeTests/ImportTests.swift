@@ -135,6 +135,7 @@ import Tokenization
     ("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3", "few for 3 layers"),
     ("\"num_key_value_heads\": 2", "\"num_key_value_heads\": 3", "sizes"),
     ("\"head_dim\": 6", "\"head_dim\": 5", "sizes"),
+    ("\"head_dim\": 6", "\"head_dim\": 258", "\"head_dim\" is 258; supported: up to 256"),
     ("\"vocab_size\": 263", "\"vocab_size\": 262", "[263, 20]"),
     ("\"rms_norm_eps\": 1e-05", "\"rms_norm_eps\": \"small\"", "rms_norm_eps"),
     ("\"tie_word_embeddings\": false", "\"tie_word_embeddings\": 0", "tie_word_embeddings"),

@@ -140,6 +140,24 @@ import Testing
     }
   }
 
+  @Test func `the plan of memory knows the blocks of the head`() {
+    #expect(MemoryPlan.headChunkTokenCount == Engine.headChunkTokenCount)
+    #expect(MemoryPlan.headBlockTokenCount == Engine.headBlockTokenCount)
+  }
+
+  @Test func `the rows of a step are those of its slices, whatever the last step read`() {
+    let plan = tinyPlan()
+    withReplica(plan) { replica in
+      for step in [0, 5, 0] {
+        let slices = (0..<plan.batch.slices).map { plan.slice($0, step: step) }
+        #expect(replica.touchedRows(of: slices) == plan.touchedRows(step: step))
+        let read = Set(slices[0].sequences.flatMap { $0.tokens.dropLast() })
+        #expect(replica.touchedRows(of: [slices[0]]) == read.sorted())
+      }
+      #expect(replica.touchedRows(of: []).isEmpty)
+    }
+  }
+
   @Test func `evaluation has no dropout and repeats`() {
     let plan = tinyPlan(dropout: 0.5)
     withReplica(plan) { replica in

@@ -9,8 +9,8 @@ internal import Tokenization
   }
 
   @Test(arguments: [
-    #"{"a":1"#, #"{"a" 1}"#, #"[1,]"#, #"{"a":tru}"#, #""\ud800""#, #""\x""#, "\"a\nb\"", "01x", "1.",
-    "1e", "-", "", "[", "{", "nul", #"{"a":1}}"#, "\"\u{7}\"", "+1", ",",
+    #"{"a":1"#, #"{"a" 1}"#, #"[1,]"#, #"{"a":tru}"#, #""\ud800""#, #""\x""#, "\"a\nb\"", "01x",
+    "1.", "1e", "-", "", "[", "{", "nul", #"{"a":1}}"#, "\"\u{7}\"", "+1", ",",
   ])
   func `refuses what is not JSON`(text: String) {
     var scanner = JSONScanner(Array(text.utf8))
@@ -35,7 +35,8 @@ internal import Tokenization
   }
 
   @Test func `never traps on damaged bytes`() {
-    let good = Array(#"{"a":[1,-2.5e3,"x\u0041\n",{"b":null}],"c":true,"text":"\ud83d\ude00"}"#.utf8)
+    let good = Array(
+      #"{"a":[1,-2.5e3,"x\u0041\n",{"b":null}],"c":true,"text":"\ud83d\ude00"}"#.utf8)
     var random = RandomText(seed: 3)
     var failureCount = 0
     for _ in 0..<20_000 {

@@ -312,6 +312,7 @@ import Testing
     }
     #expect(losses[0] != nil && losses[0] == losses[1])
     try expectLogits(run, folder)
+    try expectHugeWeightsRefused(hf, folder)
 
     // From the export, from what was imported, or from the run: the same start, the same end.
     var digests: Set<String> = []
@@ -336,6 +337,24 @@ import Testing
         "initialization.from=\(hf)", "--set", "tokenizer.vocabulary=508"])
     #expect(reader.code == 78)
     #expect(reader.errors.contains("tokenizer.vocabulary: 509, the plan 508"), "\(reader.errors)")
+  }
+
+  /// The last tensor of the file is the final norm's gain: as huge numbers it makes logits that no
+  /// f32 holds, although every weight is finite.
+  private func expectHugeWeightsRefused(_ hf: String, _ folder: String) throws {
+    let path = "\(hf)/model.safetensors"
+    let good = try Files.read(path)
+    let config = try JSONReader.read(try Files.read("\(hf)/config.json"))
+    let width = try #require(config["hidden_size"]?.int)
+    let gain = (0..<width).flatMap { _ in [0, 0, 0x7F, 0x7F] as [UInt8] }
+    try Files.write(Array(good.dropLast(gain.count)) + gain, to: path)
+    #expect(command(["cox", "import", hf, "--out", "\(folder)/huge"]).code == 0)
+    let refused = command(
+      ["cox", "evaluate", "\(folder)/huge", "--loss", "\(folder)/text", "--json"])
+    #expect(refused.code == 65)
+    #expect(refused.output.isEmpty)
+    #expect(refused.errors.contains("the model's weights are too large"), "\(refused.errors)")
+    try Files.write(good, to: path)
   }
 
   private func expectLogits(_ run: String, _ folder: String) throws {

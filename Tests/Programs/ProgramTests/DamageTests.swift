@@ -108,7 +108,8 @@ import Testing
     }
   }
 
-  @Test(.timeLimit(.minutes(3))) func `whose text was changed is refused and keeps its tokens`() throws {
+  @Test(.timeLimit(.minutes(3)))
+  func `whose text was changed is refused and keeps its tokens`() throws {
     try withRunFolder { run in
       let plan = "\(run)-plan.json", text = "\(run)-text.txt"
       defer { for path in [plan, text] { try? Files.removeTree(path) } }

@@ -4,7 +4,9 @@ import Testing
 
 /// One plan, one result: however many workers, whoever dies, joins, stops or comes back.
 @Suite(.serialized) struct `A run of real processes` {
-  @Test(.timeLimit(.minutes(3)), arguments: [(2, 1), (3, 1), (5, 1), (11, 1), (1, 2), (1, 3), (2, 2)])
+  @Test(
+    .timeLimit(.minutes(3)),
+    arguments: [(2, 1), (3, 1), (5, 1), (11, 1), (1, 2), (1, 3), (2, 2)])
   func `gives the same bits for any number of workers and threads`(
     workerCount: Int, threadCount: Int
   ) throws {

@@ -70,6 +70,24 @@ import Testing
   }
 }
 
+@Suite struct `All sources` {
+  let repository = Repository.shared
+
+  @Test func `keep every line within 100 columns`() throws {
+    let paths = try ["Package.swift"]
+      + repository.files(under: "Sources", "swift", "c", "h", "inc")
+      + repository.files(under: "Tests", "swift", "c", "py")
+    for path in paths {
+      for (number, line) in try repository.text(path).split(
+        separator: "\n", omittingEmptySubsequences: false
+      ).enumerated() where line.utf8.count > 100 {
+        // Bytes are quicker to count, and no more than columns where all are ASCII.
+        #expect(line.count <= 100, "\(path):\(number + 1) has \(line.count) columns")
+      }
+    }
+  }
+}
+
 @Suite struct `C sources` {
   let repository = Repository.shared
 
@@ -110,7 +128,8 @@ import Testing
   @Test func `have a scalar sibling for every fast variant`() throws {
     let paths = try repository.files(under: "Sources/Compute/CKernels", "c")
     for path in paths {
-      for variant in ["avx2", "avx512", "avx512bf16", "neon"] where path.hasSuffix("_\(variant).c") {
+      for variant in ["avx2", "avx512", "avx512bf16", "neon"]
+      where path.hasSuffix("_\(variant).c") {
         let scalar = "\(path.dropLast(variant.count + 2))scalar.c"
         #expect(paths.contains(scalar), "\(path) has no \(scalar)")
       }

@@ -71,7 +71,7 @@ int cs_event(void);
 void cs_event_set(int event);
 void cs_event_clear(int event);
 
-// What poll reports. want_* ask; is_* answer.
+// A line of poll: events are asked for, revents is the answer (CS_*).
 typedef struct {
     int32_t descriptor;
     int16_t events;

@@ -53,9 +53,6 @@ void cs_sha256_update(cs_sha256 *hash, const void *start, size_t byte_count);
 // The digest of everything appended so far; the hash may go on.
 void cs_sha256_finish(const cs_sha256 *hash, uint8_t digest[32]);
 
-// Whether this CPU has instructions for SHA-256.
-int cs_sha256_has_hardware(void);
-
 // CRC-32C of the bytes, continuing from seed (0 to start): crc(a + b) == crc(crc(a), b).
 uint32_t cs_crc32c(uint32_t seed, const void *start, size_t byte_count);
 

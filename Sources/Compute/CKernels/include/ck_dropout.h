@@ -7,7 +7,7 @@
 typedef struct {
     uint32_t key0, key1;   // of the stream
     uint64_t first_index;  // draw of element 0
-    uint32_t threshold;    // an element is kept if its 24 random bits are >= threshold; 0: no dropout
+    uint32_t threshold;    // an element stays if its 24 random bits are >= threshold; 0: no dropout
     float scale;           // 1 / (1 - rate)
 } ck_dropout;
 
