@@ -17,9 +17,11 @@ extension Transformer {
   /// The losses of windows, summed as a run's validation sums them: cut into `sliceCount` runs of
   /// windows, `microbatch` windows at a time, then along the slice tree.
   ///
+  /// - Parameter progress: Told the share of the windows that has been read, 0 to 1.
   /// - Precondition: `microbatch` windows fit ``tokenCapacity``.
   public func evaluate(
-    _ windows: [TokenSlice.Sequence], microbatch: Int, sliceCount: Int
+    _ windows: [TokenSlice.Sequence], microbatch: Int, sliceCount: Int,
+    progress: (Double) -> Void = { _ in }
   ) -> SliceStatistics {
     var batch = Microbatch(tokenCapacity: tokenCapacity)
     func leaf(_ slice: Int) -> SliceStatistics {
@@ -27,8 +29,10 @@ extension Transformer {
       let tokens = TokenSlice(sequences: Array(windows[range]))
       var sum = SliceStatistics(tokenCount: 0, lossSum: 0)
       for start in stride(from: 0, to: range.count, by: microbatch) {
-        batch.load(start..<min(start + microbatch, range.count), of: tokens, firstToken: 0)
+        let end = min(start + microbatch, range.count)
+        batch.load(start..<end, of: tokens, firstToken: 0)
         sum = sum + loss(batch)
+        progress(Double(range.lowerBound + end) / Double(windows.count))
       }
       return sum
     }
