@@ -8,9 +8,9 @@ say() { printf '%s\n' "$*" >&2; }
 
 need_swift() {
   command -v swift > /dev/null && return
-  say "error: there is no 'swift' on PATH. Install the Swift toolchain (6.2 or newer) from"
+  say "Error: there is no 'swift' on PATH. Install the Swift toolchain (6.2 or newer) from"
   say "       https://www.swift.org/install/linux and put its usr/bin on PATH."
-  exit 69
+  exit 1
 }
 
 # need COMMAND PACKAGE WHY: installs a Debian package when the command is absent. Returns 1 when
@@ -37,8 +37,38 @@ install_package() {
     > /dev/null 2>&1 || { say "note: $2 could not be installed"; return 1; }
 }
 
+# Programs that carry Swift's own libraries: a node needs no toolchain.
+release=(-c release --static-swift-stdlib)
+
+# build: builds the three programs; build_folder prints where they are.
 build() {
   say "building (release) ..."
-  swift build -c release 2>&1 | grep -Ev '^\[[0-9]+/[0-9]+\] (Compiling|Write|Emitting)' >&2
-  [ "${PIPESTATUS[0]}" = 0 ]
+  follow swift build "${release[@]}"
+}
+build_folder() { swift build "${release[@]}" --show-bin-path; }
+
+# follow COMMAND...: shows a build's output on standard error. Its steps are one line that is
+# rewritten at a terminal, elsewhere one every 10 s; what else it says is said.
+follow() {
+  "$@" 2>&1 | show_steps >&2
+  return "${PIPESTATUS[0]}"
+}
+show_steps() {
+  local line shown=$SECONDS clear=
+  [ ! -t 2 ] || clear=$'\r\e[K'
+  while IFS= read -r line; do
+    case $line in
+      # The linker, about a function of Swift's own library.
+      *"the use of \`mktemp' is dangerous"*) ;;
+      '['[0-9]*/[0-9]*']'*)
+        if [ -n "$clear" ]; then
+          printf '%s%.79s' "$clear" "$line"
+        elif [ $((SECONDS - shown)) -ge 10 ]; then
+          printf '%s\n' "$line"
+          shown=$SECONDS
+        fi ;;
+      *) printf '%s%s\n' "$clear" "$line" ;;
+    esac
+  done
+  printf '%s' "$clear"
 }

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <sched.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -19,6 +20,8 @@ void cs_futex_wait(const void *word, uint32_t expected, int64_t timeout_nanoseco
 void cs_futex_wake_all(const void *word) {
     syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
+
+int cs_signal_when_starter_ends(int signal) { return prctl(PR_SET_PDEATHSIG, signal); }
 
 int cs_pin_to_processor(int processor) {
     cpu_set_t set;

@@ -69,17 +69,20 @@ public struct CommandOption: Equatable, Sendable {
   public var value: CommandValue
   public var help: String
   public var defaultText: String?
+  /// Whether a command line without it is refused.
+  public var isRequired: Bool
   /// Whether it may be given more than once.
   public var repeats: Bool
 
   /// An option with a value.
   public static func option(
     _ name: String, letter: Character? = nil, _ valueName: String, _ value: CommandValue = .text,
-    default defaultText: String? = nil, repeats: Bool = false, help: String
+    default defaultText: String? = nil, isRequired: Bool = false, repeats: Bool = false,
+    help: String
   ) -> CommandOption {
     CommandOption(
       name: name, letter: letter, valueName: valueName, value: value, help: help,
-      defaultText: defaultText, repeats: repeats)
+      defaultText: defaultText, isRequired: isRequired, repeats: repeats)
   }
 
   /// An option that is only there or not.
@@ -88,11 +91,21 @@ public struct CommandOption: Equatable, Sendable {
   ) -> CommandOption {
     CommandOption(
       name: name, letter: letter, valueName: nil, value: .text, help: help, defaultText: nil,
-      repeats: false)
+      isRequired: false, repeats: false)
+  }
+
+  /// Whether a command line calls it `word`: `--name` or `-n`.
+  func isNamed(_ word: String) -> Bool {
+    word == "--\(name)" || (letter.map { word == "-\($0)" } ?? false)
   }
 
   /// `--name <value>`, as messages show it.
   var spelled: String { valueName.map { "--\(name) <\($0)>" } ?? "--\(name)" }
+
+  var synopsis: String {
+    let spelled = repeats ? "\(spelled) ..." : spelled
+    return isRequired ? spelled : "[\(spelled)]"
+  }
 }
 
 /// One positional argument of a command.
@@ -129,7 +142,7 @@ public struct Command: Equatable, Sendable {
   public var name: String
   /// One sentence.
   public var overview: String
-  /// Longer text under the overview; may hold line breaks.
+  /// Longer text under the overview: paragraphs with an empty line between them.
   public var discussion: String
   public var arguments: [CommandArgument]
   public var options: [CommandOption]

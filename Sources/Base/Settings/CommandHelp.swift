@@ -9,9 +9,7 @@ extension Command {
     var words = path.map(\.name)
     if !command.subcommands.isEmpty { words.append("<subcommand>") }
     words += command.arguments.map(\.synopsis)
-    for option in command.options {
-      words.append(option.repeats ? "[\(option.spelled) ...]" : "[\(option.spelled)]")
-    }
+    words += command.options.map(\.synopsis)
     return words.joined(separator: " ")
   }
 
@@ -19,7 +17,9 @@ extension Command {
   static func help(_ path: [Command], width: Int) -> String {
     guard let command = path.last else { return "" }
     var sections = [wrap("OVERVIEW: \(command.overview)", indent: 0, width: width)]
-    if !command.discussion.isEmpty { sections.append(command.discussion) }
+    sections += command.discussion.split(separator: "\n\n").map { paragraph in
+      wrap(String(paragraph).replacing("\n", with: " "), indent: 0, width: width)
+    }
     sections.append(wrap("USAGE: \(usage(path))", indent: 7, width: max(width, 40)))
     let arguments = command.arguments.map {
       row("<\($0.name)>", $0.help, $0.defaultText, width: width)

@@ -59,7 +59,10 @@ public struct UsageError: ProgramError, Equatable {
     case unknownCommand(String, suggestion: String?)
     case unexpectedArgument(String)
     case missingArgument(String)
-    case missingValue(option: String)
+    case missingOption(String)
+    /// - Parameter dashed: What follows the option, where it begins with a dash and may have been
+    ///   meant as its value.
+    case missingValue(option: String, dashed: String?)
     case unwantedValue(option: String, value: String)
     case invalidValue(String, for: String, reason: String)
     case givenTwice(option: String)
@@ -81,7 +84,11 @@ public struct UsageError: ProgramError, Equatable {
     case .unknownCommand(let name, let meant): "Unknown command '\(name)'.\(hint(meant))"
     case .unexpectedArgument(let text): "Unexpected argument '\(text)'"
     case .missingArgument(let name): "Missing expected argument '<\(name)>'"
-    case .missingValue(let option): "Missing value for '\(option)'"
+    case .missingOption(let option): "Missing expected option '\(option)'"
+    case .missingValue(let option, nil): "Missing value for '\(option)'"
+    case .missingValue(let option, let dashed?):
+      "Missing value for '\(option)'; one that begins with a dash is attached: "
+        + "'\(option.prefix { $0 != " " })=\(dashed)'"
     case .unwantedValue(let option, let value): "'\(option)' takes no value, got '\(value)'"
     case .invalidValue(let value, let name, let reason):
       "The value '\(value)' is invalid for '\(name)': \(reason)"
@@ -146,6 +153,11 @@ extension Command {
     {
       lines.append("Help:  <\(name)>  \(argument.help)")
     }
+    if case .missingOption(let name) = problem,
+      let option = path.last?.options.first(where: { $0.spelled == name })
+    {
+      lines.append("Help:  \(name)  \(option.help)")
+    }
     lines.append("Usage: \(usage(path))")
     lines.append("  See '\(names) --help' for more information.")
     return UsageError(problem: problem, usage: lines.joined(separator: "\n"))
@@ -179,6 +191,9 @@ extension Command {
       throw error(.unexpectedArgument(positional.first ?? words.first ?? ""), path)
     }
     try assign(positional, to: command, path, &values)
+    for option in command.options where option.isRequired && values[option.name] == nil {
+      throw error(.missingOption(option.spelled), path)
+    }
     let declared = Set(command.options.map(\.name) + command.arguments.map(\.name))
     return Invocation(path: path.map(\.name), declared: declared, values: values)
   }
@@ -191,10 +206,7 @@ extension Command {
     let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
     let name = String(parts[0])
     let inline = parts.count > 1 ? String(parts[1]) : nil
-    let found = options.first {
-      name == "--\($0.name)" || ($0.letter.map { name == "-\($0)" } ?? false)
-    }
-    if let found { return (found, inline) }
+    if let found = options.first(where: { $0.isNamed(name) }) { return (found, inline) }
     let known = options.map { "--\($0.name)" } + ["--help", "--version"]
     let meant = Spelling.suggestion(for: name, among: known)
     throw error(.unknownOption(name, suggestion: meant), path)
@@ -217,7 +229,13 @@ extension Command {
         index += 1
       }
     }
-    guard let value else { throw error(.missingValue(option: option.spelled), path) }
+    guard let value else {
+      let options = path.last?.options ?? []
+      let dashed = words[index...].first.flatMap { word in
+        options.contains { $0.isNamed(String(word.prefix { $0 != "=" })) } ? nil : word
+      }
+      throw error(.missingValue(option: option.spelled, dashed: dashed), path)
+    }
     if let reason = option.value.objection(to: value) {
       throw error(.invalidValue(value, for: option.spelled, reason: reason), path)
     }

@@ -35,14 +35,14 @@ public struct PlanIssue: Equatable, Sendable {
       let mark = before + String(repeating: "^", count: min(span.length, room))
       let tail = mend.map { " " + $0 } ?? ""
       return """
-        error: \(summary) at \(path):\(span.line):\(span.column)
+        Error: \(summary) at \(path):\(span.line):\(span.column)
         \(margin)\(number) | \(line)
               | \(mark)\(tail)
         """
     case .option(let option):
-      return "error: \(summary) in \(option)" + (mend.map { "\n      \($0)" } ?? "")
+      return "Error: \(summary) in \(option)" + (mend.map { "\n      \($0)" } ?? "")
     case .plan:
-      return "error: \(summary) in \(path)" + (mend.map { "\n      \($0)" } ?? "")
+      return "Error: \(summary) in \(path)" + (mend.map { "\n      \($0)" } ?? "")
     }
   }
 }

@@ -1,3 +1,4 @@
+internal import CSystem
 internal import Glibc
 
 /// Signals that a program answers in order.
@@ -25,6 +26,21 @@ public func onSignals(_ signals: [Signal], _ body: @escaping @Sendable (Signal) 
     }
   }
   pthread_detach(thread)
+}
+
+/// Environment variable that names the process whose end its child is to take as a request to stop.
+public let starterVariable = "COX_STARTER"
+
+/// Takes the end of the process that ``starterVariable`` names as a signal to this one, whatever
+/// ended it: a program that a script or a closed pipe killed leaves nothing behind. It may come
+/// several times, once for each thread that the process had.
+///
+/// Called once the signal is handled. Does nothing where the variable is not set.
+public func signalWhenStarterEnds(_ signal: Signal) {
+  guard let starter = environmentValue(starterVariable).flatMap({ Int32($0) }) else { return }
+  _ = cs_signal_when_starter_ends(signal.rawValue)
+  // It may have ended before it could be watched.
+  if getppid() != starter { kill(getpid(), signal.rawValue) }
 }
 
 /// Ends the process at once. For a second Ctrl-C and for programs' last line.

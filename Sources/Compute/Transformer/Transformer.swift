@@ -50,15 +50,20 @@ public final class Transformer {
 
   /// The losses of a slice, `microbatch` sequences at a time.
   ///
-  /// - Parameter batch: Memory for one micro-batch; overwritten.
+  /// - Parameters:
+  ///   - batch: Memory for one micro-batch; overwritten.
+  ///   - progress: Told how many sequences have been read.
   public func loss(
-    of slice: TokenSlice, microbatch: Int, by batch: inout Microbatch
+    of slice: TokenSlice, microbatch: Int, by batch: inout Microbatch,
+    progress: (Int) -> Void = { _ in }
   ) -> SliceStatistics {
     let count = slice.sequences.count
     var sum = SliceStatistics(tokenCount: 0, lossSum: 0)
     for start in stride(from: 0, to: count, by: microbatch) {
-      batch.load(start..<min(start + microbatch, count), of: slice, firstToken: 0)
+      let end = min(start + microbatch, count)
+      batch.load(start..<end, of: slice, firstToken: 0)
       sum = sum + loss(batch)
+      progress(end)
     }
     return sum
   }

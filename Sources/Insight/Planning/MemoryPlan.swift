@@ -3,8 +3,8 @@ internal import Tensors
 
 /// Memory of a worker, item by item, before anything is allocated.
 ///
-/// It counts what the worker allocates for the model; each item names its rule. What the run
-/// really takes is compared with it by a test of the programs.
+/// It counts what the worker allocates for the model; each item names its rule. `launch/soak
+/// memory` compares it with what a run really takes.
 public struct MemoryPlan: Equatable, Sendable {
   public struct Item: Equatable, Sendable {
     public let name: String
@@ -13,7 +13,7 @@ public struct MemoryPlan: Equatable, Sendable {
     public let rule: String
   }
 
-  /// Slices of the worker.
+  /// Slices of the worker; none on standby, where it keeps the state and gets the sums as well.
   public let slices: Range<Int>
   public let items: [Item]
 
@@ -28,15 +28,13 @@ public struct MemoryPlan: Equatable, Sendable {
   /// Tokens whose logits exist at the same time.
   public static let headBlockTokenCount = 128
 
-  /// The plans of all workers that have slices.
+  /// The plans of all workers, those on standby included.
   public static func workers(
     plan: ResolvedPlan, workerCount: Int, threadCount: Int
   ) -> [MemoryPlan] {
-    SliceTree(sliceCount: plan.batch.slices).deal(workerCount: workerCount)
-      .filter { !$0.isEmpty }
-      .map {
-        MemoryPlan(plan: plan, slices: $0, workerCount: workerCount, threadCount: threadCount)
-      }
+    SliceTree(sliceCount: plan.batch.slices).deal(workerCount: workerCount).map {
+      MemoryPlan(plan: plan, slices: $0, workerCount: workerCount, threadCount: threadCount)
+    }
   }
 
   /// - Parameter slices: The contiguous run of one worker.

@@ -7,7 +7,7 @@ public struct InfeasiblePlan: ProgramError, Equatable {
   public let problems: [String]
   public var exitCode: ExitCode { .badPlan }
   public var message: String {
-    problems.map { "error: the plan is infeasible: \($0)" }.joined(separator: "\n")
+    problems.map { "Error: the plan is infeasible: \($0)" }.joined(separator: "\n")
   }
 }
 
@@ -42,7 +42,7 @@ public struct PlanReport: Sendable {
   public let plan: ResolvedPlan
   public let flops: ModelFlops
   public let layout: ParameterLayout
-  /// Of each worker with slices.
+  /// Of each worker, those on standby included.
   public let memory: [MemoryPlan]
   public let wire: WireBytes
   public let time: TimeEstimate?
@@ -69,15 +69,33 @@ public struct PlanReport: Sendable {
     }
   }
 
-  /// - Throws: ``InfeasiblePlan`` where the workers do not fit into memory.
-  public func check() throws(InfeasiblePlan) {
-    guard let limit = cluster.memoryByteCount else { return }
-    let needed = memory.reduce(0) { $0 + $1.byteCount }
-    guard needed > limit else { return }
+  /// For workers that all run on this host.
+  ///
+  /// - Throws: ``InfeasiblePlan`` where they do not fit into its memory together.
+  public func checkTogether() throws(InfeasiblePlan) {
+    guard let shortage else { return }
     throw InfeasiblePlan(problems: [
-      "\(memory.count) workers need \(Figures.bytes(needed)), this host has "
-        + "\(Figures.bytes(limit)); use fewer workers, or a smaller model or batch.microbatch"
+      shortage + "; use fewer workers, or a smaller model or batch.microbatch"
     ])
+  }
+
+  /// For workers that may each have a host like this one.
+  ///
+  /// - Throws: ``InfeasiblePlan`` where not even one fits into its memory.
+  public func checkEach() throws(InfeasiblePlan) {
+    guard let limit = cluster.memoryByteCount, largest.byteCount > limit else { return }
+    throw InfeasiblePlan(problems: [
+      "a worker needs \(Figures.bytes(largest.byteCount)), this host has \(Figures.bytes(limit)); "
+        + "use more workers, or a smaller model or batch.microbatch"
+    ])
+  }
+
+  /// By how much this host's memory is too small for all workers; nil where it is not.
+  public var shortage: String? {
+    let needed = memory.reduce(0) { $0 + $1.byteCount }
+    guard let limit = cluster.memoryByteCount, needed > limit else { return nil }
+    let workers = memory.count == 1 ? "1 worker needs" : "\(memory.count) workers need"
+    return "\(workers) \(Figures.bytes(needed)), this host has \(Figures.bytes(limit))"
   }
 
   /// The worker that needs most.
@@ -100,7 +118,7 @@ public struct PlanReport: Sendable {
 
   /// What the plan costs: parameters, FLOPs, memory, bytes, time.
   public var summaryLines: [String] {
-    let idle = cluster.workerCount - memory.count
+    let idle = memory.count { $0.slices.isEmpty }
     let tail = idle > 0 ? "  (\(idle) on standby: there are \(plan.batch.slices) slices)" : ""
     return [
       "workers     \(cluster.workerCount) x \(counted(cluster.threadCount, "thread"))\(tail)",

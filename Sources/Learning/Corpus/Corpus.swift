@@ -27,18 +27,19 @@ public final class Corpus: Sendable {
   ///   - expectedTextDigest: The ``textDigest`` that the source must have, if it matters.
   ///   - shardTokenCount: Most tokens of one file (64 MiB of 2-byte tokens).
   ///   - event: Told what happened, for the log.
+  ///   - progress: Told the share of the source that has been tokenized, 0 to 1.
   /// - Throws: ``CorpusError``.
   public convenience init(
     data: ResolvedPlan.DataChoice, tokenizer: Tokenizer, cacheDirectory: String,
     sequenceLength: Int, expectedTextDigest: String? = nil, shardTokenCount: Int = 1 << 25,
-    event: (CorpusEvent) -> Void = { _ in }
+    event: (CorpusEvent) -> Void = { _ in }, progress: (Double) -> Void = { _ in }
   ) throws(CorpusError) {
     let source = try TextSource(data.source)
     let builder = CorpusBuilder(
       source: source, split: data.split, tokenizer: tokenizer, directory: cacheDirectory,
       shardTokenCount: shardTokenCount, expectedTextDigest: expectedTextDigest)
     for path in source.skippedPaths { event(.skippedFile(path: path)) }
-    let (streams, textDigest) = try builder.streams(event)
+    let (streams, textDigest) = try builder.streams(event, progress)
     guard streams.training.tokenCount > sequenceLength else {
       throw .tooFewTokens(found: streams.training.tokenCount, needed: sequenceLength + 1)
     }

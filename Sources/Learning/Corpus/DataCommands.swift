@@ -39,16 +39,20 @@ public enum DataCommands {
 
   /// Reads everything and says what is there and what is wrong, file by file.
   ///
+  /// - Parameter progress: Told the share that has been read, 0 to 1.
   /// - Throws: ``CorpusError`` if there is nothing to read at all.
   public static func check(
-    _ choice: ResolvedPlan.DataChoice.Source
+    _ choice: ResolvedPlan.DataChoice.Source, progress: (Double) -> Void = { _ in }
   ) throws(CorpusError) -> CheckReport {
     let source = try TextSource(choice)
     var report = CheckReport(
       files: [], documentCount: 0, byteCount: 0, documentByteCountMax: 0, duplicateCount: 0,
       skippedPaths: source.skippedPaths, problems: [])
     var seen: Set<[UInt8]> = []
+    let total = Double(max(source.byteCount, 1))
+    var read = 0.0
     for part in source.parts {
+      let size = Double(part.byteCount)
       var file = CheckReport.File(path: part.name, documentCount: 0, byteCount: 0)
       do throws(CorpusError) {
         try part.forEachDocument { document in
@@ -58,10 +62,12 @@ public enum DataCommands {
           file.documentCount += 1
           file.byteCount += document.range.count
           report.documentByteCountMax = max(report.documentByteCountMax, document.range.count)
+          progress((read + size * document.shareRead) / total)
         }
       } catch {
         report.problems.append("\(error)")
       }
+      read += size
       report.files.append(file)
       report.documentCount += file.documentCount
       report.byteCount += file.byteCount
@@ -103,15 +109,18 @@ public enum DataCommands {
 
   /// Tokenizes a source into files that a run with the same data and tokenizer uses.
   ///
+  /// - Parameters:
+  ///   - event: Told what happened.
+  ///   - progress: Told the share that has been tokenized, 0 to 1.
   /// - Throws: ``CorpusError``.
   public static func prepare(
     _ data: ResolvedPlan.DataChoice, tokenizer: Tokenizer, directory: String,
-    event: (CorpusEvent) -> Void
+    event: (CorpusEvent) -> Void, progress: (Double) -> Void = { _ in }
   ) throws(CorpusError) -> PrepareReport {
     let start = Clock.monotonicSeconds
     let corpus = try Corpus(
       data: data, tokenizer: tokenizer, cacheDirectory: directory, sequenceLength: 1,
-      event: event)
+      event: event, progress: progress)
     return PrepareReport(
       directory: directory, identity: corpus.identity, tokenizerDigest: tokenizer.digest,
       vocabularySize: tokenizer.vocabularySize, documentCount: corpus.trainingDocumentCount,

@@ -129,6 +129,8 @@ public struct TextSource: Sendable {
     public let path: String
     /// 1-based line of a .jsonl file.
     public let line: Int?
+    /// How much of the source has been read with it, 0 to 1.
+    public internal(set) var shareRead: Double
     /// What errors call it.
     public var name: String { line.map { "\(path), line \($0)" } ?? path }
   }
@@ -143,11 +145,35 @@ public struct TextSource: Sendable {
     case .world(let world, let documentCount):
       for index in 0..<documentCount {
         let bytes = Array(world.document(index).utf8)
-        try body(Document(bytes: bytes, range: 0..<bytes.count, path: name, line: nil))
+        try body(
+          Document(
+            bytes: bytes, range: 0..<bytes.count, path: name, line: nil,
+            shareRead: Double(index + 1) / Double(documentCount)))
       }
     case .files(let files):
-      for file in files { try forEachDocument(of: file, body) }
+      let total = Double(byteCount)
+      var read = 0.0
+      for file in files {
+        let size = Double(Self.byteCount(file))
+        try forEachDocument(of: file) { (document) throws(CorpusError) in
+          var document = document
+          document.shareRead = (read + size * document.shareRead) / total
+          try body(document)
+        }
+        read += size
+      }
     }
+  }
+
+  /// Bytes of the files as they lie, compressed or not; 0 for the world.
+  var byteCount: Int {
+    guard case .files(let files) = origin else { return 0 }
+    return files.reduce(0) { $0 + Self.byteCount($1) }
+  }
+
+  /// A file that is gone is found missing when it is read.
+  private static func byteCount(_ file: SourceFile) -> Int {
+    (try? Files.info(file.path))??.byteCount ?? 0
   }
 
   /// The files one by one, each a source of its own; the world is one part.
@@ -176,27 +202,34 @@ public struct TextSource: Sendable {
     in bytes: [UInt8], path: String, _ body: (Document) throws(CorpusError) -> Void
   ) throws(CorpusError) {
     if isLines(path) {
-      return try forEachText(ofLines: bytes, path: path) { (text, line) throws(CorpusError) in
+      return try forEachText(ofLines: bytes, path: path) {
+        (text, line, end) throws(CorpusError) in
         guard !text.isEmpty else { return }
-        try body(Document(bytes: text, range: 0..<text.count, path: path, line: line))
+        try body(
+          Document(
+            bytes: text, range: 0..<text.count, path: path, line: line,
+            shareRead: Double(end) / Double(bytes.count)))
       }
     }
     if let bad = firstInvalidUTF8(in: bytes, range: 0..<bytes.count) {
       throw .invalidUTF8(path: path, byteOffset: bad)
     }
     if bytes.isEmpty { return }
-    try body(Document(bytes: bytes, range: 0..<bytes.count, path: path, line: nil))
+    try body(
+      Document(bytes: bytes, range: 0..<bytes.count, path: path, line: nil, shareRead: 1))
   }
 
-  /// Calls `body` with the "text" and the 1-based number of every line that is not blank.
+  /// Calls `body` with the "text", the 1-based number and the end of every line that is not blank.
   static func forEachText(
-    ofLines bytes: [UInt8], path: String, _ body: ([UInt8], Int) throws(CorpusError) -> Void
+    ofLines bytes: [UInt8], path: String, _ body: ([UInt8], Int, Int) throws(CorpusError) -> Void
   ) throws(CorpusError) {
     var start = 0
     var line = 1
     while start < bytes.count {
       let end = firstNewline(in: bytes, from: start)
-      if let text = try textOfLine(bytes, start..<end, path, line) { try body(text, line) }
+      if let text = try textOfLine(bytes, start..<end, path, line) {
+        try body(text, line, end)
+      }
       start = end + 1
       line += 1
     }

@@ -87,7 +87,7 @@ public enum TokenizerCommands {
   ) throws(CorpusError) {
     var encoder = tokenizer.makeEncoder(mode: mode)
     var ids: [UInt32] = []
-    try TextSource.forEachText(ofLines: lines, path: name) { (text, line) throws(CorpusError) in
+    try TextSource.forEachText(ofLines: lines, path: name) { (text, line, _) throws(CorpusError) in
       ids.removeAll(keepingCapacity: true)
       do throws(TokenizerError) { try encoder.encode(text, into: &ids) } catch {
         throw .tokenizer(path: "\(name), line \(line)", error)

@@ -26,7 +26,7 @@ import Transport
       .option(
         "min-workers", "count", .integer(1...4096), default: "1",
         help: "Workers to wait for before the first step."),
-      .option("data", "path", help: "A text file or folder in place of every phase's data."),
+      .data,
       .option(
         "set", "key=value", .assignment, repeats: true,
         help: "Overrides a key of the plan, such as batch.sequences=32."),
@@ -53,7 +53,7 @@ import Transport
       runDirectory: invocation.text("run"),
       listen: address,
       workerCountMin: invocation.integer("min-workers") ?? 1,
-      data: invocation.text("data"),
+      data: try invocation.dataSource(),
       sets: invocation.assignments("set"),
       isAmending: invocation.has("amend"),
       isPlaintext: invocation.has("plaintext"),

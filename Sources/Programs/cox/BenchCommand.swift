@@ -6,7 +6,8 @@ internal import Tensors
 /// `cox bench`: what this machine does, measured.
 enum BenchCommand {
   static let command = Command(
-    "bench", overview: "Measures a training step, its products, or the exchange of gradients.",
+    "bench",
+    overview: "Measures a training step, its parts, the exchange of gradients, or generation.",
     subcommands: [
       Command(
         "step", overview: "Measures a worker's training step on a shape.",
@@ -26,12 +27,23 @@ enum BenchCommand {
         ]),
       Command(
         "matmul", overview: "Measures every product of a shape, and the packing around it.",
-        options: engineOptions + [
-          .option(
-            "rounds", "count", .integer(1...10_000), default: "7",
-            help: "How often each is measured; the median counts."),
-          json,
-        ]),
+        options: engineOptions + [rounds, json]),
+      Command(
+        "attention", overview: "Measures attention of one layer, forward and backward.",
+        discussion: """
+          A micro-batch of the shape, causal. Counted are the 2 products of the forward and the 4 of
+          the backward pass, over the pairs of tokens that see each other; the scores that the
+          backward pass computes again are not.
+          """,
+        options: engineOptions + [rounds, json]),
+      Command(
+        "decode", overview: "Measures how fast texts grow whose keys and values are cached.",
+        discussion: """
+          The code of `cox generate` on weights of one value. A token of every text reads all
+          weights once, and the text's own cache; the rate is set against that of a sum over as
+          many bytes.
+          """,
+        options: engineOptions + DecodeBench.options + [json]),
       Command(
         "allreduce", overview: "Measures the sum of gradients over loopback TCP.",
         discussion: """
@@ -57,11 +69,17 @@ enum BenchCommand {
     switch invocation.path.last {
     case "step": try StepBench.run(invocation)
     case "matmul": try MatmulBench.run(invocation)
+    case "attention": try AttentionBench.run(invocation)
+    case "decode": try DecodeBench.run(invocation)
     case "allreduce": try AllReduceBench.run(invocation)
     default: preconditionFailure("no measurement is called '\(invocation.command)'")
     }
     return 0
   }
+
+  private static let rounds = CommandOption.option(
+    "rounds", "count", .integer(1...10_000), default: "7",
+    help: "How often each is measured; the median counts.")
 
   private static let json = CommandOption.flag("json", help: "Print one JSON object.")
 

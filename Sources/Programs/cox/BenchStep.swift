@@ -34,7 +34,7 @@ struct StepBench {
     let folder = try Files.createTemporaryDirectory(prefix: "cox-bench-")
     let outcome = Result {
       let bench = try StepBench(plan: plan, folder: folder, invocation)
-      return try bench.measure(preset)
+      return try withProgress("taking steps") { try bench.measure(preset, $0) }
     }
     try Files.removeTree(folder)
     BenchCommand.print(try outcome.get(), asJSON: invocation.has("json"))
@@ -101,7 +101,9 @@ struct StepBench {
     var tokenCount: Int
   }
 
-  private func measure(_ preset: ModelPreset) throws -> [(String, JSONNode)] {
+  private func measure(
+    _ preset: ModelPreset, _ progress: ProgressLine
+  ) throws -> [(String, JSONNode)] {
     var steps: [Step] = []
     var tokensTotal = 0
     let stepCount = plan.phases[phase].steps
@@ -119,7 +121,8 @@ struct StepBench {
         _ = replica.transformer.takeForwardSeconds()
       }
       steps.append(try take(index, slices, &tokensTotal))
-      if index >= warmUpCount { 
+      progress.update(Double(index + 1) / Double(stepCount))
+      if index >= warmUpCount {
         forwardSeconds += replica.transformer.takeForwardSeconds()
       }
     }

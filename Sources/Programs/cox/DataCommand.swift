@@ -1,6 +1,7 @@
 import Corpus
 import Settings
 import System
+import Telemetry
 
 /// `cox data`: text on its way to training.
 enum DataCommand {
@@ -16,7 +17,7 @@ enum DataCommand {
         "prepare", overview: "Writes a source's tokens to files, as a run does.",
         arguments: [CommandArgument("source", help: "A text file or folder.")],
         options: [
-          .option("tokenizer", "file", help: "A tokenizer.json, or a run."),
+          .option("tokenizer", "file", isRequired: true, help: "A tokenizer.json, or a run."),
           .option("out", "directory", default: "data", help: "Where the files go."),
           .option(
             "tail", "fraction", .number(0...0.9), default: "0.1",
@@ -36,19 +37,25 @@ enum DataCommand {
   static func run(_ invocation: Invocation) throws -> Int32 {
     switch invocation.path.last {
     case "check":
-      let report = try DataCommands.check(.path(invocation.text("source") ?? ""))
+      let source = invocation.text("source") ?? ""
+      let report = try withProgress("reading \(source)") { progress in
+        try DataCommands.check(.path(source), progress: progress.update)
+      }
       try show(report, report.text, invocation)
       return report.problems.isEmpty ? 0 : ExitCode.badData.rawValue
     case "prepare":
-      guard let file = invocation.text("tokenizer") else {
-        throw Main.command.refusal("--tokenizer <file> is missing", path: invocation.path)
+      let source = invocation.text("source") ?? ""
+      let tokenizer = try TokenizerCommands.load(invocation.text("tokenizer") ?? "")
+      let report = try withProgress("tokenizing \(source)") { progress in
+        try DataCommands.prepare(
+          ResolvedPlan.DataChoice(
+            source: .path(source), split: .tail(invocation.number("tail") ?? 0.1)),
+          tokenizer: tokenizer, directory: invocation.text("out") ?? "data",
+          event: { event in
+            progress.end()
+            note("\(event)")
+          }, progress: progress.update)
       }
-      let report = try DataCommands.prepare(
-        ResolvedPlan.DataChoice(
-          source: .path(invocation.text("source") ?? ""),
-          split: .tail(invocation.number("tail") ?? 0.1)),
-        tokenizer: try TokenizerCommands.load(file), directory: invocation.text("out") ?? "data",
-        event: { note("\($0)") })
       try show(report, report.text, invocation)
       return 0
     case "inspect":

@@ -19,7 +19,7 @@ enum DoctorCommand {
 
   static func run(_ invocation: Invocation) throws -> Int32 {
     let lines = [
-      kernels(), peak(), cores(), memory(), hugePages(), openFiles(),
+      programs(), kernels(), peak(), cores(), memory(), hugePages(), openFiles(),
       library("libz.so.1", "gzip text", "zlib1g"),
       library("libzstd.so.1", "zstd text", "libzstd1"),
       library("libssl.so.3", "encryption (not used yet)", "libssl3"),
@@ -46,6 +46,18 @@ enum DoctorCommand {
 
   private static func padded(_ text: String, _ width: Int) -> String {
     text + String(repeating: " ", count: max(1, width - text.count))
+  }
+
+  /// That this runs says that the C and C++ libraries are here, which every build needs.
+  private static func programs() -> Line {
+    let maps = (try? Files.read("/proc/self/maps", byteCountMax: 1 << 24)) ?? []
+    let isBound = String(decoding: maps, as: UTF8.self).contains("/libswiftCore.so")
+    return Line(
+      verdict: isBound ? .warn : .ok, subject: "programs",
+      text: isBound
+        ? "this build needs the Swift toolchain on every node: build with --static-swift-stdlib, "
+          + "as the launch scripts do"
+        : "carry Swift's libraries; a node needs glibc, libstdc++.so.6 and libgcc_s.so.1")
   }
 
   private static func kernels() -> Line {

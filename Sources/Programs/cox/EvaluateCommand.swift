@@ -4,6 +4,7 @@ import Evaluation
 import Operators
 import Settings
 import System
+import Telemetry
 import Tensors
 import Tokenization
 import Transformer
@@ -34,11 +35,9 @@ enum EvaluateCommand {
     ])
 
   static func run(_ invocation: Invocation) throws -> Int32 {
+    try check(invocation)
     if let file = invocation.text("logits") { return try writeLogits(file, invocation) }
-    guard let file = invocation.text("loss") else {
-      throw Main.command.refusal(
-        "--loss <file> or --logits <file> is missing", path: invocation.path)
-    }
+    let file = invocation.text("loss") ?? ""
     let bytes = try Files.read(file)
     let model = try SavedModel(
       invocation.text("run") ?? "", matmul: invocation.matmul, invocation)
@@ -56,7 +55,10 @@ enum EvaluateCommand {
     let transformer = Transformer(
       weights: model.weights, engine: model.engine, tokenCapacity: microbatch * length,
       lookupRowCapacity: 0)
-    let sum = transformer.evaluate(windows, microbatch: microbatch, sliceCount: sliceCount)
+    let sum = withProgress("reading \(file)") { progress in
+      transformer.evaluate(
+        windows, microbatch: microbatch, sliceCount: sliceCount, progress: progress.update)
+    }
     let coverage = text.coverage(sequenceLength: length, tokenLimit: limit)
     let loss = sum.lossSum / Double(max(1, sum.tokenCount))
     guard loss.isFinite else {
@@ -81,13 +83,25 @@ enum EvaluateCommand {
     return 0
   }
 
+  /// Refuses two measures at once, none, and options that the chosen one would not read.
+  private static func check(_ invocation: Invocation) throws {
+    let isLoss = invocation.has("loss")
+    var problem: String?
+    if isLoss == invocation.has("logits") {
+      problem = "give --loss <file> or --logits <file>, one of them"
+    } else if isLoss, invocation.has("out") {
+      problem = "--out is where --logits writes; --loss prints"
+    } else if !isLoss {
+      problem = ["max-tokens", "matmul"].first(where: invocation.has).map {
+        "--\($0) is for --loss; --logits reads the whole text, with the builtin products"
+      }
+    }
+    if let problem { throw Main.command.refusal(problem, path: invocation.path) }
+  }
+
   /// Feeds the text token by token, as a text under way is continued, and keeps every row: the bits
   /// that a training pass over the same text computes.
   private static func writeLogits(_ path: String, _ invocation: Invocation) throws -> Int32 {
-    guard invocation.text("loss") == nil else {
-      throw Main.command.refusal(
-        "--loss and --logits are given: one at a time", path: invocation.path)
-    }
     let bytes = try Files.read(path)
     let model = try SavedModel(invocation.text("run") ?? "", invocation)
     let ids = (model.tokenizer.bos.map { [$0] } ?? []) + (try model.tokenizer.encode(bytes))

@@ -14,7 +14,9 @@ enum ExportCommand {
       """,
     arguments: [CommandArgument("run", help: "A run, or one of its checkpoints.")],
     options: [
-      .option("hf", "folder", help: "Where the Hugging Face folder is written; new or empty."),
+      .option(
+        "hf", "folder", isRequired: true,
+        help: "Where the Hugging Face folder is written; new or empty."),
       .option(
         "dtype", "type", .choice(["f32", "bf16"]), default: "f32",
         help: "Type of the weights: f32 keeps every bit, bf16 rounds."),
@@ -23,9 +25,7 @@ enum ExportCommand {
     ])
 
   static func run(_ invocation: Invocation) throws -> Int32 {
-    guard let folder = invocation.text("hf") else {
-      throw Main.command.refusal("--hf <folder> is missing", path: invocation.path)
-    }
+    let folder = invocation.text("hf") ?? ""
     let checkpoint = try openCheckpoint(invocation.text("run") ?? "")
     let written = try HuggingFaceExport.write(
       checkpoint, as: invocation.text("dtype") == "bf16" ? .bf16 : .f32, to: folder,

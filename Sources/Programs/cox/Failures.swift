@@ -77,5 +77,12 @@ func chosenBackend(
 /// A line on standard output: a result.
 func put(_ line: String) { writeText(line + "\n", to: 1) }
 
+/// Shows on standard error how far `body` is while it runs.
+func withProgress<R>(_ subject: String, _ body: (ProgressLine) throws -> R) rethrows -> R {
+  let progress = ProgressLine(subject)
+  defer { progress.end() }
+  return try body(progress)
+}
+
 /// A line on standard error: progress.
 func note(_ line: String) { writeText(line + "\n", to: 2) }

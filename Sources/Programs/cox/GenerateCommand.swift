@@ -1,6 +1,7 @@
 import Evaluation
 import Settings
 import System
+import Telemetry
 import Tensors
 import Tokenization
 import Transformer
@@ -53,8 +54,15 @@ enum GenerateCommand {
     let decoder = StreamDecoder(
       weights: model.weights, engine: model.engine, rowCapacity: max(64, count))
     let start = Clock.monotonicSeconds
-    let found = Generator(decoder: decoder, idCount: model.tokenizer.vocabularySize)
-      .generate(requests)
+    let most = requests.reduce(0) { $0 + $1.tokenLimit }
+    var drawn = 0
+    let found = withProgress("generating") { progress in
+      Generator(decoder: decoder, idCount: model.tokenizer.vocabularySize)
+        .generate(requests) { _, _ in
+          drawn += 1
+          progress.update(Double(drawn) / Double(most))
+        }
+    }
     let seconds = Clock.monotonicSeconds - start
     for continuation in found {
       let text = String(

@@ -7,7 +7,10 @@ enum PlanCommand {
   static let command = Command(
     "plan",
     overview: "Shows what a plan resolves to: every value, memory, arithmetic, time.",
-    discussion: "Nothing is run. Exits 78 where the plan is wrong or this machine too small.",
+    discussion: """
+      Nothing is run. Exits 78 where the plan is wrong, or this machine too small for one of the
+      workers; they may all have machines of their own.
+      """,
     arguments: [
       CommandArgument(
         "plan", isOptional: true,
@@ -36,7 +39,10 @@ enum PlanCommand {
     } else {
       for line in report.lines { put(line) }
     }
-    try report.check()
+    try report.checkEach()
+    if let shortage = report.shortage {
+      note("warning: together \(shortage): these workers need more hosts")
+    }
     return 0
   }
 }

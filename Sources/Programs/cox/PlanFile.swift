@@ -8,7 +8,7 @@ import Tensors
 enum PlanFile {
   /// Options that every command with a plan has.
   static let options: [CommandOption] = [
-    .option("data", "path", help: "A text file or folder in place of every phase's data."),
+    .data,
     .option(
       "set", "key=value", .assignment, repeats: true,
       help: "Overrides a key of the plan, such as batch.sequences=32."),
@@ -23,7 +23,7 @@ enum PlanFile {
     }
     return try PlanResolver.resolve(
       text: text, path: path, sets: invocation.assignments("set"),
-      dataOverride: invocation.text("data"))
+      dataOverride: try invocation.dataSource())
   }
 
   /// The plan that serves where none is named: beside the working folder or the programs.

@@ -44,7 +44,7 @@ enum UpCommand {
     let options = try LocalClusterOptions(
       plan: plan, runDirectory: invocation.text("run") ?? "runs/\(resolution.plan.name)",
       workerCount: workerCount, threadCount: threadCount, matmul: invocation.matmul,
-      data: invocation.text("data"),
+      data: try invocation.dataSource(),
       sets: invocation.assignments("set"), isAmending: invocation.has("amend"),
       resumeCommand: CommandLine.arguments.map(quoted).joined(separator: " "),
       programFolder: Files.parent(of: programPath()))
@@ -53,7 +53,7 @@ enum UpCommand {
       resolution,
       on: PlanFile.cluster(resolution.plan, workerCount: workerCount, threadCount: threadCount))
     for line in report.summaryLines { note(line) }
-    try report.check()
+    try report.checkTogether()
     note("run         \(options.runDirectory)")
 
     let code = try LocalCluster(options, tell: note).run()

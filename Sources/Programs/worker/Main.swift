@@ -19,7 +19,8 @@ import WorkerRuntime
       exits 69.
       """,
     options: [
-      .option("coordinator", "host:port", help: "Where the coordinator listens."),
+      .option(
+        "coordinator", "host:port", isRequired: true, help: "Where the coordinator listens."),
       .option(
         "threads", "count", .integer(1...4096),
         help: "Compute threads. (default: the processors this process may use)"),
@@ -47,13 +48,10 @@ import WorkerRuntime
     ])
 
   static func options(_ invocation: Invocation) throws -> WorkerOptions {
-    guard let text = invocation.text("coordinator") else {
-      throw command.refusal("--coordinator HOST:PORT is missing")
-    }
     let coordinator: Address
     let advertised: Address?
     do {
-      coordinator = try Address(parsing: text)
+      coordinator = try Address(parsing: invocation.text("coordinator") ?? "")
       advertised = try invocation.text("advertise").map { text throws(TransportError) in
         try Address(parsing: text)
       }

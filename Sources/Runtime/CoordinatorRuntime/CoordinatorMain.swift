@@ -57,15 +57,17 @@ private func coordinate(_ options: CoordinatorOptions) throws -> CoordinatorEnd 
 
 /// Ctrl-C once: save and leave, as soon as there is a run. Twice: now, even while text is read.
 private func stopOnSignals(_ queue: EventQueue) {
-  let count = Monitor(0)
-  onSignals([.interrupt, .terminate]) { _ in
-    let times = count.update { count in
-      count += 1
+  let requestCount = Monitor(0)
+  onSignals([.hangup, .interrupt, .terminate]) { signal in
+    let earlier = requestCount.update { count in
+      defer { count += 1 }
       return count
     }
-    if times > 1 { leaveProcess(code: 130) }
-    queue.post(.stopRequested)
+    if earlier == 0 { return queue.post(.stopRequested) }
+    // The end of a terminal, or of the process that started this one, may be told more than once.
+    if signal != .hangup { leaveProcess(code: 130) }
   }
+  signalWhenStarterEnds(.hangup)
 }
 
 private func listen(_ options: CoordinatorOptions) throws -> Listener {

@@ -5,7 +5,8 @@ internal import Telemetry
 ///
 /// Each has a process group of its own: Ctrl-C reaches only this process. Asked once to stop, it
 /// asks the coordinator, which saves a checkpoint; asked twice, it kills them all. A worker that
-/// dies is started again, a bounded number of times.
+/// dies is started again, a bounded number of times. Where this process is killed, the coordinator
+/// saves a checkpoint and sends the workers away.
 public final class LocalCluster {
   /// What another thread saw.
   private enum Happening {
@@ -104,7 +105,8 @@ public final class LocalCluster {
 
   private func startCoordinator() throws(SystemError) {
     let process = try ChildProcess(
-      options.coordinatorArguments, output: .pipe, errors: .file(coordinatorLog.path))
+      options.coordinatorArguments, output: .pipe, errors: .file(coordinatorLog.path),
+      environment: [starterVariable: "\(currentProcessIdentifier)"])
     coordinator = process
     startDetachedThread { [happenings] in
       while let line = process.readLine() {

@@ -25,7 +25,19 @@ private let cox = Command(
       subcommands: [
         Command(
           "train", overview: "Trains one.",
-          arguments: [CommandArgument("text", repeats: true, help: "Files to learn from.")])
+          arguments: [CommandArgument("text", repeats: true, help: "Files to learn from.")]),
+      Command(
+        "show", overview: "Shows one.",
+        discussion: """
+          Lines of the source are broken
+          anew for the width of the page, in all of a paragraph.
+
+          Another.
+          """,
+        options: [
+          .option("out", "file", isRequired: true, help: "Where it goes."),
+          .option("id", "id", help: "Which one."),
+        ]),
       ]),
   ])
 
@@ -87,6 +99,11 @@ private func message(_ words: String...) -> String {
     (["up", "a", "b"], "Unexpected argument 'b'"),
     (["up", "--workers"], "Missing value for '--workers <n>'"),
     (["up", "--workers", "--json"], "Missing value for '--workers <n>'"),
+    (["up", "--workers", "--data=x"], "Missing value for '--workers <n>'"),
+    (
+      ["up", "--data", "-odd"],
+      "Missing value for '--data <path>'; one that begins with a dash is attached: '--data=-odd'"
+    ),
     (["up", "--json=1"], "'--json' takes no value, got '1'"),
     (["up", "--data", "a", "--data", "b"], "'--data' is given more than once"),
     (
@@ -121,6 +138,36 @@ private func message(_ words: String...) -> String {
         Usage: cox tokenizer train <text> ...
           See 'cox tokenizer train --help' for more information.
         """)
+  }
+
+  @Test func `a required option is shown without brackets, and missed by name`() {
+    #expect(
+      message("tokenizer", "show", "--id", "1") == """
+        Error: Missing expected option '--out <file>'
+        Help:  --out <file>  Where it goes.
+        Usage: cox tokenizer show --out <file> [--id <id>]
+          See 'cox tokenizer show --help' for more information.
+        """)
+  }
+
+  @Test func `help breaks a discussion at the page's width`() throws {
+    guard
+      case .show(let page) = try cox.parse(
+        ["tokenizer", "show", "--help"], version: "1.0", width: 40)
+    else { throw UnexpectedHelp() }
+    #expect(
+      page.hasPrefix(
+        """
+        OVERVIEW: Shows one.
+
+        Lines of the source are broken anew for
+        the width of the page, in all of a
+        paragraph.
+
+        Another.
+
+        USAGE:
+        """))
   }
 
   @Test func `help has the layout of swift-argument-parser`() throws {

@@ -168,6 +168,20 @@ private func message(
       #expect(PlanSchema.markdown.contains("| `\(key.path)` |"))
     }
   }
+
+  /// `COX_RENEW_HELP=1` writes it anew; read the difference.
+  @Test func `the table of docs/plan.md is the schema's`() throws {
+    let root = #filePath.split(separator: "/").dropLast(4).joined(separator: "/")
+    let path = "/\(root)/docs/plan.md"
+    let page = try String(contentsOfFile: path, encoding: .utf8)
+    let start = try #require(page.firstRange(of: "| Key |")).lowerBound
+    if ProcessInfo.processInfo.environment["COX_RENEW_HELP"] != nil {
+      let text = page[..<start] + PlanSchema.markdown
+      try Data(text.utf8).write(to: URL(filePath: path))
+    } else {
+      #expect(page[start...] == PlanSchema.markdown)
+    }
+  }
 }
 
 @Suite struct `Plan errors` {
@@ -184,30 +198,30 @@ private func message(
       """
     #expect(
       message(text) == """
-        error: depth is the text 'four' at test.json:2:12
+        Error: depth is the text 'four' at test.json:2:12
             2 |   "depth": "four",
               |            ^^^^^^ expected a whole number from 1 to 256
-        error: unknown key 'learning_rat' at test.json:3:3
+        Error: unknown key 'learning_rat' at test.json:3:3
             3 |   "learning_rat": 3e-4,
               |   ^^^^^^^^^^^^^^ a plan has name, seed, depth, shape, precision, dropout, model, \
         initialization, batch, optimizer, tokenizer, data, phases, checkpoints
-        error: unknown key 'with' at test.json:4:13
+        Error: unknown key 'with' at test.json:4:13
             4 | \t"model": { "with": 64, "heads": 0 },
               | \t           ^^^^^^ did you mean 'width'?
-        error: model.heads is the number 0 at test.json:4:34
+        Error: model.heads is the number 0 at test.json:4:34
             4 | \t"model": { "with": 64, "heads": 0 },
               | \t                                ^ expected a whole number from 1 to 1024
-        error: precision is the text 'bf61' at test.json:5:16
+        Error: precision is the text 'bf61' at test.json:5:16
             5 |   "precision": "bf61",
               |                ^^^^^^ expected one of "bf16", "f32"; did you mean "bf16"?
-        error: 8 slices do not divide 12 sequences at test.json:6:41
+        Error: 8 slices do not divide 12 sequences at test.json:6:41
             6 |   "batch": { "sequences": 12, "slices": 8 },
               |                                         ^ leave batch.slices out for 4
-        error: phase kind 'sft' is not in this version at test.json:7:50
+        Error: phase kind 'sft' is not in this version at test.json:7:50
             7 |   "phases": [ { "kind": "tokenizer" }, { "kind": "sft", "steps": 5 }, 3 ],
               |                                                  ^^^^^ this version runs \
         tokenizer, pretrain, anneal, evaluate
-        error: phases[2] is the number 3 at test.json:7:71
+        Error: phases[2] is the number 3 at test.json:7:71
             7 |   "phases": [ { "kind": "tokenizer" }, { "kind": "sft", "steps": 5 }, 3 ],
               |                                                                       ^ expected a \
         section { }
@@ -217,11 +231,11 @@ private func message(
   @Test func `a text that is no plan says where it breaks`() {
     #expect(
       message("{\n  \"depth\": 4\n  \"seed\": 1\n}") == """
-        error: ',' or '}' was expected at test.json:3:3
+        Error: ',' or '}' was expected at test.json:3:3
             3 |   "seed": 1
               |   ^
         """)
-    #expect(message("[]").hasPrefix("error: a list is no plan at test.json:1:1\n"))
+    #expect(message("[]").hasPrefix("Error: a list is no plan at test.json:1:1\n"))
   }
 
   @Test(arguments: [
@@ -269,7 +283,7 @@ private func message(
     (#"{"steps": 5}"#, "unknown key 'steps' at test.json:1:2"),
   ])
   func `a contradiction names its place`(text: String, first: String) {
-    #expect(message(text).split(separator: "\n").first.map(String.init) == "error: " + first)
+    #expect(message(text).split(separator: "\n").first.map(String.init) == "Error: " + first)
   }
 
   @Test(arguments: [
@@ -289,7 +303,7 @@ private func message(
   ])
   func `a phase that contradicts itself is refused`(phase: String, summary: String) {
     let text = "{\"phases\": [{\"kind\": \"tokenizer\"}, {\"kind\": \"pretrain\", \(phase)}]}"
-    #expect(message(text).hasPrefix("error: \(summary) at test.json:1:"))
+    #expect(message(text).hasPrefix("Error: \(summary) at test.json:1:"))
   }
 
   @Test(arguments: [
@@ -313,10 +327,10 @@ private func message(
     let text = #"{"phases": [{"kind": "tokenizer", "schedule": {"peak": 1}, "steps": 3}]}"#
     #expect(
       message(text) == """
-        error: tokenizer does not use phases[0].schedule.peak at test.json:1:56
+        Error: tokenizer does not use phases[0].schedule.peak at test.json:1:56
             1 | \(text)
               |                                                        ^ remove it
-        error: tokenizer takes no steps at test.json:1:69
+        Error: tokenizer takes no steps at test.json:1:69
             1 | \(text)
               |                                                                     ^ remove steps
         """)
@@ -345,7 +359,7 @@ private func message(
     ("]phases[", "1", "unknown key ']phases[' in --set ]phases[=1\n      did you mean 'phases'?"),
   ])
   func `an override is checked like the file`(key: String, value: String, expected: String) {
-    #expect(message("{}", [(key, value)]) == "error: " + expected)
+    #expect(message("{}", [(key, value)]) == "Error: " + expected)
   }
 
   @Test func `of two overrides the last wins, and a section replaces the whole section`() throws {

@@ -49,5 +49,5 @@ private let plan = ForeignParser(
         assumptions: TimeEstimate.Assumptions(peakPerThread: 100)))
     _ = report.lines
     _ = report.json.jsonText()
-    _ = try? report.check()
+    _ = try? report.checkTogether()
   })

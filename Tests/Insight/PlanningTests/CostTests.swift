@@ -57,7 +57,14 @@ import Testing
       }
     }
     let six = MemoryPlan.workers(plan: plan, workerCount: 6, threadCount: 1)
-    #expect(six.count == 4, "workers on standby hold no gradients")
+    #expect(six.count == 6)
+    #expect(six.filter(\.slices.isEmpty).count == 2)
+    for idle in six where idle.slices.isEmpty {
+      #expect(idle.items.allSatisfy { $0.byteCount > 0 })
+      #expect(
+        idle.items.first { $0.name == "gradients" }?.rule == "4 per parameter x 1 (0 held)",
+        "a worker on standby gets the sums")
+    }
   }
 
   /// (16 + 4 (subtrees held + 1)) bytes per parameter, 34 d + 8 f bytes per token and layer of a

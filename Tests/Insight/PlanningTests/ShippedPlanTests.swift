@@ -12,7 +12,14 @@ private func shipped(_ name: String, data: String? = nil) throws -> PlanResoluti
 }
 
 @Suite struct `Shipped plans` {
-  @Test(arguments: ["quickstart", "smoke", "shakespeare-char-small", "books-small"])
+  /// Every plan of the folder.
+  static let names: [String] = {
+    let root = #filePath.split(separator: "/").dropLast(4).joined(separator: "/")
+    let files = (try? FileManager.default.contentsOfDirectory(atPath: "/\(root)/launch/plans")) ?? []
+    return files.filter { $0.hasSuffix(".json") }.map { String($0.dropLast(5)) }.sorted()
+  }()
+
+  @Test(arguments: names)
   func `resolve, are named as their file, and take other text`(name: String) throws {
     let resolution = try shipped(name)
     #expect(resolution.plan.name == name)
@@ -20,6 +27,8 @@ private func shipped(_ name: String, data: String? = nil) throws -> PlanResoluti
     let other = try shipped(name, data: "my/text").plan
     #expect(other.phases.allSatisfy { $0.data.source == .path("my/text") })
   }
+
+  @Test func `are found`() { #expect(Set(Self.names).isSuperset(of: ["quickstart", "smoke"])) }
 
   @Test func `smoke is made to catch inexactness`() throws {
     let plan = try shipped("smoke").plan
@@ -101,15 +110,27 @@ private func shipped(_ name: String, data: String? = nil) throws -> PlanResoluti
     #expect(read["plan"]?["model"]?["layers"]?.int == 3)
   }
 
+  @Test func `a plan of which one worker fits needs a host for each`() throws {
+    let one = try Self.report(3).memory.map(\.byteCount).max() ?? 0
+    let report = try Self.report(3, memory: one)
+    try report.checkEach()
+    #expect(report.shortage?.hasPrefix("3 workers need ") == true)
+    #expect(throws: InfeasiblePlan.self) { try report.checkTogether() }
+    let small = try Self.report(3, memory: one - 1)
+    #expect(throws: InfeasiblePlan.self) { try small.checkEach() }
+    // Two of the ten have nothing to compute and hold the model all the same.
+    #expect(try Self.report(10).memory.filter(\.slices.isEmpty).count == 2)
+  }
+
   @Test func `a plan that does not fit into memory is infeasible`() throws {
-    try Self.report(3, memory: 1 << 34).check()
+    try Self.report(3, memory: 1 << 34).checkTogether()
     let report = try Self.report(3, memory: 1 << 20)
     do throws(InfeasiblePlan) {
-      try report.check()
+      try report.checkTogether()
       Issue.record("three workers fit into 1 MiB")
     } catch {
       #expect(error.exitCode == .badPlan)
-      #expect(error.message.hasPrefix("error: the plan is infeasible: 3 workers need "))
+      #expect(error.message.hasPrefix("Error: the plan is infeasible: 3 workers need "))
       #expect(error.message.contains("this host has 1.0 MiB; use fewer workers"))
     }
   }

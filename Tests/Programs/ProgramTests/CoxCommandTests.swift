@@ -7,7 +7,8 @@ import Testing
     "up", "tail", "plan", "generate", "evaluate", "export", "import", "digest", "doctor",
     "tokenizer", "data", "bench",
     "tokenizer train", "tokenizer import", "tokenizer encode", "tokenizer decode", "data check",
-    "data prepare", "data inspect", "data world", "bench step", "bench matmul", "bench allreduce",
+    "data prepare", "data inspect", "data world", "bench step", "bench matmul", "bench attention",
+    "bench decode", "bench allreduce",
   ]
 
   private func cox(_ words: String...) -> (code: Int32, output: String, errors: String) {
@@ -48,6 +49,13 @@ import Testing
     #expect(cox("digest").code == 64)
     #expect(cox("evaluate", "x").code == 64)
     #expect(cox("export", "x").code == 64)
+    for words in [
+      ["--loss", "t", "--out", "o"], ["--logits", "t", "--max-tokens", "5"],
+      ["--logits", "t", "--matmul", "auto"], ["--logits", "t", "--loss", "t"],
+    ] {
+      let refused = command(["cox", "evaluate", "/nowhere"] + words)
+      #expect(refused.code == 64, "\(words): \(refused.errors)")
+    }
     #expect(cox("generate", "x", "--top-p", "0").code == 64)
     for words in [
       ["digest", "/nowhere"], ["tail", "/nowhere", "--once"], ["generate", "/nowhere"],
@@ -81,6 +89,22 @@ import Testing
     }
   }
 
+  @Test func `takes world for the generated one only where nothing else has that name`() throws {
+    try withRunFolder { folder in
+      try Files.createDirectory("\(folder)/world")
+      try Files.write("Text.", to: "\(folder)/world/text.txt")
+      func plan(_ data: String, in place: String) -> (code: Int32, output: String, errors: String) {
+        let words = "plan '\(RealCluster.smoke)' --threads 1 --data \(data)"
+        return command(
+          ["/bin/sh", "-c", "cd '\(place)' && exec '\(RealCluster.programs)/cox' \(words)"])
+      }
+      let refused = plan("world", in: folder)
+      #expect(refused.code == 64 && refused.errors.contains("--data ./world"), "\(refused.errors)")
+      #expect(plan("./world", in: folder).output.contains("./world"))
+      #expect(plan("world", in: "\(folder)/world").code == 0)
+    }
+  }
+
   @Test func `prints a plan as text and as JSON`() throws {
     let text = cox("plan", RealCluster.smoke, "--workers", "3", "--threads", "1")
     #expect(text.code == 0)
@@ -111,7 +135,7 @@ import Testing
         ["\(RealCluster.programs)/cox", "tokenizer", "decode", tokenizer, "--file",
           "\(folder)/ids"],
         output: .file("\(folder)/decoded"))
-      #expect(process.exitCode(waiting: true) == 0)
+      #expect(exitCode(of: process) == 0)
       #expect(try Files.read("\(folder)/decoded") == Files.read("\(folder)/text.txt"))
       #expect(cox("tokenizer", "decode", tokenizer, "999999").code == 65)
     }
@@ -206,6 +230,28 @@ import Testing
     }
   }
 
+  @Test func `measures generation and attention in figures that belong together`() throws {
+    let decode = cox(
+      "bench", "decode", "--shape", "tiny", "--streams", "3", "--context", "20", "--tokens", "4",
+      "--threads", "1", "--json")
+    let figures = try JSONReader.read(decode.output)
+    // 4 layers of width 128 with 4 heads of 32 and feed-forward 352, and a head of 2048: bf16.
+    let weights = 2 * (4 * 128 * (4 * 128 + 3 * 352) + 2048 * 128)
+    #expect(figures["weight_bytes_per_token"]?.int == weights / 3, "\(decode.errors)")
+    #expect(figures["cache_bytes_per_token"]?.int == 2 * 2 * 4 * 128 * 22)
+    for key in ["prefill_tokens_per_s", "tokens_per_s_median", "read_GBps_measured"] {
+      #expect(try #require(figures[key]?.double) > 0)
+    }
+    #expect(cox("bench", "decode", "--shape", "tiny", "--context", "4096").code == 64)
+
+    let attention = cox(
+      "bench", "attention", "--shape", "tiny", "--rounds", "2", "--threads", "1", "--json")
+    let parts = try JSONReader.read(attention.output)
+    for key in ["forward", "backward", "both"] {
+      #expect(try #require(parts["\(key)_gflops"]?.double) > 0, "\(attention.errors)")
+    }
+  }
+
   @Test func `reports on the machine`() throws {
     let (code, output, _) = cox("doctor", "--json")
     #expect(code == 0)
@@ -261,6 +307,31 @@ import Testing
       let damaged = command(["cox", "digest", checkpoint])
       #expect(damaged.code == 65)
       #expect(damaged.output.isEmpty && damaged.errors.contains("model.safetensors"))
+    }
+  }
+
+  static let hasTmux = command(["/usr/bin/env", "tmux", "-V"]).code == 0
+
+  @Test(.timeLimit(.minutes(2)), .enabled(if: hasTmux, "needs tmux"))
+  func `shows its report unbroken in a terminal of 120 columns`() throws {
+    try withRunFolder { folder in
+      let run = "\(folder)/run"
+      let up = command(["cox", "up", try shortPlan(in: folder), "--run", run, "--threads", "1"])
+      #expect(up.code == 0, "\(up.errors)")
+      // A server of its own, so that no other session is touched.
+      let tmux = ["/usr/bin/env", "tmux", "-f", "/dev/null", "-S", "\(folder)/tmux"]
+      defer { _ = command(tmux + ["kill-server"]) }
+      let cox = "'\(RealCluster.programs)/cox' tail '\(run)'; sleep 60"
+      _ = command(tmux + ["new-session", "-d", "-x", "120", "-y", "60", cox])
+      func screen() -> [String] {
+        command(tmux + ["capture-pane", "-p"]).output.split(separator: "\n").map(String.init)
+      }
+      #expect(eventually { screen().contains { $0.contains("ETA       done") } }, "\(screen())")
+      // The first and the last step at least, each on one line from its time to its ETA, and above
+      // them the heads of their columns.
+      let table = screen().filter { $0.contains(" | ") }
+      #expect(table.first?.hasSuffix("ETA") == true, "\(table)")
+      #expect(table.count >= 3 && table.allSatisfy { $0.split(separator: "|").count == 3 })
     }
   }
 
@@ -382,21 +453,44 @@ import Testing
             "--threads", "1"],
           output: .file("\(run)/\(log).out"), errors: .file("\(run)/\(log).err"))
       }
-      func text(_ name: String) -> String {
-        String(decoding: (try? Files.read("\(run)/\(name)")) ?? [], as: UTF8.self)
-      }
+      func text(_ name: String) -> String { fileText("\(run)/\(name)") }
       let first = try start("first")
-      let deadline = Deadline.after(.seconds(60))
-      while !text("first.err").contains(" 1/40 "), !deadline.hasPassed {
-        pauseThread(milliseconds: 20)
-      }
+      #expect(eventually { text("first.err").contains(" 1/40 ") })
       first.signal(Signal.interrupt.rawValue)
-      #expect(first.exitCode(waiting: true) == 75, "\(text("first.err"))")
+      #expect(exitCode(of: first) == 75, "\(text("first.err"))")
       #expect(text("first.err").contains("go on with: "))
       let second = try start("second")
-      #expect(second.exitCode(waiting: true) == 0, "\(text("second.err"))")
+      #expect(exitCode(of: second, atMost: 90) == 0, "\(text("second.err"))")
       #expect(text("second.err").contains("resumed at position"))
       #expect(!text("second.err").contains(" 1/40 "))
     }
+  }
+
+  /// Killed, or ended by writing where nobody reads: `cox up 2>&1 | head`.
+  @Test(.timeLimit(.minutes(3)), arguments: [9, 13] as [Int32])
+  func `leaves a checkpoint and no process behind when it is killed`(signal: Int32) throws {
+    try withRunFolder { folder in
+      try Files.createDirectory(folder)
+      let words = ["up", RealCluster.smoke, "--run", "\(folder)/run", "--threads", "1"]
+      let up = try ChildProcess(
+        ["\(RealCluster.programs)/cox"] + words + ["--workers", "2"],
+        output: .file("\(folder)/out"), errors: .file("\(folder)/err"))
+      #expect(eventually { fileText("\(folder)/err").contains(" 1/40 ") })
+      let children = try Files.read(
+        "/proc/\(up.identifier)/task/\(up.identifier)/children", byteCountMax: 4096)
+      let identifiers = String(decoding: children, as: UTF8.self).split(separator: " ")
+      #expect(identifiers.count == 3)
+      up.signal(signal)
+      #expect(exitCode(of: up) == 128 + signal)
+      #expect(eventually { !identifiers.contains(where: isRunning) }, "\(identifiers)")
+      let again = command(["cox"] + words)
+      #expect(again.code == 0 && again.errors.contains("resumed at position"), "\(again.errors)")
+    }
+  }
+
+  /// A process that has ended may still be listed, until its parent looks.
+  private func isRunning(_ identifier: Substring) -> Bool {
+    let fields = fileText("/proc/\(identifier)/stat").split(separator: ") ").last
+    return fields.map { !$0.hasPrefix("Z") } ?? false
   }
 }

@@ -3,8 +3,10 @@ import Telemetry
 
 /// Real processes on real sockets: a coordinator, its workers, and what they leave behind.
 final class RealCluster {
-  /// The folder of the built programs, which is the test bundle's own.
-  static let programs = Files.parent(of: programPath())
+  /// Where the launch scripts built the programs; nil where `swift test` built them.
+  static let releasedPrograms = environmentValue("COX_PROGRAMS")
+  /// The folder of the built programs: the released ones, or those beside the test bundle.
+  static let programs = releasedPrograms ?? Files.parent(of: programPath())
   /// The repository.
   static let root: String = {
     var folder = #filePath
@@ -78,33 +80,16 @@ final class RealCluster {
   private func errorPath(ofWorker index: Int) -> String { "\(logs)/worker\(index).err" }
 
   /// Waits until the coordinator has said `text`; false when that takes longer than 60 s.
-  func waitForText(_ text: String) -> Bool {
-    let deadline = Clock.monotonicSeconds + 60
-    while Clock.monotonicSeconds < deadline {
-      if errors.contains(text) { return true }
-      pauseThread(milliseconds: 20)
-    }
-    return false
-  }
+  func waitForText(_ text: String) -> Bool { eventually { errors.contains(text) } }
 
   /// Waits until the run's records reach `step`; false when that takes longer than 60 s.
   func waitForStep(_ step: Int) -> Bool {
-    let deadline = Clock.monotonicSeconds + 60
-    while Clock.monotonicSeconds < deadline {
-      if let last = records().last, last.step >= step { return true }
-      pauseThread(milliseconds: 20)
-    }
-    return false
+    eventually { records().last.map { $0.step >= step } ?? false }
   }
 
   /// Waits until an event of this kind is recorded; false when that takes longer than 60 s.
   func waitForEvent(_ kind: String) -> Bool {
-    let deadline = Clock.monotonicSeconds + 60
-    while Clock.monotonicSeconds < deadline {
-      if fileText("\(run)/events.jsonl").contains("\"event\":\"\(kind)\"") { return true }
-      pauseThread(milliseconds: 20)
-    }
-    return false
+    eventually { fileText("\(run)/events.jsonl").contains("\"event\":\"\(kind)\"") }
   }
 
   /// The coordinator's exit code; 124 when it has not ended after `seconds`.
@@ -137,12 +122,22 @@ final class RealCluster {
 
 /// The process's exit code; 124 when it has not ended after `seconds`.
 func exitCode(of process: ChildProcess, atMost seconds: Double = 60) -> Int32 {
-  let deadline = Clock.monotonicSeconds + seconds
-  while Clock.monotonicSeconds < deadline {
-    if let code = process.exitCode(waiting: false) { return code }
+  var code: Int32?
+  _ = eventually(atMost: seconds) {
+    code = process.exitCode(waiting: false)
+    return code != nil
+  }
+  return code ?? 124
+}
+
+/// Whether `condition` comes to hold; false when that takes longer than `seconds`.
+func eventually(atMost seconds: Double = 60, _ condition: () -> Bool) -> Bool {
+  let deadline = Deadline.after(.seconds(seconds))
+  while !condition() {
+    if deadline.hasPassed { return false }
     pauseThread(milliseconds: 20)
   }
-  return 124
+  return true
 }
 
 /// Where a cluster's processes run.
@@ -180,7 +175,8 @@ func fileText(_ path: String) -> String {
   String(decoding: (try? Files.read(path)) ?? [], as: UTF8.self)
 }
 
-/// Runs one of the programs to its end, or for 170 s: then it is killed, and its code is 137.
+/// Runs one of the programs, or what lies at an absolute path, to its end, or for 170 s: then it is
+/// killed, and its code is 137.
 func command(
   _ arguments: [String], environment: [String: String] = [:]
 ) -> (code: Int32, output: String, errors: String) {
@@ -189,8 +185,9 @@ func command(
   let log = "\(folder)/err"
   guard
     let process = try? ChildProcess(
-      ["\(RealCluster.programs)/\(arguments[0])"] + arguments.dropFirst(), output: .pipe,
-      errors: .file(log), environment: environment)
+      [arguments[0].hasPrefix("/") ? arguments[0] : "\(RealCluster.programs)/\(arguments[0])"]
+        + arguments.dropFirst(),
+      output: .pipe, errors: .file(log), environment: environment)
   else { return (-1, "", "") }
   let hasEnded = Monitor(false)
   defer { hasEnded.update { $0 = true } }

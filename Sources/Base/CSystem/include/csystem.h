@@ -33,6 +33,10 @@ uint64_t cs_flush_subnormals(void);
 // Sets the calling thread's floating-point control word.
 void cs_restore_float_control(uint64_t control);
 
+// Has the signal sent to this process when the thread that started it ends. Returns 0, or -1 with
+// errno set.
+int cs_signal_when_starter_ends(int signal);
+
 // Swaps two paths in one step. Returns 0, or -1 with errno set.
 int cs_exchange(const char *path, const char *other);
 
