@@ -7,7 +7,8 @@ Ours is read from the checkpoint after step 1: with the clip out of reach the fi
 """
 import argparse, pathlib, tempfile
 
-from twin import DATA, Run, RunMasks, Table, add_dropout, gradient, relative_error
+from support.cox import DATA, check_at_most, end, skip
+from support.twin import Run, RunMasks, add_dropout, gradient, relative_error
 
 WORLD = {"source": "world", "seed": 7, "documents": 600}
 BOOKS = {"source": str(DATA / "books")}
@@ -49,19 +50,19 @@ def twin_gradient(run, batch, autocast):
     return gradient(model, batch, autocast)
 
 
-def check_exact(table, case, folder):
+def check_exact(case, folder):
     """f32: every tensor within 1e-4 of PyTorch's f32."""
     run = Run.train(plan(case, "f32"), folder)
     (batch,) = run.readings("--step", 1)
     loss, expected = twin_gradient(run, batch, autocast=False)
     ours = run.first_gradient()
     assert ours.keys() == expected.keys(), ours.keys() ^ expected.keys()
-    table.row(f"{case}, f32: loss", abs(run.records()[1]["loss"] - loss) / loss, 1e-5)
+    check_at_most(f"{case}, f32: loss", abs(run.records()[1]["loss"] - loss) / loss, 1e-5)
     for name in expected:
-        table.row(f"{case}, f32: {name}", relative_error(ours[name], expected[name]), 1e-4)
+        check_at_most(f"{case}, f32: {name}", relative_error(ours[name], expected[name]), 1e-4)
 
 
-def check_rounded(table, case, folder):
+def check_rounded(case, folder):
     """bf16: every tensor as near to PyTorch's f32 as PyTorch's own bf16 is, within a quarter."""
     run = Run.train(plan(case, "bf16"), folder)
     (batch,) = run.readings("--step", 1)
@@ -69,10 +70,10 @@ def check_rounded(table, case, folder):
     _, rounded = twin_gradient(run, batch, autocast=True)
     ours = run.first_gradient()
     assert ours.keys() == exact.keys(), ours.keys() ^ exact.keys()
-    table.row(f"{case}, bf16: loss", abs(run.records()[1]["loss"] - loss) / loss, 1e-3)
+    check_at_most(f"{case}, bf16: loss", abs(run.records()[1]["loss"] - loss) / loss, 1e-3)
     for name in exact:
         limit = 1.25 * relative_error(rounded[name], exact[name]) + 1e-3
-        table.row(f"{case}, bf16: {name}", relative_error(ours[name], exact[name]), limit)
+        check_at_most(f"{case}, bf16: {name}", relative_error(ours[name], exact[name]), limit)
 
 
 def main():
@@ -86,17 +87,17 @@ def main():
         if case not in CASES:
             parser.error(f"there is no case '{case}'; there are {', '.join(CASES)}")
     chosen = options.cases or [case for case in CASES if options.full or case not in LONG]
-    table = Table("gradients of step 1, relative error against Hugging Face Llama in f32")
+    print("gradients of step 1, relative error against Hugging Face Llama in f32")
     with tempfile.TemporaryDirectory(prefix="cox-gradients.") as scratch:
         for case in chosen:
             source = CASES[case]["data"]["source"]
             if source != "world" and not pathlib.Path(source).exists():
-                table.skip(f"{case}: there is no {source}; COX_DATA names the data folder")
+                skip(f"{case}: there is no {source}; COX_DATA names the data folder")
                 continue
             place = pathlib.Path(options.keep or scratch) / case.replace(" ", "-")
-            check_exact(table, case, place / "f32")
-            check_rounded(table, case, place / "bf16")
-    table.end()
+            check_exact(case, place / "f32")
+            check_rounded(case, place / "bf16")
+    end()
 
 
 if __name__ == "__main__":

@@ -6,14 +6,13 @@
 Each row holds arguments, the loss that PyTorch's own functions make of them in f64, and the gradient
 that autograd finds. Tests/Learning/PhasesTests/ObjectiveTests.swift computes the same rows.
 """
-import argparse, json, pathlib, sys
+import argparse, json, pathlib
 
-try:
-    import torch
-    import torch.nn.functional as F
-except ImportError as absent:
-    print(f"SKIPPED: {absent}: PYTHON names an interpreter with torch")
-    sys.exit(0)
+from support.cox import need
+
+need("torch")
+import torch
+import torch.nn.functional as F
 
 FIXTURE = pathlib.Path(__file__).with_name("objectives.json")
 torch.set_default_dtype(torch.float64)
@@ -123,7 +122,7 @@ def main():
     gap, place = max(differences(fixture(), json.loads(FIXTURE.read_text())))
     print(f"largest difference between PyTorch {torch.__version__} and {FIXTURE.name}: {gap:.3g} "
           f"at {place.lstrip('.')} (limit 1e-12)")
-    sys.exit(gap > 1e-12)
+    raise SystemExit(gap > 1e-12)
 
 
 if __name__ == "__main__":

@@ -8,18 +8,13 @@ with the vocabularies of GPT-2, GPT-4 and GPT-4o where the data folder holds the
 The programs are taken from $BIN or .build/release, the data from $COX_DATA or ../shared/data.
 Prints a line per tokenizer; exits 1 if any id differs.
 """
-import argparse, json, os, random, subprocess, sys, tempfile, unicodedata
+import argparse, json, random, tempfile, unicodedata
 from pathlib import Path
 
-try:
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-except ImportError:
-    print("SKIPPED: this Python has no package `tokenizers` (pip install tokenizers)")
-    sys.exit(0)
+from support.cox import DATA, check, cox, end, need, skip
 
-ROOT = Path(__file__).resolve().parents[2]
-COX = Path(os.environ.get("BIN", ROOT / ".build/release")) / "cox"
-DATA = Path(os.environ.get("COX_DATA", ROOT / "../shared/data"))
+need("tokenizers")
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 # As tiktoken has them, but for \p{N}{1,3}+ in cl100k: to Oniguruma that is a run of any length.
 PATTERNS = {
@@ -99,12 +94,6 @@ def random_strings(count, seed):
     return strings
 
 
-def cox(*words):
-    return subprocess.run(
-        [str(COX), "tokenizer", *map(str, words)], check=True, capture_output=True, text=True
-    ).stdout
-
-
 def split_and_spell(pattern):
     return pre_tokenizers.Sequence([
         pre_tokenizers.Split(Regex(pattern), "isolated"),
@@ -128,10 +117,7 @@ def main():
     options.add_argument("--seed", type=int, default=15)
     options.add_argument("--strings", type=int, default=10_000)
     options = options.parse_args()
-    if not COX.exists():
-        sys.exit(f"there is no {COX}: build first, or set BIN")
     strings = random_strings(options.strings, options.seed)
-    failures = 0
 
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
@@ -142,32 +128,31 @@ def main():
             encoding="utf-8", newline="")
 
         def compare(name, file, reference):
-            nonlocal failures
-            output = cox("encode", file, "--jsonl", "--file", lines)
+            output = cox("tokenizer", "encode", file, "--jsonl", "--file", lines)
             ours = [json.loads(line) for line in output.splitlines()]
             theirs = [e.ids for e in reference.encode_batch(strings, add_special_tokens=False)]
             differing = [i for i, ids in enumerate(theirs) if i >= len(ours) or ids != ours[i]]
             if len(ours) != len(theirs):
                 differing.append(len(ours))
-            verdict = f"{len(differing)} DIFFER" if differing else "equal"
-            print(f"{name:34} {len(theirs)} strings, {sum(map(len, theirs))} ids: {verdict}")
+            check(f"{name}: {len(theirs)} strings, {sum(map(len, theirs))} ids", not differing,
+                  f"{len(differing)} differ", "none")
             for i in [i for i in differing if i < min(len(ours), len(theirs))][:3]:
                 print(f"  {strings[i]!a}\n  theirs {theirs[i]}\n  ours   {ours[i]}")
-            failures += bool(differing)
 
         for name, pattern in PATTERNS.items():
             theirs = made_by_hugging_face(split_and_spell(pattern), strings)
             theirs.save(str(folder / "theirs.json"))
-            cox("import", folder / "theirs.json", "--out", folder / "ours.json")
+            cox("tokenizer", "import", folder / "theirs.json", "--out", folder / "ours.json")
             compare(f"{name}, Hugging Face's trainer", folder / "ours.json", theirs)
 
             file = folder / "own.json"
-            cox("train", lines, "--splitter", name, "--vocabulary", 2500, "--out", file)
+            cox("tokenizer", "train", lines, "--splitter", name, "--vocabulary", 2500,
+                "--out", file)
             compare(f"{name}, cox tokenizer train", file, Tokenizer.from_file(str(file)))
 
         theirs = made_by_hugging_face(pre_tokenizers.ByteLevel(add_prefix_space=False), strings)
         theirs.save(str(folder / "theirs.json"))
-        cox("import", folder / "theirs.json", "--out", folder / "ours.json")
+        cox("tokenizer", "import", folder / "theirs.json", "--out", folder / "ours.json")
         compare("gpt2, Hugging Face's ByteLevel", folder / "ours.json", theirs)
 
         for name, file in [
@@ -177,13 +162,13 @@ def main():
         ]:
             source = DATA / "tokenizer" / file
             if not source.exists():
-                print(f"SKIPPED: {name}, real vocabulary: there is no {source}")
+                skip(f"{name}, real vocabulary: there is no {source}")
                 continue
-            cox("import", source, "--out", folder / "ours.json")
+            cox("tokenizer", "import", source, "--out", folder / "ours.json")
             theirs = Tokenizer.from_file(str(folder / "ours.json"))
             theirs.pre_tokenizer = split_and_spell(PATTERNS[name])
             compare(f"{name}, real vocabulary", folder / "ours.json", theirs)
-    sys.exit(1 if failures else 0)
+    end()
 
 
 main()

@@ -13,9 +13,8 @@ With --out the curves stay as JSON; the twin saves its state every 50 steps and 
 """
 import argparse, json, pathlib, statistics, tempfile
 
-import torch
-
-from twin import DATA, Run, RunMasks, Table, add_dropout, evaluate
+from support.cox import DATA, check_at_most, end, skip
+from support.twin import Run, RunMasks, add_dropout, evaluate, torch
 
 SAVE_EVERY = 50
 # With 5 draws, a standard normal's sample leaves +- 4 sample deviations once in 100 (Student's t).
@@ -128,7 +127,7 @@ def ours(run):
     return losses, records[max(records)]["validation_loss"]
 
 
-def check_f32(table, run, place):
+def check_f32(run, place):
     twin = Twin(run, place / "twin.pt", autocast=False)
     theirs, (losses, validation) = twin.train(), ours(run)
     theirs_validation = twin.validate()
@@ -136,35 +135,35 @@ def check_f32(table, run, place):
                  twin_validation=theirs_validation)
     steps = min(50, len(losses))
     gap = max(abs(a - b) for a, b in zip(losses[:50], theirs[:50]))
-    table.row(f"f32: largest difference of a loss in the first {steps} steps", gap, 1e-3)
-    table.row(f"f32: validation after {len(losses)} steps: {validation:.4f}, twin "
-              f"{theirs_validation:.4f}", abs(validation - theirs_validation), 0.02)
+    check_at_most(f"f32: largest difference of a loss in the first {steps} steps", gap, 1e-3)
+    check_at_most(f"f32: validation after {len(losses)} steps: {validation:.4f}, twin "
+                  f"{theirs_validation:.4f}", abs(validation - theirs_validation), 0.02)
 
 
-def check_bf16(table, run, place):
+def check_bf16(run, place):
     twin = Twin(run, place / "twin.pt", autocast=True)
     theirs, (losses, validation) = twin.train(), ours(run)
     theirs_validation = twin.validate()
     write_curves(place, ours=losses, twin=theirs, ours_validation=validation,
                  twin_validation=theirs_validation)
     gap = max(abs(a - b) / b for a, b in zip(losses, theirs))
-    table.row(f"bf16: largest relative difference in {len(losses)} steps", gap, 0.005)
-    table.row(f"bf16: validation after {len(losses)} steps: {validation:.4f}, twin "
-              f"{theirs_validation:.4f}", abs(validation - theirs_validation), 0.02)
+    check_at_most(f"bf16: largest relative difference in {len(losses)} steps", gap, 0.005)
+    check_at_most(f"bf16: validation after {len(losses)} steps: {validation:.4f}, twin "
+                  f"{theirs_validation:.4f}", abs(validation - theirs_validation), 0.02)
 
 
-def check_masks(table, run, place):
+def check_masks(run, place):
     twin = Twin(run, place / "twin.pt", autocast=False)
     masks = RunMasks(run)
     add_dropout(twin.model, masks)
     theirs, (losses, _) = twin.train(masks.enter), ours(run)
     write_curves(place, ours=losses, twin=theirs)
     gap = max(abs(a - b) for a, b in zip(losses[:50], theirs[:50]))
-    table.row(f"dropout 0.2, the run's masks: largest difference in {len(losses[:50])} steps",
-              gap, 1e-3)
+    check_at_most(f"dropout 0.2, the run's masks: largest difference in {len(losses[:50])} steps",
+                  gap, 1e-3)
 
 
-def check_dropout(table, run, place):
+def check_dropout(run, place):
     """Ours is one draw; the twin's draws say how far one draw lies from their mean."""
     rate, curves, validations = run.plan["dropout"], [], []
     for seed in MASK_SEEDS:
@@ -182,9 +181,9 @@ def check_dropout(table, run, place):
             ("validation", validation, validations)]:
         centre, deviation = statistics.fmean(draws), statistics.stdev(draws)
         spread = deviation * (1 + 1 / len(draws)) ** 0.5
-        table.row(f"dropout 0.2: {what} {value:.4f}, twin {centre:.4f} +- {deviation:.4f}: "
-                  "deviations", abs(value - centre) / spread, 4)
-        table.row(f"dropout 0.2: {what}: difference", abs(value - centre), 0.02)
+        check_at_most(f"dropout 0.2: {what} {value:.4f}, twin {centre:.4f} +- {deviation:.4f}: "
+                      "deviations", abs(value - centre) / spread, 4)
+        check_at_most(f"dropout 0.2: {what}: difference", abs(value - centre), 0.02)
 
 
 CHECKS = {"f32": check_f32, "bf16": check_bf16, "masks": check_masks, "dropout": check_dropout}
@@ -201,17 +200,17 @@ def main():
     for part in options.parts:
         if part not in PARTS:
             parser.error(f"there is no part '{part}'; there are {', '.join(PARTS)}")
-    table = Table("training, ours against PyTorch and its AdamW")
+    print("training, ours against PyTorch and its AdamW")
     with tempfile.TemporaryDirectory(prefix="cox-training.") as scratch:
         for part in options.parts or PARTS:
             size, steps = PARTS[part][3 if options.full else 2]
             if not size["source"].exists():
-                table.skip(f"{part}: there is no {size['source']}; COX_DATA names the data folder")
+                skip(f"{part}: there is no {size['source']}; COX_DATA names the data folder")
                 continue
             place = pathlib.Path(options.out or scratch) / f"{size['shape']}-{part}"
             run = Run.train(plan(part, size, options.steps or steps), place)
-            CHECKS[part](table, run, place)
-    table.end()
+            CHECKS[part](run, place)
+    end()
 
 
 if __name__ == "__main__":

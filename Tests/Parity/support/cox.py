@@ -4,9 +4,11 @@ Every script is run by `launch/soak parity`: BIN is the folder of the programs. 
 figures, each beside its limit, and exits 1 if one is missed; where a module is absent it says
 SKIPPED.
 """
-import atexit, importlib, json, os, shutil, subprocess, sys, tempfile
+import atexit, importlib, json, os, pathlib, shutil, subprocess, sys, tempfile
 
-BIN = os.environ.get("BIN", ".build/release")
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+BIN = pathlib.Path(os.environ.get("BIN", ROOT / ".build/release"))
+DATA = pathlib.Path(os.environ.get("COX_DATA", ROOT / "../shared/data"))
 WORK = tempfile.mkdtemp(prefix="cox-parity-")
 _failures = []
 
@@ -33,10 +35,19 @@ def need(*modules):
     return found
 
 
+def program(name):
+    """The path of a built program: in $BIN, or where `swift build -c release` puts it."""
+    path = BIN / name
+    if not path.exists():
+        print(f"SKIPPED: {path} is missing: swift build -c release, or name its folder in BIN")
+        sys.exit(0)
+    return str(path)
+
+
 def cox(*words, code=0):
     """Standard output of a cox command that must exit with `code`."""
     ended = subprocess.run(
-        [f"{BIN}/cox", *map(str, words)], capture_output=True, text=True, timeout=600)
+        [program("cox"), *map(str, words)], capture_output=True, text=True, timeout=600)
     if ended.returncode != code:
         print(f"cox {' '.join(map(str, words))}\nexited {ended.returncode}, not {code}:")
         print(ended.stderr)
@@ -82,7 +93,17 @@ def check(what, holds, figure="", limit=""):
         _failures.append(what)
 
 
+def check_at_most(what, value, limit):
+    """A row whose figure must not exceed `limit`; not a number is a miss."""
+    check(what, value <= limit, f"{value:.4g}", f"<= {limit:.4g}")
+
+
+def skip(reason):
+    print(f"SKIPPED: {reason}", flush=True)
+
+
 def end():
+    print(f"{len(_failures)} figures missed their limits" if _failures else "all hold")
     sys.exit(1 if _failures else 0)
 
 

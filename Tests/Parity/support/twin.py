@@ -3,53 +3,14 @@
 Everything the twin knows of a run comes from what a run leaves for anybody: plan.resolved.json,
 metrics.jsonl, the checkpoints, and `cox data inspect RUN --step S --json`.
 """
-import json, math, os, pathlib, subprocess, sys
+import json, math, os, pathlib, subprocess
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-DATA = pathlib.Path(os.environ.get("COX_DATA", ROOT / "../shared/data"))
+from support.cox import need, program
 
-try:
-    import numpy as np
-    import torch
-    import transformers
-    from safetensors.torch import load_file
-except ImportError as absent:
-    print(f"SKIPPED: {absent}: PYTHON names an interpreter with torch, transformers, numpy")
-    sys.exit(0)
-
+np, torch, transformers, safetensors = need(
+    "numpy", "torch", "transformers", "safetensors.torch")
 torch.set_num_threads(len(os.sched_getaffinity(0)))
 transformers.logging.set_verbosity_error()
-
-
-def program(name):
-    """The path of a built program: in $BIN, or where `swift build -c release` puts it."""
-    path = pathlib.Path(os.environ.get("BIN", ROOT / ".build/release")) / name
-    if not path.exists():
-        print(f"SKIPPED: {path} is missing: swift build -c release, or name its folder in BIN")
-        sys.exit(0)
-    return str(path)
-
-
-class Table:
-    """Figures beside their targets. `end` exits 1 if one of them missed."""
-
-    def __init__(self, title):
-        self.misses = 0
-        print(f"{title}\n{'figure':<66} {'value':>11} {'target':>13}  verdict", flush=True)
-
-    def row(self, what, value, limit):
-        """`value` must not exceed `limit`; not a number is a miss."""
-        holds = value <= limit
-        self.misses += not holds
-        verdict = "ok" if holds else "MISS"
-        print(f"{what:<66} {value:>11.4g} {f'<= {limit:.4g}':>13}  {verdict}", flush=True)
-
-    def skip(self, reason):
-        print(f"SKIPPED: {reason}", flush=True)
-
-    def end(self):
-        print(f"{self.misses} figures missed their targets" if self.misses else "all hold")
-        sys.exit(1 if self.misses else 0)
 
 
 class Run:
@@ -100,7 +61,8 @@ class Run:
             raise SystemExit(f"{' '.join(command)} exited {process.returncode}")
 
     def weights(self, checkpoint):
-        return load_file(str(self.folder / "checkpoints" / checkpoint / "model.safetensors"))
+        folder = self.folder / "checkpoints" / checkpoint
+        return safetensors.load_file(str(folder / "model.safetensors"))
 
     def first_moment(self, checkpoint):
         """By tensor name, f64."""
