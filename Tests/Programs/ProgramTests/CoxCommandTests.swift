@@ -111,7 +111,7 @@ import Testing
         ["\(RealCluster.programs)/cox", "tokenizer", "decode", tokenizer, "--file",
           "\(folder)/ids"],
         output: .file("\(folder)/decoded"))
-      #expect(process.exitCode(waiting: true) == 0)
+      #expect(exitCode(of: process) == 0)
       #expect(try Files.read("\(folder)/decoded") == Files.read("\(folder)/text.txt"))
       #expect(cox("tokenizer", "decode", tokenizer, "999999").code == 65)
     }
@@ -372,10 +372,10 @@ import Testing
         pauseThread(milliseconds: 20)
       }
       first.signal(Signal.interrupt.rawValue)
-      #expect(first.exitCode(waiting: true) == 75, "\(text("first.err"))")
+      #expect(exitCode(of: first) == 75, "\(text("first.err"))")
       #expect(text("first.err").contains("go on with: "))
       let second = try start("second")
-      #expect(second.exitCode(waiting: true) == 0, "\(text("second.err"))")
+      #expect(exitCode(of: second) == 0, "\(text("second.err"))")
       #expect(text("second.err").contains("resumed at position"))
       #expect(!text("second.err").contains(" 1/40 "))
     }
