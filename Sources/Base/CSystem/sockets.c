@@ -67,6 +67,11 @@ int cs_socket_pair(int out[2]) {
 int cs_bind_and_listen(int socket, const cs_address *address, int backlog) {
     const int on = 1;
     if (setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0) return -errno;
+    if (sockaddr(address)->sa_family == AF_INET6) {
+        // "::" serves IPv4 too, whatever the machine's default is.
+        const int off = 0;
+        if (setsockopt(socket, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) != 0) return -errno;
+    }
     if (bind(socket, sockaddr(address), address->byte_count) != 0) return -errno;
     return result(listen(socket, backlog));
 }

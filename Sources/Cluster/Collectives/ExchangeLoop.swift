@@ -105,10 +105,10 @@ final class ExchangeLoop: @unchecked Sendable {
     guard hasNews.load(ordering: .relaxed) else { return true }
     wake.clear()
     hasNews.store(false, ordering: .sequentiallyConsistent)
-    var news: (request: RoundRequest?, isAborting: Bool, isClosing: Bool, isStalled: Bool) =
-      (nil, false, false, false)
+    var news: (request: RoundRequest?, isAborting: Bool, isClosing: Bool, stalledAfter: Duration?)
+      = (nil, false, false, nil)
     state.update { state in
-      news = (state.request.take(), state.isAborting, state.isClosing, state.isStalled)
+      news = (state.request.take(), state.isAborting, state.isClosing, state.stalledAfter)
       for transfer in state.statesToSend {
         peerOfRank[transfer.rank]?.statesToSend.append(StateCursor(transfer.windows))
       }
@@ -121,7 +121,7 @@ final class ExchangeLoop: @unchecked Sendable {
     if news.isAborting { throw .aborted }
     if news.isClosing { return false }
     if let request = news.request { try begin(request) }
-    if news.isStalled { try blameForStall() }
+    if let limit = news.stalledAfter { try blameForStall(after: limit) }
     takeProgress()
     try settleEmptyStates()
     for peer in peers where peer.stateToReceive != nil { try resume(peer, after: .state) }
@@ -272,12 +272,12 @@ final class ExchangeLoop: @unchecked Sendable {
     state.figures.staleFrameCount = figures.staleFrameCount
   }
 
-  private func blameForStall() throws(ExchangeError) {
+  private func blameForStall(after limit: Duration) throws(ExchangeError) {
     guard let round else { return }
     for peer in peers where !isSettled(peer, round) && peer.pause == nil {
-      throw .stalled(rank: peer.rank, limit: options.waitLimit)
+      throw .stalled(rank: peer.rank, limit: limit)
     }
-    throw .stalled(rank: rank, limit: options.waitLimit)
+    throw .stalled(rank: rank, limit: limit)
   }
 
   private func checkSilence() throws(ExchangeError) {

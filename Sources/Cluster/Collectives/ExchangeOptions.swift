@@ -10,7 +10,7 @@ public struct ExchangeOptions: Equatable, Sendable {
   /// A peer that shows no sign of life for so long is given up. Live peers send one at least four
   /// times in this time, whatever their compute threads are doing.
   public var silenceLimit: Duration = .seconds(20)
-  /// How long ``GradientExchange/wait()`` may block in all while every peer lives.
+  /// How long ``GradientExchange/wait(atMost:)`` may block in all while every peer lives.
   public var waitLimit: Duration = .seconds(600)
 
   public init() {}
@@ -21,7 +21,7 @@ public struct ExchangeFigures: Equatable, Sendable {
   /// Headers included.
   public var bytesSent: Int64 = 0
   public var bytesReceived: Int64 = 0
-  /// Time during which the caller stood still in ``GradientExchange/wait()``.
+  /// Time during which the caller stood still in ``GradientExchange/wait(atMost:)``.
   public var exposedSeconds: Double = 0
   /// Time between the first ready bucket and the end of an exchange that the caller spent
   /// computing.

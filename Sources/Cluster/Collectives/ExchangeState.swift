@@ -12,7 +12,7 @@ struct ExchangeState {
   var isAborting = false
   var isClosing = false
   /// The caller has waited as long as it may.
-  var isStalled = false
+  var stalledAfter: Duration?
 
   // From the thread.
   var finishedRound: UInt32 = 0

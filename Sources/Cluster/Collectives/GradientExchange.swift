@@ -10,7 +10,7 @@ public import Tensors
 /// sums are built in other memory, so a step can be exchanged again in another view.
 ///
 /// One caller thread drives it: ``begin(step:holdings:nodes:sum:buckets:)``, then
-/// ``markReady(bucket:)`` for each bucket and ``setStatistics(_:)``, then ``wait()``. Any thread
+/// ``markReady(bucket:)`` for each bucket and ``setStatistics(_:)``, then ``wait(atMost:)``. Any thread
 /// may call ``abort()``. After the first error the exchange stays failed: a new view brings a new
 /// one. All ranks make the same sequence of exchanges with the same arguments (but for their own
 /// buffers).
@@ -55,8 +55,8 @@ public final class GradientExchange: Sendable {
   /// - Parameters:
   ///   - holdings: By rank, the nodes it holds of this step, ascending; together they cover every
   ///     slice once. A rank may hold none (standby); it gets the sums all the same.
-  ///   - nodes: This rank's buffers, one for each node it holds. Read until ``wait()`` returns.
-  ///   - sum: Where the sum of all slices goes. Undefined until ``wait()`` has returned without
+  ///   - nodes: This rank's buffers, one for each node it holds. Read until ``wait(atMost:)`` returns.
+  ///   - sum: Where the sum of all slices goes. Undefined until ``wait(atMost:)`` has returned without
   ///     an error. May not overlap the nodes.
   ///   - buckets: Ranges of the buffers' elements, in the order in which they leave. Together
   ///     they are everything that is summed.
@@ -113,15 +113,17 @@ public final class GradientExchange: Sendable {
 
   /// Waits until every sum is here and everything owed to others has left.
   ///
+  /// - Parameter limit: How long at most while every peer lives; nil: ``ExchangeOptions/waitLimit``.
   /// - Returns: The statistics of all slices, summed along the tree.
   /// - Throws: ``ExchangeError``. Node buffers are untouched then and the exchange reads and
   ///   writes no buffer any more.
   @discardableResult
-  public func wait() throws(ExchangeError) -> SliceStatistics {
+  public func wait(atMost limit: Duration? = nil) throws(ExchangeError) -> SliceStatistics {
     let start = Clock.monotonicNanoseconds
-    let limit = Double(loop.options.waitLimit.nanoseconds) * 1e-9
-    if let outcome = state.wait(atMost: limit, Self.outcome) { return try finish(outcome, start) }
-    state.update { $0.isStalled = true }
+    let limit = limit ?? loop.options.waitLimit
+    let seconds = Double(limit.nanoseconds) * 1e-9
+    if let outcome = state.wait(atMost: seconds, Self.outcome) { return try finish(outcome, start) }
+    state.update { $0.stalledAfter = limit }
     loop.announce()
     // The thread answers at once: it never blocks but in poll, which the news has woken.
     return try finish(state.wait(Self.outcome) ?? .failure(.aborted), start)
@@ -153,17 +155,20 @@ public final class GradientExchange: Sendable {
 
   /// Sums statistics alone (validation): no buffer, one small frame per pair of ranks.
   ///
-  /// - Parameter mine: For every node that `holdings` gives this rank.
+  /// - Parameters:
+  ///   - mine: For every node that `holdings` gives this rank.
+  ///   - limit: As for ``wait(atMost:)``.
   /// - Throws: ``ExchangeError``.
   public func exchangeStatistics(
-    step: Int, holdings: [[SliceNode]], mine: [SliceNode: SliceStatistics]
+    step: Int, holdings: [[SliceNode]], mine: [SliceNode: SliceStatistics],
+    atMost limit: Duration? = nil
   ) throws(ExchangeError) -> SliceStatistics {
     let empty = ExchangeBuffer([])
     var nodes: [SliceNode: ExchangeBuffer] = [:]
     for node in holdings[rank] { nodes[node] = empty }
     begin(step: step, holdings: holdings, nodes: nodes, sum: empty, buckets: [])
     setStatistics(mine)
-    return try wait()
+    return try wait(atMost: limit)
   }
 
   /// Queues windows (master weights, moments) for a joiner or laggard. They go before gradients.
@@ -214,7 +219,7 @@ public final class GradientExchange: Sendable {
     try outcome?.get()
   }
 
-  /// Gives the exchange up, from any thread: ``wait()`` throws ``ExchangeError/aborted`` at once,
+  /// Gives the exchange up, from any thread: ``wait(atMost:)`` throws ``ExchangeError/aborted`` at once,
   /// and no buffer is touched after it has thrown. Peers are told.
   public func abort() {
     state.update { $0.isAborting = true }

@@ -34,13 +34,12 @@ public final class Mesh: Sendable {
   /// - Parameters:
   ///   - addresses: Where the ranks listen, by rank; this rank's own entry is not used.
   ///   - cancel: Ends the building when another thread sets it.
-  /// - Throws: ``TransportError/timedOut(operation:peer:)`` naming the ranks that are missing,
-  ///   ``TransportError/closed(peer:)`` when cancelled or the listener was closed.
+  /// - Throws: ``MeshError``.
   public static func build(
     run: UInt64, view: Int, rank: Int, addresses: [Address], listener: Listener,
     congestion: String = Connection.defaultCongestion, deadline: Deadline,
     cancel: WakeEvent? = nil
-  ) throws(TransportError) -> Mesh {
+  ) throws(MeshError) -> Mesh {
     var builder = MeshBuilder(
       run: run, view: view, rank: rank, addresses: addresses, listener: listener,
       congestion: congestion, deadline: deadline, cancel: cancel)
@@ -69,5 +68,26 @@ public final class Mesh: Sendable {
   /// Ends all connections at once.
   public func close() {
     for connection in connections { connection?.close() }
+  }
+}
+
+/// Why a mesh was not built.
+public enum MeshError: Error, Equatable, Sendable {
+  /// No connection to these ranks at the deadline, or when the building was cancelled after they
+  /// had the time of one attempt. `names` has their addresses, for people.
+  case incomplete(missing: [Int], names: String)
+  /// Cancelled before anything can be said of those who are missing.
+  case cancelled
+  /// The listener was closed, or the system refused a call.
+  case transport(TransportError)
+}
+
+extension MeshError: CustomStringConvertible {
+  public var description: String {
+    switch self {
+    case .incomplete(_, let names): "none to \(names)"
+    case .cancelled: "the building was cancelled"
+    case .transport(let error): "\(error)"
+    }
   }
 }

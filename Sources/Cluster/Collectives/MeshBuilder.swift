@@ -27,6 +27,8 @@ struct MeshBuilder {
   private var connections: [Connection?]
   /// When to try a lower rank again.
   private var retries: [Int: Deadline] = [:]
+  /// Until then every rank may still be on its way.
+  private let firstAttempt: Deadline
 
   /// How long a stranger may hold a place without a word, and how many strangers may.
   private static let helloLimit: Duration = .seconds(2)
@@ -49,6 +51,7 @@ struct MeshBuilder {
     self.congestion = congestion
     self.deadline = deadline
     self.cancel = cancel
+    firstAttempt = .after(Self.connectLimit)
     connections = Array(repeating: nil, count: addresses.count)
     for lower in 0..<rank { retries[lower] = .after(.zero) }
   }
@@ -58,17 +61,20 @@ struct MeshBuilder {
   }
 
   /// - Throws: see ``Mesh/build(run:view:rank:addresses:listener:congestion:deadline:cancel:)``.
-  mutating func build() throws(TransportError) -> [Connection?] {
+  mutating func build() throws(MeshError) -> [Connection?] {
     while !missing.isEmpty {
-      if deadline.hasPassed {
-        let names = missing.map { "rank \($0) at \(addresses[$0])" }.joined(separator: ", ")
-        throw .timedOut(operation: "connect", peer: names)
-      }
+      if deadline.hasPassed { throw incompleteness }
       connectToLowerRanks()
       try waitAndServe()
     }
     for candidate in candidates { candidate.connection.close() }
     return connections
+  }
+
+  private var incompleteness: MeshError {
+    let ranks = missing
+    return .incomplete(
+      missing: ranks, names: ranks.map { "rank \($0) at \(addresses[$0])" }.joined(separator: ", "))
   }
 
   private mutating func connectToLowerRanks() {
@@ -99,7 +105,7 @@ struct MeshBuilder {
     }
   }
 
-  private mutating func waitAndServe() throws(TransportError) {
+  private mutating func waitAndServe() throws(MeshError) {
     var set = PollSet()
     let isFull = candidates.count >= Self.candidateCountMax
     let listening = set.add(listener.raw, isFull ? [] : .readable)
@@ -111,16 +117,20 @@ struct MeshBuilder {
     do {
       try set.wait(until: moment)
     } catch {
-      throw .failed(operation: "poll", peer: "mesh", code: error.code ?? 0)
+      throw .transport(.failed(operation: "poll", peer: "mesh", code: error.code ?? 0))
     }
     if let cancelling, set.found(cancelling).contains(.readable) {
-      throw .closed(peer: "mesh of view \(view)")
+      throw firstAttempt.hasPassed ? incompleteness : .cancelled
     }
     serveCandidates(readable: first.map { !set.found($0).isEmpty })
-    if !set.found(listening).isEmpty, let guest = try listener.acceptNow() {
+    if !set.found(listening).isEmpty, let guest = try nextGuest() {
       candidates.append(
         Candidate(connection: guest, rank: nil, deadline: .after(Self.helloLimit)))
     }
+  }
+
+  private func nextGuest() throws(MeshError) -> Connection? {
+    do { return try listener.acceptNow() } catch { throw .transport(error) }
   }
 
   private mutating func serveCandidates(readable: [Bool]) {

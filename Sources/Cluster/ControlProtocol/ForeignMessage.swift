@@ -77,7 +77,7 @@ extension WorkerMessage: ForeignMessage {
     case .peerLost(let view, let rank, _):
       impossibleView(view) ?? ForeignNumber.firstImpossible(["rank": rank])
     case .saveRefused(let position): ForeignNumber.firstImpossible(["position": position])
-    case .measuredPeak, .alive, .leaving, .failed: nil
+    case .measuredPeak, .alive, .leaving: nil
     }
   }
 }

@@ -180,16 +180,14 @@ public enum WorkerMessage: Codable, Equatable, Sendable {
   case measuredPeak(gigaflops: Double, cores: String)
   /// The operation at `report.position` is done and its effect applied.
   case completed(OperationReport)
-  /// A member of the view cannot be reached.
+  /// A member of the view cannot be reached. One message for each.
   case peerLost(view: Int, rank: Int, cause: String)
-  /// Sent every half second; the count rises while there is progress.
+  /// Sent every half second; the count rises while the worker makes progress or waits for others.
   case alive(progress: Int)
   /// It does not hold the state that a `save` asked for.
   case saveRefused(position: Int)
   /// It asks to leave at the next safe point (Ctrl-C on the worker).
   case leaving
-  /// It cannot go on, for a reason of its own.
-  case failed(reason: String)
 }
 
 /// What one worker says of one finished operation.

@@ -67,8 +67,7 @@ public struct ClusterSchedule: Sendable {
   var savingPosition: Int?
   var isStopping = false
   var last: Resumption?
-  /// Accusations in a row against a worker, with no operation completed between.
-  var suspicion: [Int: Int] = [:]
+  var suspicion = Suspicion()
 
   /// - Parameters:
   ///   - view: The last view of the ledger; 0 for a new run.
@@ -90,6 +89,15 @@ public struct ClusterSchedule: Sendable {
   /// Whether the next checkpoint is the run's last.
   public var isEnding: Bool { isStopping || committedPosition == outline.operationCount }
   public var memberWorkers: [Int] { members }
+  /// Workers without whose next message nobody goes on.
+  public var awaitedWorkers: [Int] {
+    switch stage {
+    case .suspending(let awaiting), .measuring(let awaiting): awaiting.sorted()
+    case .running where committedPosition < grantedPosition:
+      members.filter { workers[$0]?.position == committedPosition }
+    case .gathering, .running, .finished: []
+    }
+  }
 
   public mutating func apply(_ event: ClusterEvent) -> [Command] {
     if stage == .finished { return [] }
@@ -132,13 +140,8 @@ public struct ClusterSchedule: Sendable {
   }
 
   private mutating func lose(_ worker: Int) -> [Command] {
-    guard workers.removeValue(forKey: worker) != nil else { return [] }
-    suspicion[worker] = nil
-    var commands: [Command] = []
-    if let saving = savingPosition, members.contains(worker) {
-      savingPosition = nil
-      commands.append(.abandonSave(position: saving))
-    }
+    guard workers[worker] != nil else { return [] }
+    let commands = remove([worker])
     switch stage {
     case .suspending(var awaiting):
       awaiting.remove(worker)
@@ -151,24 +154,60 @@ public struct ClusterSchedule: Sendable {
     }
   }
 
+  /// Forgets workers; a save that some of them had a share of comes to nothing.
+  private mutating func remove(_ leavers: [Int]) -> [Command] {
+    for worker in leavers {
+      workers[worker] = nil
+      suspicion.forget(worker)
+    }
+    guard let saving = savingPosition, leavers.contains(where: members.contains) else { return [] }
+    savingPosition = nil
+    return [.abandonSave(position: saving)]
+  }
+
   private mutating func release(_ worker: Int) -> [Command] {
     guard workers[worker] != nil else { return [] }
     workers[worker]?.isLeaving = true
+    // The last one may hold the only copy of what was done: the run is saved before it goes.
     if workers.values.allSatisfy(\.isLeaving) { return stop() }
-    return stage == .running ? suspendAll() : []
+    switch stage {
+    case .gathering: return remove([worker]) + [.release(worker: worker)]
+    case .running: return suspendAll()
+    default: return []
+    }
   }
 
   /// One accusation suspends, which breaks every connection of the old view and shows who still
-  /// answers. Whoever is accused twice with no progress between cannot be reached by a peer
-  /// although the coordinator can: it leaves.
+  /// answers. Others of the same view may follow until then; ``dismissCulprit()`` weighs them.
   private mutating func accuse(reporter: Int, view: Int, rank: Int) -> [Command] {
-    guard stage == .running, view == self.view, members.indices.contains(rank) else { return [] }
-    let accused = members[rank]
-    suspicion[accused, default: 0] += 1
-    guard suspicion[accused, default: 0] >= 3, workers.count > 1 else { return suspendAll() }
-    let reason =
-      "worker \(reporter) cannot reach it, \(suspicion[accused, default: 0]) times in a row"
-    return [.dismiss(worker: accused, reason: reason)] + lose(accused)
+    guard view == self.view, members.indices.contains(rank), workers[reporter] != nil,
+      workers[members[rank]] != nil
+    else { return [] }
+    suspicion.note(reporter, cannotReach: members[rank])
+    return stage == .running ? suspendAll() : []
+  }
+
+  /// Whoever cannot be reached by peers in several views, although the coordinator can, leaves:
+  /// of two that do not reach each other the one that others do not reach either, else one
+  /// without the newest state, else the younger. The only holder of that state stays.
+  private mutating func dismissCulprit() -> [Command] {
+    suspicion.endView()
+    let holders = newestHolders
+    let suspects = suspicion.suspects.filter { holders != [$0.key] }
+    let culprit = suspects.max { one, other in
+      (one.value, holders.contains(one.key) ? 0 : 1, one.key)
+        < (other.value, holders.contains(other.key) ? 0 : 1, other.key)
+    }
+    guard let culprit, workers.count > 1 else { return [] }
+    let reason = "no connection between it and \(culprit.value) of the others, in several views in "
+      + "a row; is its data port open?"
+    return remove([culprit.key]) + [.dismiss(worker: culprit.key, reason: reason)]
+  }
+
+  /// Workers that hold the newest state there is; empty when nobody holds one.
+  private var newestHolders: [Int] {
+    guard let newest = workers.values.compactMap(\.position).max() else { return [] }
+    return workers.filter { $0.value.position == newest }.keys.sorted()
   }
 
   private mutating func gather() -> [Command] {
@@ -203,12 +242,13 @@ public struct ClusterSchedule: Sendable {
     stage = .suspending(awaiting: awaiting)
     guard awaiting.isEmpty else { return [] }
     guard !workers.isEmpty else { return loseAll() }
+    let commands = dismissCulprit()
     guard workers.values.allSatisfy(\.isMeasured) else {
       // Everybody probes at the same moment: workers of one host share its cores.
       stage = .measuring(awaiting: Set(workers.keys))
-      return [.measurePeak(workers: workers.keys.sorted())]
+      return commands + [.measurePeak(workers: workers.keys.sorted())]
     }
-    return formView()
+    return commands + formView()
   }
 
   private mutating func noteMeasured(_ worker: Int) -> [Command] {
@@ -234,7 +274,8 @@ public struct ClusterSchedule: Sendable {
     var commands = dismissLeavers()
     let candidates = workers.keys.sorted { rankOrder($0) < rankOrder($1) }
     let held = candidates.compactMap { workers[$0]?.position }.max()
-    let position = held ?? checkpointPosition ?? 0
+    // Whoever was away for long may come back with less than the checkpoint has.
+    let position = max(held ?? 0, checkpointPosition ?? 0)
     if position < committedPosition {
       commands.append(.rewound(from: committedPosition, to: position))
     }
@@ -244,7 +285,7 @@ public struct ClusterSchedule: Sendable {
       members: candidates.compactMap { workers[$0]?.member },
       position: position,
       slices: deal(candidates, at: position),
-      sources: sources(candidates, at: position, isHeld: held != nil),
+      sources: sources(candidates, at: position),
       grantedPosition: grantLimit)
     view = resumption.view
     members = candidates
@@ -256,7 +297,8 @@ public struct ClusterSchedule: Sendable {
     last = resumption
     stage = .running
     // A save stands before the resumption: its state is at rest until then.
-    return commands + saveIfDue() + [.resume(resumption)]
+    commands += saveIfDue()
+    return stage == .finished ? commands : commands + [.resume(resumption)]
   }
 
   /// Old members keep their order, newcomers follow by number.
@@ -267,19 +309,10 @@ public struct ClusterSchedule: Sendable {
   private mutating func dismissLeavers() -> [Command] {
     let leavers = workers.filter(\.value.isLeaving).keys.sorted()
     guard leavers.count < workers.count else { return [] }
-    let stayers = workers.filter { !$0.value.isLeaving }
     // Whoever holds the newest state stays until another holds it too.
-    let newest = workers.values.compactMap(\.position).max()
-    guard newest == nil || stayers.values.contains(where: { $0.position == newest }) else {
-      return []
-    }
-    var commands: [Command] = []
-    if let saving = savingPosition, leavers.contains(where: members.contains) {
-      savingPosition = nil
-      commands.append(.abandonSave(position: saving))
-    }
-    for worker in leavers { workers[worker] = nil }
-    return commands + leavers.map { .release(worker: $0) }
+    let holders = newestHolders
+    guard holders.isEmpty || !Set(holders).isSubset(of: leavers) else { return [] }
+    return remove(leavers) + leavers.map { .release(worker: $0) }
   }
 
   private func deal(_ candidates: [Int], at position: Int) -> [[Int]] {
@@ -297,12 +330,12 @@ public struct ClusterSchedule: Sendable {
       })
   }
 
-  private func sources(_ candidates: [Int], at position: Int, isHeld: Bool) -> [StateSource] {
+  private func sources(_ candidates: [Int], at position: Int) -> [StateSource] {
     let holders = candidates.indices.filter { workers[candidates[$0]]?.position == position }
     var served = 0
     return candidates.indices.map { rank in
-      if holders.contains(rank) && isHeld { return .own }
-      if isHeld {
+      if holders.contains(rank) { return .own }
+      if !holders.isEmpty {
         served += 1
         return .member(rank: holders[(served - 1) % holders.count])
       }
@@ -322,12 +355,13 @@ public struct ClusterSchedule: Sendable {
       position < outline.operationCount, members.contains(worker)
     else { return [] }
     workers[worker]?.position = position + 1
-    suspicion = [:]
+    suspicion = Suspicion()
     guard stage == .running, view == self.view else { return [] }
     let slowest = members.compactMap { workers[$0]?.position }.min() ?? committedPosition
     guard slowest > committedPosition else { return [] }
     committedPosition = slowest
-    return advance()
+    // Everybody holds the same state now, also those for whom a leaver had to wait.
+    return workers.values.contains(where: \.isLeaving) ? suspendAll() : advance()
   }
 
   /// Saves what is due and grants what may follow.
@@ -390,7 +424,8 @@ public struct ClusterSchedule: Sendable {
     guard !isStopping else { return [] }
     isStopping = true
     switch stage {
-    case .gathering: return finish(.stopped)
+    // Those who are here may hold more than the newest checkpoint.
+    case .gathering: return workers.isEmpty ? finish(.stopped) : suspendAll()
     case .running: return suspendAll()
     default: return []
     }

@@ -18,9 +18,7 @@ struct SliceDealing {
 
   /// Slices of each candidate, ascending.
   func deal(_ candidates: [Candidate]) -> [[Int]] {
-    guard candidates.contains(where: { !$0.nodes.isEmpty }) else {
-      return tree.deal(workerCount: candidates.count).map(Array.init)
-    }
+    guard candidates.contains(where: { !$0.nodes.isEmpty }) else { return dealAnew(candidates) }
     var owner = [Int?](repeating: nil, count: tree.sliceCount)
     assignHeld(candidates, &owner)
     var work = [Int](repeating: 0, count: candidates.count)
@@ -41,7 +39,17 @@ struct SliceDealing {
     }
   }
 
-  /// A slice held twice (which a late message could bring about) stays with the larger node.
+  /// Regularly, among those with state; a run's first operation finds nobody with state.
+  private func dealAnew(_ candidates: [Candidate]) -> [[Int]] {
+    let holders = candidates.indices.filter { candidates[$0].holdsState }
+    let able = holders.isEmpty ? Array(candidates.indices) : holders
+    var shares = [[Int]](repeating: [], count: candidates.count)
+    for (rank, run) in zip(able, tree.deal(workerCount: able.count)) { shares[rank] = Array(run) }
+    return shares
+  }
+
+  /// A slice held twice stays with the larger node: a worker that was taken for lost comes back
+  /// with sums that another has computed again meanwhile. It drops those that it is not dealt.
   private func assignHeld(_ candidates: [Candidate], _ owner: inout [Int?]) {
     let held = candidates.indices.flatMap { rank in candidates[rank].nodes.map { (rank, $0) } }
     for (rank, node) in held.sorted(by: { ($1.1.level, $0.0) < ($0.1.level, $1.0) })

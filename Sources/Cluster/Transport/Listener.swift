@@ -22,20 +22,31 @@ public final class Listener: Sendable {
     self.congestion = congestion
     do {
       wake = try WakeEvent()
-      guard let first = try address.resolved(isPassive: true).first else {
-        throw TransportError.unresolved(host: address.host, reason: "no address")
-      }
-      socket = try Socket(for: first)
-      try socket.listen(at: first, backlog: Int32(clamping: backlog))
-    } catch let error as TransportError {
-      throw error
-    } catch let error as SystemError {
-      throw .failed(
-        operation: "listen at", peer: address.description, code: error.code ?? 0)
     } catch {
-      throw .closed(peer: address.description)
+      throw .failed(operation: "listen at", peer: address.description, code: error.code ?? 0)
     }
+    socket = try Self.listeningSocket(at: address, backlog: backlog)
     self.address = Address(socket.localAddress) ?? address
+  }
+
+  /// On the first of the host's addresses that this machine has.
+  private static func listeningSocket(
+    at address: Address, backlog: Int
+  ) throws(TransportError) -> Socket {
+    var failure = TransportError.unresolved(host: address.host, reason: "no address")
+    for candidate in try address.resolved(isPassive: true) {
+      do {
+        let socket = try Socket(for: candidate)
+        try socket.listen(at: candidate, backlog: Int32(clamping: backlog))
+        return socket
+      } catch {
+        failure = .failed(
+          operation: "listen at", peer: address.description, code: error.code ?? 0)
+        // Another program's callers would be split between it and this one.
+        if error.isAddressInUse { break }
+      }
+    }
+    throw failure
   }
 
   deinit { socket.shutdown() }

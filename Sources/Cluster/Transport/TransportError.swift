@@ -15,8 +15,6 @@ public enum TransportError: Error, Equatable, Sendable {
   case messageTooLarge(peer: String, byteCount: Int, limit: Int)
   /// The peer sent bytes that are no message or frame of ours.
   case malformed(peer: String, FrameFault)
-  /// The peer of a data connection is not who was expected.
-  case wrongPeer(peer: String, reason: String)
 }
 
 /// Why bytes are not a message or a frame.
@@ -67,7 +65,6 @@ extension TransportError: CustomStringConvertible {
     case .messageTooLarge(let peer, let byteCount, let limit):
       "\(peer): a message of \(byteCount) bytes passes the limit of \(limit)"
     case .malformed(let peer, let fault): "\(peer): \(fault)"
-    case .wrongPeer(let peer, let reason): "\(peer) is not the expected peer: \(reason)"
     }
   }
 }

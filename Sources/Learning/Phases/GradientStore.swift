@@ -49,6 +49,15 @@ public final class GradientStore {
     statistics.removeAll(keepingCapacity: true)
   }
 
+  /// Frees the nodes that do not lie whole inside `slices`: others sum theirs.
+  public func keep(only slices: some Sequence<Int>) {
+    let kept = Set(slices)
+    for node in nodes.keys.sorted() where !node.slices.allSatisfy(kept.contains) {
+      if let buffer = nodes.removeValue(forKey: node) { free.append(buffer) }
+      statistics[node] = nil
+    }
+  }
+
   /// Slices inside the nodes held.
   public var heldSlices: Set<Int> { Set(nodes.keys.flatMap(\.slices)) }
 

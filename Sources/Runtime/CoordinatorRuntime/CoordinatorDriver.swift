@@ -25,6 +25,8 @@ final class CoordinatorDriver {
   private var nextWorker = 0
   private var end: CoordinatorEnd?
   private let startedSeconds = Clock.monotonicSeconds
+  private var watch = ProgressWatch()
+  private var lastCommitSeconds = Clock.monotonicSeconds
 
   /// A worker that says nothing for this long is taken for dead, seconds. Heartbeats come twice a
   /// second from a thread of their own, so it must be stopped or cut off.
@@ -63,16 +65,21 @@ final class CoordinatorDriver {
       return CoordinatorEnd(kind: .completed, message: "this run is complete already")
     }
     while end == nil {
-      let limit = schedule.isGathering ? Self.gatherSeconds : 1
-      if let event = queue.next(atMost: limit) {
-        handle(event)
-      } else if schedule.isGathering,
-        Clock.monotonicSeconds - startedSeconds >= Self.gatherSeconds
-      {
-        perform(schedule.apply(.gatherDeadline))
-      }
+      if let event = queue.next(atMost: 1) { handle(event) }
+      // Workers say something twice a second, so that the queue need never be empty.
+      checkTime()
     }
     return end ?? CoordinatorEnd(kind: .failed, message: "")
+  }
+
+  private func checkTime() {
+    let now = Clock.monotonicSeconds
+    if schedule.isGathering, now - startedSeconds >= Self.gatherSeconds { apply(.gatherDeadline) }
+    for worker in watch.standing(among: schedule.awaitedWorkers, at: now) {
+      let reason = "no progress for \(Int(watch.limit)) s"
+      part(from: worker, .workerLost, "cut off: \(reason)", telling: reason, code: 1)
+      apply(.lost(worker: worker, cause: reason))
+    }
   }
 
   // MARK: What happened
@@ -82,6 +89,11 @@ final class CoordinatorDriver {
     case .arrived(let hello, let control): welcome(hello, control)
     case .bulkArrived(let worker, let bulk):
       if let connection = connections[worker] { connection.attach(bulk) } else { bulk.close() }
+    case .bulkGone(let worker, let bulk):
+      // Without tokens a worker cannot go on. It answers with an end of its own, after all it had
+      // to say, and makes both connections anew.
+      guard let connection = connections[worker], connection.isFed(over: bulk) else { return }
+      connection.control.connection.finishWriting()
     case .message(let worker, let message): hear(worker, message)
     case .gone(let worker, let cause, let control):
       guard let connection = connections[worker],
@@ -102,6 +114,9 @@ final class CoordinatorDriver {
 
   private func hear(_ worker: Int, _ message: WorkerMessage) {
     guard let connection = connections[worker] else { return }
+    var progress: Int?
+    if case .alive(let count) = message { progress = count }
+    watch.note(worker: worker, progress: progress, at: Clock.monotonicSeconds)
     switch message {
     case .suspended(let view, let position, let nodes):
       apply(.suspended(worker: worker, view: view, position: position, nodes: nodes))
@@ -116,6 +131,7 @@ final class CoordinatorDriver {
       let before = schedule.committedPosition
       apply(.completed(worker: worker, view: report.view, position: report.position))
       guard schedule.committedPosition > before else { return }
+      noteDuration()
       // Losing this record costs nothing: workers know where they are. Hence no wait for the disk.
       try? folder.ledger.append(
         .committed(position: schedule.committedPosition), synchronizing: false)
@@ -133,10 +149,13 @@ final class CoordinatorDriver {
       apply(.checkpointFailed(position: position))
     case .leaving:
       apply(.leaving(worker: worker))
-    case .failed(let reason):
-      recorder.event(.warning, "\(connection.name): \(reason)")
-      lose(worker, reason)
     }
+  }
+
+  private func noteDuration() {
+    let now = Clock.monotonicSeconds
+    watch.noteOperation(duration: now - lastCommitSeconds)
+    lastCommitSeconds = now
   }
 
   private func welcome(_ hello: WorkerHello, _ control: MessageChannel) {
@@ -212,18 +231,20 @@ final class CoordinatorDriver {
     guard let connection = connections.removeValue(forKey: worker) else { return }
     connection.close()
     recorder.forget(worker: worker)
+    watch.forget(worker: worker)
     if connections.isEmpty { identity = nil }
     recorder.event(.workerLost, "\(connection.name): \(cause)", node: connection.name)
     apply(.lost(worker: worker, cause: cause))
   }
 
   private func part(
-    from worker: Int, _ kind: RunEvent.Kind, _ text: String, telling reason: String
+    from worker: Int, _ kind: RunEvent.Kind, _ text: String, telling reason: String, code: Int32
   ) {
     guard let connection = connections.removeValue(forKey: worker) else { return }
     recorder.forget(worker: worker)
+    watch.forget(worker: worker)
     recorder.event(kind, "\(connection.name) \(text)", node: connection.name)
-    connection.send(.leave(reason: reason, code: 0))
+    connection.send(.leave(reason: reason, code: code))
     connection.close()
   }
 
@@ -253,9 +274,10 @@ final class CoordinatorDriver {
       intake.abandon(position: position)
       recorder.event(.checkpointFailed, "position \(position): a worker left while saving")
     case .release(let worker):
-      part(from: worker, .workerLeft, "left, as it asked", telling: "you asked to leave")
+      part(from: worker, .workerLeft, "left, as it asked", telling: "you asked to leave", code: 0)
     case .dismiss(let worker, let reason):
-      part(from: worker, .workerLost, "cut off: \(reason)", telling: reason)
+      // Not 0: whoever started it may start another in its place.
+      part(from: worker, .workerLost, "cut off: \(reason)", telling: reason, code: 1)
     case .rewound(let from, let to):
       journal(.rewound(from: from, to: to))
       recorder.rewind(from: from, to: to)
@@ -272,6 +294,7 @@ final class CoordinatorDriver {
     // Some operations were completed while everybody was being suspended.
     recorder.commit(upTo: resumption.position)
     recorder.beginView(resumption)
+    lastCommitSeconds = Clock.monotonicSeconds
     for (rank, member) in resumption.members.enumerated() {
       connections[member.worker]?.feed(
         view: resumption.view, position: resumption.position, limit: resumption.grantedPosition,
@@ -312,7 +335,7 @@ final class CoordinatorDriver {
     journal(.checkpointed(position: position, name: name))
     recorder.event(.checkpointSaved, name)
     folder.removeOldCheckpoints()
-    source.noteCheckpoint(name)
+    source.noteCheckpoint(name, at: position)
     apply(.checkpointed(position: position))
   }
 

@@ -46,7 +46,7 @@ private func coordinate(_ options: CoordinatorOptions) throws -> CoordinatorEnd 
   let program = PhaseProgram(folder.plan)
   let source = TrainingSource(
     plan: folder.plan, program: program, corpora: corpora, runDirectory: folder.path,
-    checkpoint: folder.checkpoint)
+    checkpoint: folder.checkpoint, checkpointPosition: folder.start.checkpointPosition)
   let recorder = try RunRecorder(folder: folder, program: program, source: source)
   let driver = CoordinatorDriver(
     folder: folder, options: options, program: program, recorder: recorder, source: source,

@@ -8,6 +8,7 @@ internal import Transport
 enum RuntimeEvent: Sendable {
   case arrived(WorkerHello, MessageChannel)
   case bulkArrived(worker: Int, BulkChannel)
+  case bulkGone(worker: Int, BulkChannel)
   case message(worker: Int, WorkerMessage)
   case gone(worker: Int, cause: String, control: ObjectIdentifier)
   case log(worker: Int, text: String)
@@ -50,7 +51,12 @@ final class Reception: Sendable {
     startDetachedThread { [self] in sendHeartbeats() }
     startDetachedThread { [self] in
       while !listener.isClosed {
-        guard let connection = try? listener.accept(deadline: .never) else { continue }
+        guard let connection = try? listener.accept(deadline: .never) else {
+          // Descriptors have run out, say: a caller waits meanwhile, and need not be asked for
+          // without a pause.
+          pauseThread(milliseconds: 50)
+          continue
+        }
         let isRoom = state.update { state in
           guard state.unknownCount < Self.unknownCountMax else { return false }
           state.unknownCount += 1
@@ -124,6 +130,7 @@ final class Reception: Sendable {
       }
     }
     bulk.close()
+    post(.bulkGone(worker: worker, bulk))
   }
 
   /// Reads a welcomed worker's messages until its connection ends or stays silent.

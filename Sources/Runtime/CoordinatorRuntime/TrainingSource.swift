@@ -14,18 +14,19 @@ final class TrainingSource: FeedSource {
   private let corpora: [Int: Corpus]
   private let runDirectory: String
   private let layout: StateChunks
-  private let newest = Monitor<CheckpointReader?>(nil)
+  private let newest = Monitor<(reader: CheckpointReader, position: Int)?>(nil)
 
   init(
     plan: ResolvedPlan, program: PhaseProgram, corpora: [Int: Corpus], runDirectory: String,
-    checkpoint: CheckpointReader?
+    checkpoint: CheckpointReader?, checkpointPosition: Int?
   ) {
     self.plan = plan
     self.program = program
     self.corpora = corpora
     self.runDirectory = runDirectory
     layout = StateChunks(count: ParameterLayout(plan.model).count)
-    newest.update { $0 = checkpoint }
+    guard let checkpoint, let checkpointPosition else { return }
+    newest.update { $0 = (checkpoint, checkpointPosition) }
   }
 
   var chunkCount: Int { layout.chunkCount }
@@ -63,13 +64,14 @@ final class TrainingSource: FeedSource {
     isFull ? nil : plan.phases[phase].validation.tokenLimit
   }
 
-  func stateChunk(_ chunk: Int) -> [UInt8]? {
-    try? newest.update { $0 }?.readChunk(chunk)
+  func stateChunk(_ chunk: Int, at position: Int) -> [UInt8]? {
+    guard let (reader, found) = newest.update({ $0 }), found == position else { return nil }
+    return try? reader.readChunk(chunk)
   }
 
   /// From now on state comes from this checkpoint.
-  func noteCheckpoint(_ name: String) {
+  func noteCheckpoint(_ name: String, at position: Int) {
     let path = "\(CheckpointFolder.path(inRun: runDirectory))/\(name)"
-    if let reader = try? CheckpointReader(path) { newest.update { $0 = reader } }
+    if let reader = try? CheckpointReader(path) { newest.update { $0 = (reader, position) } }
   }
 }

@@ -63,6 +63,9 @@ final class WorkerConnection: Sendable {
     old?.close()
   }
 
+  /// Whether this is its second connection.
+  func isFed(over bulk: BulkChannel) -> Bool { feed.update { $0.bulk === bulk } }
+
   /// Starts feeding a view from `position`.
   func feed(view: Int, position: Int, limit: Int, sendsState: Bool) {
     feed.update { feed in
@@ -90,7 +93,7 @@ final class WorkerConnection: Sendable {
   // MARK: Feeding
 
   private enum Task {
-    case state(view: Int, BulkChannel)
+    case state(view: Int, position: Int, BulkChannel)
     case tokens(view: Int, position: Int, BulkChannel)
   }
 
@@ -101,7 +104,7 @@ final class WorkerConnection: Sendable {
         guard let bulk = feed.bulk else { return nil }
         if feed.sendsState {
           feed.sendsState = false
-          return .some(.state(view: feed.view, bulk))
+          return .some(.state(view: feed.view, position: feed.position, bulk))
         }
         guard feed.position < feed.limit else { return nil }
         defer { feed.position += 1 }
@@ -109,16 +112,17 @@ final class WorkerConnection: Sendable {
       }
       guard let task = task ?? nil else { return }
       switch task {
-      case .state(let view, let bulk): sendState(view, over: bulk)
+      case .state(let view, let position, let bulk): sendState(view, position, over: bulk)
       case .tokens(let view, let position, let bulk):
         sendTokens(view, position, over: bulk)
       }
     }
   }
 
-  private func sendState(_ view: Int, over bulk: BulkChannel) {
+  private func sendState(_ view: Int, _ position: Int, over bulk: BulkChannel) {
     for chunk in 0..<source.chunkCount {
-      guard let bytes = source.stateChunk(chunk) else { return close() }
+      // A newer checkpoint may have come meanwhile: the worker connects again and gets that one.
+      guard let bytes = source.stateChunk(chunk, at: position) else { return close() }
       let frame = BulkFrame(
         kind: UInt16(BulkKind.state.rawValue), a: UInt64(view), b: UInt64(chunk), c: 0, d: 0,
         payload: bytes)
@@ -153,6 +157,6 @@ protocol FeedSource: Sendable {
   /// Encoded token slices of the operation at `position`: all of them, or none.
   func tokens(at position: Int) throws(CorpusError) -> [UInt8]
   var chunkCount: Int { get }
-  /// A chunk of the newest checkpoint; nil when it cannot be read.
-  func stateChunk(_ chunk: Int) -> [UInt8]?
+  /// A chunk of the newest checkpoint; nil when that stands at another position or cannot be read.
+  func stateChunk(_ chunk: Int, at position: Int) -> [UInt8]?
 }

@@ -38,7 +38,9 @@ final class CoordinatorLink: Sendable {
   /// Ends what the main thread waits for or computes: `suspend`, `leave`, or the end.
   private let interrupt: @Sendable () -> Void
   /// Rises while the worker makes progress; told to the coordinator twice a second.
-  let progress = Atomic<Int>(0)
+  private let progress = Atomic<Int>(0)
+  /// Whether the main thread waits for others. Nobody can say that it stands still then.
+  private let isWaiting = Atomic<Bool>(false)
 
   private static let reportCountMax = 128
   /// A coordinator that says nothing for this long is taken for gone, seconds. It says something
@@ -69,9 +71,11 @@ final class CoordinatorLink: Sendable {
   ///
   /// - Throws: ``WorkerEnd`` when the worker cannot go on without its coordinator.
   func next(atMost seconds: Double?) throws(WorkerEnd) -> CoordinatorMessage? {
-    let result = state.wait(atMost: seconds) { state -> Result<CoordinatorMessage, WorkerEnd>? in
-      if !state.inbox.isEmpty { return .success(state.inbox.removeFirst()) }
-      return state.end.map { .failure($0) }
+    let result = waiting {
+      state.wait(atMost: seconds) { state -> Result<CoordinatorMessage, WorkerEnd>? in
+        if !state.inbox.isEmpty { return .success(state.inbox.removeFirst()) }
+        return state.end.map { .failure($0) }
+      }
     }
     guard let result else { return nil }
     return try result.get()
@@ -185,15 +189,40 @@ final class CoordinatorLink: Sendable {
       switch message {
       case .alive: continue
       case .welcome(let run, let worker, let name, let profile, let plan):
-        welcome(
-          Welcome(run: run, worker: worker, name: name, profile: profile, plan: plan), control)
+        let found = Welcome(run: run, worker: worker, name: name, profile: profile, plan: plan)
+        guard isSame(found) else {
+          let reason = "the coordinator at \(options.coordinator) does not know this worker any "
+            + "more: another run has its place; start the worker again"
+          return end(WorkerEnd(reason: reason, code: 75))
+        }
+        welcome(found, control)
       case .refused(let reason, let code):
         return end(WorkerEnd(reason: "the coordinator refused: \(reason)", code: code))
-      case .suspend, .leave: interrupt()
+      case .suspend: interrupt()
+      case .leave(_, let code):
+        interrupt()
+        endInTime(code)
       default: break
       }
       state.update { $0.inbox.append(message) }
     }
+  }
+
+  /// Leaves the process if the main thread has not done so in time: it is stuck then, and nobody
+  /// will let this worker in again.
+  private func endInTime(_ code: Int32) {
+    state.update { $0.isLeaving = true }
+    startDetachedThread {
+      pauseThread(milliseconds: 10_000)
+      leaveProcess(code: code)
+    }
+  }
+
+  /// Whether it is the run that this worker is part of, and it has its number still: what it
+  /// holds is of no use to another.
+  private func isSame(_ found: Welcome) -> Bool {
+    guard let known = state.update({ $0.welcome }) else { return true }
+    return known.run == found.run && known.worker == found.worker
   }
 
   private func welcome(_ welcome: Welcome, _ control: MessageChannel) {
@@ -204,22 +233,31 @@ final class CoordinatorLink: Sendable {
       return state.reports
     }
     for report in reports { send(.completed(report)) }
-    startBulk(welcome)
+    do throws(TransportError) {
+      let bulk = try connectBulk(welcome)
+      state.update { $0.bulk = bulk }
+      startDetachedThread { [self] in
+        receiveBulk(bulk)
+        giveUp(control)
+      }
+    } catch {
+      log.write("no second connection to the coordinator: \(error)")
+      giveUp(control)
+    }
   }
 
-  private func startBulk(_ welcome: Welcome) {
-    guard
-      let connection = try? Connection.connect(
-        to: options.coordinator, congestion: options.congestion, deadline: .after(.seconds(5)))
-    else { return }
+  /// Without a second connection there are no tokens: both are made anew. The coordinator answers
+  /// with an end of its own, so that what it had said before is heard.
+  private func giveUp(_ control: MessageChannel) { control.connection.finishWriting() }
+
+  private func connectBulk(_ welcome: Welcome) throws(TransportError) -> BulkChannel {
+    let connection = try Connection.connect(
+      to: options.coordinator, congestion: options.congestion, deadline: .after(.seconds(5)))
     let greeting = Greeting.bulk(
       version: protocolVersion, run: welcome.run, worker: welcome.worker)
-    let first = MessageChannel(connection)
-    guard (try? first.send(MessageCoding.encode(greeting), deadline: .after(.seconds(5)))) != nil
-    else { return }
-    let bulk = BulkChannel(connection)
-    state.update { $0.bulk = bulk }
-    startDetachedThread { [self] in receiveBulk(bulk) }
+    try MessageChannel(connection).send(
+      MessageCoding.encode(greeting), deadline: .after(.seconds(5)))
+    return BulkChannel(connection)
   }
 
   private func receiveBulk(_ bulk: BulkChannel) {
@@ -242,8 +280,21 @@ final class CoordinatorLink: Sendable {
     bulk.close()
   }
 
+  func noteProgress() { progress.add(1, ordering: .relaxed) }
+
+  /// Runs what waits for others: for the coordinator, for members.
+  func waiting<R, E: Error>(_ body: () throws(E) -> R) throws(E) -> R {
+    isWaiting.store(true, ordering: .relaxed)
+    defer {
+      noteProgress()
+      isWaiting.store(false, ordering: .relaxed)
+    }
+    return try body()
+  }
+
   private func sendHeartbeats() {
     while !state.update({ $0.isLeaving }) {
+      if isWaiting.load(ordering: .relaxed) { noteProgress() }
       send(.alive(progress: progress.load(ordering: .relaxed)))
       pauseThread(milliseconds: 500)
     }

@@ -23,9 +23,10 @@ struct OperationRun {
 
   /// The operation's tokens; nil when it was interrupted. Tokens of another plan end the worker.
   private func tokens(isTraining: Bool) -> [TokenSlice]? {
-    guard let slices = session.tokens.slices(view: inForce.number, position: position) else {
-      return nil
+    let found = session.link.waiting {
+      session.tokens.slices(view: inForce.number, position: position)
     }
+    guard let slices = found else { return nil }
     guard session.plan.fits(slices, isTraining: isTraining) else {
       session.link.end(
         WorkerEnd(reason: "the coordinator sent tokens that do not fit the plan", code: 1))
@@ -48,14 +49,20 @@ struct OperationRun {
 
     let reduction = try Reduction(self, step: step, shares: shares)
     let isComplete = session.gradients.compute(
-      mine, tokens: { slices[$0] }, isCancelled: { session.interruption.isRaised },
+      mine, tokens: { slices[$0] },
+      isCancelled: {
+        session.link.noteProgress()
+        return session.interruption.isRaised
+      },
       ready: { reduction.markReady($0) })
     guard isComplete else { return nil }
     Failpoint.afterSlice.pass(step: step)
     watch.lapCompute(session.replica)
-    let (gradient, statistics) = try reduction.finish()
+    let (gradient, statistics) = try session.link.waiting { () throws(ExchangeError) in
+      try reduction.finish()
+    }
     watch.lap(\.exchange)
-    session.saver.waitIdle()
+    session.link.waiting { session.saver.waitIdle() }
     watch.lap(\.checkpoint)
 
     Failpoint.beforeUpdate.pass(step: step)
@@ -74,12 +81,14 @@ struct OperationRun {
       time: watch.finish(), byteCount: reduction.byteCount)
   }
 
-  /// Starts the step, or takes up one that an older view left with some sums complete.
+  /// Starts the step, or takes up one that an older view left with some sums complete. Of these,
+  /// another worker may have made some again, and sum them now.
   ///
   /// - Returns: How many of `mine` another worker had in that view: at most so many are computed
   ///   for a second time.
   private func begin(phase: Int, step: Int, slices: [TokenSlice], mine: [Int]) -> Int {
     if session.gradientPosition == position {
+      session.gradients.keep(only: mine)
       let takenOver = Set(mine).subtracting(session.dealtSlices)
       session.dealtSlices.formUnion(mine)
       return takenOver.count
@@ -102,13 +111,17 @@ struct OperationRun {
     for slice in shares[inForce.rank] {
       if session.interruption.isRaised { return nil }
       statistics[.leaf(slice)] = session.replica.evaluateSlice(slices[slice])
+      session.link.noteProgress()
     }
     watch.lap(\.forward)
     let merged = session.tree.merge(statistics)
     var total = merged[session.tree.root]
     if let exchange = inForce.exchange {
-      total = try exchange.exchangeStatistics(
-        step: position, holdings: shares.map { session.tree.nodes(covering: $0) }, mine: merged)
+      total = try session.link.waiting { () throws(ExchangeError) in
+        try exchange.exchangeStatistics(
+          step: position, holdings: shares.map { session.tree.nodes(covering: $0) }, mine: merged,
+          atMost: session.exchangeLimit)
+      }
     }
     guard let total else { preconditionFailure("a view of one holds every slice") }
     watch.lap(\.exchange)
@@ -195,7 +208,7 @@ private final class Reduction {
       nextBucket += 1
     }
     exchange.setStatistics(gradients.statistics)
-    let statistics = try exchange.wait()
+    let statistics = try exchange.wait(atMost: session.exchangeLimit)
     try exchange.waitStateSent()
     let figures = exchange.figures
     byteCount = Int(figures.bytesSent - before.bytesSent)

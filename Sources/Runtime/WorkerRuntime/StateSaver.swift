@@ -9,11 +9,7 @@ final class StateSaver: Sendable {
     var position: Int
     var chunks: Range<Int>
   }
-  private struct State {
-    var job: Job?
-    var isStopping = false
-  }
-  private let state = Monitor(State())
+  private let job = Monitor<Job?>(nil)
   private let send: @Sendable (_ bytes: [UInt8], _ position: Int, _ chunk: Int) -> Void
   private let parts: [SharedRows<Float>]
   private let layout: StateChunks
@@ -31,24 +27,19 @@ final class StateSaver: Sendable {
 
   func start(position: Int, chunks: Range<Int>) {
     waitIdle()
-    let job = Job(position: position, chunks: chunks.clamped(to: 0..<layout.chunkCount))
-    state.update { $0.job = job }
+    job.update {
+      $0 = Job(position: position, chunks: chunks.clamped(to: 0..<layout.chunkCount))
+    }
   }
 
   /// Returns when nothing is being sent.
-  func waitIdle() { _ = state.wait { $0.job == nil ? true : nil } }
-
-  func stop() { state.update { $0.isStopping = true } }
+  func waitIdle() { _ = job.wait { $0 == nil ? true : nil } }
 
   private func serve() {
     while true {
-      let job = state.wait { state -> Job?? in
-        if state.isStopping { return .some(nil) }
-        return state.job.map { .some($0) }
-      }
-      guard let job = job ?? nil else { return }
-      for chunk in job.chunks { send(layout.bytes(of: chunk, in: parts), job.position, chunk) }
-      state.update { $0.job = nil }
+      guard let next = job.wait({ $0 }) else { continue }
+      for chunk in next.chunks { send(layout.bytes(of: chunk, in: parts), next.position, chunk) }
+      job.update { $0 = nil }
     }
   }
 }

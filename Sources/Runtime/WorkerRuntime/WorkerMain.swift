@@ -52,12 +52,13 @@ private final class WorkerHost {
     let name = options.name
     let threadCount = options.threadCount
     let advertised = options.advertised
-    let port = listener.address.port
+    let opened = listener.address
     link.start { localHost in
       WorkerHello(
         name: name, host: Processor.bootIdentifier() ?? "unknown", threadCount: threadCount,
         coreCount: Processor.usableCoreCount(), offers: offers,
-        dataAddress: (advertised ?? Address(host: localHost, port: port)).description)
+        dataAddress: (advertised ?? (opened.isLoopback
+          ? opened : Address(host: localHost, port: opened.port))).description)
     }
     defer { link.leave() }
     guard
@@ -79,7 +80,7 @@ private final class WorkerHost {
       welcome: CoordinatorLink.Welcome(
         run: run, worker: worker, name: given, profile: profile, plan: planText),
       plan: plan, engine: engine, link: link, log: log, tokens: tokens,
-      interruption: interruption, listener: listener)
+      interruption: interruption, listener: listener, congestion: options.congestion)
     try session.serve()
   }
 
@@ -146,15 +147,20 @@ private final class WorkerHost {
       reason: "this processor cannot run kernels '\(name)'; it has \(names)", code: 64)
   }
 
-  /// A port for other workers: on the advertised port if one is named, else on a free one.
+  /// A port for other workers: on the advertised port if one is named, else on a free one. One
+  /// that only this machine is told of stays on loopback; any other takes both families.
   private func openListener() throws(WorkerEnd) -> Listener {
-    let host = options.coordinator.isLoopback ? "127.0.0.1" : "0.0.0.0"
+    let told = options.advertised ?? options.coordinator
     let port = options.advertised?.port ?? 0
-    do {
-      return try Listener(Address(host: host, port: port), congestion: options.congestion)
-    } catch {
-      throw WorkerEnd(reason: "no port for other workers: \(error)", code: 1)
+    var failure = TransportError.unresolved(host: told.host, reason: "no address")
+    for host in told.isLoopback ? [told.host] : ["::", "0.0.0.0"] {
+      do {
+        return try Listener(Address(host: host, port: port), congestion: options.congestion)
+      } catch {
+        failure = error
+      }
     }
+    throw WorkerEnd(reason: "no port for other workers: \(failure)", code: 1)
   }
 
   /// Ctrl-C once: leave in order. Twice, or while it holds nothing: now.

@@ -26,7 +26,8 @@ final class WorkerSession {
   private let planText: String
   let program: PhaseProgram
   let engine: Engine
-  let listener: Listener
+  private let listener: Listener
+  private let congestion: String
   let replica: Replica
   let gradients: GradientStore
   let saver: StateSaver
@@ -41,10 +42,18 @@ final class WorkerSession {
   private var sum: NodeGradient?
   /// Slices of the operation at ``gradientPosition`` that were this worker's in any view.
   var dealtSlices: Set<Int> = []
+  /// The longest operation so far, seconds.
+  private var longestSeconds: Double?
+
+  /// How long an exchange may take while every member lives. The coordinator finds a member that
+  /// stands still; this is for sums that all wait for. A slow member is no fault: the limit follows
+  /// from the run's own speed, and before that is known from patience.
+  var exchangeLimit: Duration { .seconds(longestSeconds.map { max(600, 20 * $0) } ?? 3600) }
 
   init(
     welcome: CoordinatorLink.Welcome, plan: ResolvedPlan, engine: Engine, link: CoordinatorLink,
-    log: WorkerLog, tokens: TokenStore, interruption: Interruption, listener: Listener
+    log: WorkerLog, tokens: TokenStore, interruption: Interruption, listener: Listener,
+    congestion: String
   ) {
     run = welcome.run
     worker = welcome.worker
@@ -56,6 +65,7 @@ final class WorkerSession {
     self.interruption = interruption
     self.engine = engine
     self.listener = listener
+    self.congestion = congestion
     program = PhaseProgram(plan)
     tree = SliceTree(sliceCount: plan.batch.slices)
     replica = Replica(plan: plan, engine: engine, phaseIndex: program.firstPhaseIndex)
@@ -123,8 +133,7 @@ final class WorkerSession {
   // MARK: Views
 
   private func suspend(_ number: Int) {
-    view?.exchange?.abort()
-    view = nil
+    dropView()
     let nodes = position != nil && gradientPosition == position ? gradients.nodes.keys.sorted() : []
     link.send(.suspended(view: number, position: position, nodes: nodes))
     interruption.lower()
@@ -134,11 +143,14 @@ final class WorkerSession {
 
   private func resume(_ resumption: Resumption) {
     guard let rank = resumption.members.firstIndex(where: { $0.worker == worker }) else { return }
+    dropView()
     let entered = Clock.monotonicSeconds
     var inForce = ViewInForce(resumption, rank: rank)
     do {
       if resumption.members.count > 1 {
-        inForce.exchange = try connect(inForce)
+        let exchange = try link.waiting { () throws(ExchangeError) in try connect(inForce) }
+        interruption.watch(exchange)
+        inForce.exchange = exchange
       }
       view = inForce
       try takeState(inForce)
@@ -154,20 +166,20 @@ final class WorkerSession {
   /// Connects to every other member. A peer that cannot be reached is reported like one that died.
   private func connect(_ inForce: ViewInForce) throws(ExchangeError) -> GradientExchange {
     let number = inForce.number
+    var addresses: [Address] = []
     let mesh: Mesh
     do {
-      var addresses: [Address] = []
       for member in inForce.members { addresses.append(try Address(parsing: member.dataAddress)) }
       mesh = try Mesh.build(
         run: run, view: number, rank: inForce.rank, addresses: addresses, listener: listener,
-        deadline: .after(.seconds(10)), cancel: interruption.wake)
+        congestion: congestion, deadline: .after(.seconds(10)), cancel: interruption.wake)
     } catch {
-      if !interruption.isRaised {
-        log.write("view \(number): no connection to every member: \(error)")
-        link.send(.peerLost(view: number, rank: inForce.rank, cause: "\(error)"))
-      }
+      accuse(error, inForce)
       throw .aborted
     }
+    log.write(
+      "view \(number): connected to \(addresses.count - 1), congestion control "
+        + (mesh.congestion ?? "unknown"))
     return try GradientExchange(
       mesh: mesh, tree: tree,
       onFailure: { [link, interruption] error in
@@ -176,10 +188,22 @@ final class WorkerSession {
       })
   }
 
+  /// Says whom this worker has no connection to. They may say the same of it: the coordinator
+  /// weighs what it hears from all.
+  private func accuse(_ error: any Error, _ inForce: ViewInForce) {
+    if case MeshError.cancelled = error { return }
+    log.write("view \(inForce.number): no connection to every member: \(error)")
+    guard case MeshError.incomplete(let ranks, _) = error else { return }
+    for rank in ranks {
+      let cause = "no connection to \(inForce.members[rank].dataAddress)"
+      link.send(.peerLost(view: inForce.number, rank: rank, cause: cause))
+    }
+  }
+
   /// Takes weights and moments from where the view says, and serves those who take them from here.
   private func takeState(_ inForce: ViewInForce) throws(ExchangeError) {
     let parts = [replica.master, replica.firstMoment, replica.secondMoment]
-    saver.waitIdle()
+    link.waiting { saver.waitIdle() }
     switch inForce.sources[inForce.rank] {
     case .own: break
     case .seed:
@@ -187,15 +211,16 @@ final class WorkerSession {
       replica.initialize()
     case .member(let donor):
       position = nil
-      try inForce.exchange?.receiveState(from: donor, into: parts)
+      try link.waiting { () throws(ExchangeError) in
+        try inForce.exchange?.receiveState(from: donor, into: parts)
+      }
       replica.repack()
     case .checkpoint:
       position = nil
       let layout = StateChunks(count: replica.layout.count)
       for _ in 0..<layout.chunkCount {
-        guard let (chunk, bytes) = link.chunks.next(view: inForce.number) else {
-          throw ExchangeError.aborted
-        }
+        let next = link.waiting { link.chunks.next(view: inForce.number) }
+        guard let (chunk, bytes) = next else { throw ExchangeError.aborted }
         guard chunk < layout.chunkCount, bytes.count == layout.byteCount(of: chunk) else {
           throw ExchangeError.aborted
         }
@@ -215,10 +240,15 @@ final class WorkerSession {
 
   /// A broken exchange: says who is to blame, and waits for the next view.
   func report(_ error: ExchangeError, _ inForce: ViewInForce) {
-    inForce.exchange?.abort()
-    view = nil
+    dropView()
     if interruption.isRaised { return }
     log.write("view \(inForce.number) given up: \(error)")
+  }
+
+  private func dropView() {
+    view?.exchange?.abort()
+    view = nil
+    interruption.watch(nil)
   }
 
   // MARK: Operations
@@ -231,7 +261,8 @@ final class WorkerSession {
         let operation = OperationRun(session: self, inForce: inForce, position: position)
         guard let report = try operation.run() else { return }
         self.position = position + 1
-        link.progress.add(1, ordering: .relaxed)
+        longestSeconds = max(longestSeconds ?? 0, report.time.total)
+        link.noteProgress()
         Failpoint.beforeReport.pass(step: position)
         link.send(.completed(report))
         tokens.discard(before: position + 1)
@@ -288,6 +319,8 @@ final class Interruption: Sendable {
   private let raised = Atomic<Int>(0)
   /// Ends waits that take a wake event.
   let wake: WakeEvent
+  /// What the session may be waiting in.
+  private let exchange = Monitor<GradientExchange?>(nil)
 
   init() throws(SystemError) { wake = try WakeEvent() }
 
@@ -296,6 +329,14 @@ final class Interruption: Sendable {
   func raise() {
     raised.add(1, ordering: .acquiringAndReleasing)
     wake.set()
+    exchange.update { $0 }?.abort()
+  }
+
+  /// From now on an interruption gives this exchange up.
+  func watch(_ exchange: GradientExchange?) {
+    self.exchange.update { $0 = exchange }
+    // One that came before was too early to find it.
+    if isRaised { exchange?.abort() }
   }
 
   func lower() {

@@ -37,7 +37,7 @@ import Transport
     let listener = try Listener(Address(host: "127.0.0.1", port: 0))
     let addresses = [listener.address, Address(host: "127.0.0.1", port: 9)]
     #expect(
-      throws: TransportError.timedOut(operation: "connect", peer: "rank 1 at 127.0.0.1:9")
+      throws: MeshError.incomplete(missing: [1], names: "rank 1 at 127.0.0.1:9")
     ) {
       try Mesh.build(
         run: 1, view: 1, rank: 0, addresses: addresses, listener: listener,
@@ -55,6 +55,26 @@ import Transport
         deadline: .after(.seconds(60)), cancel: cancel)
     }
     cancel.set()
-    #expect(throws: TransportError.closed(peer: "mesh of view 1")) { try building.value() }
+    #expect(throws: MeshError.cancelled) { try building.value() }
+  }
+
+  @Test func `cancelled after the time of one attempt it names who is missing`() throws {
+    let listeners = try (0..<2).map { _ in try Listener(Address(host: "127.0.0.1", port: 0)) }
+    let addresses = listeners.map(\.address) + [Address(host: "127.0.0.1", port: 9)]
+    let cancel = try WakeEvent()
+    let builders = listeners.indices.map { rank in
+      Background {
+        try Mesh.build(
+          run: 1, view: 1, rank: rank, addresses: addresses, listener: listeners[rank],
+          deadline: .after(.seconds(60)), cancel: cancel)
+      }
+    }
+    pauseThread(milliseconds: 2500)
+    cancel.set()
+    for builder in builders {
+      #expect(throws: MeshError.incomplete(missing: [2], names: "rank 2 at 127.0.0.1:9")) {
+        try builder.value()
+      }
+    }
   }
 }

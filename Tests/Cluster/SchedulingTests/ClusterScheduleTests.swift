@@ -12,15 +12,22 @@ import Testing
     Member(worker: number, name: "w\(number)", dataAddress: "h:\(number)")
   }
 
-  /// Runs to the end; `disturb` may kill and add workers before each event.
+  /// Runs to the end; `disturb` may change the cluster before each event. Somebody is sent only
+  /// where nobody is left: a cluster that stands still with workers in it is a violation.
   func run(
     workerCount: Int, seed: UInt64, disturb: (inout SimulatedCluster) -> Void = { _ in }
   ) -> SimulatedCluster {
     var cluster = SimulatedCluster(outline: Self.outline, seed: seed)
     for _ in 0..<workerCount { cluster.addWorker() }
-    for _ in 0..<200_000 where cluster.end == nil {
+    for _ in 0..<200_000 {
       disturb(&cluster)
-      if !cluster.advance() { cluster.addWorker() }
+      if cluster.end != nil { break }
+      if cluster.advance() { continue }
+      guard cluster.workers.isEmpty else {
+        cluster.violations.append("nothing happens any more")
+        break
+      }
+      cluster.addWorker()
     }
     return cluster
   }
@@ -44,6 +51,44 @@ import Testing
       } else if alive.count < 10 {
         cluster.addWorker()
       }
+    }
+    #expect(cluster.end == .completed)
+    #expect(cluster.violations == [])
+  }
+
+  /// Everything that can happen to a run, one thing after the other at random moments.
+  private func strike(_ cluster: inout SimulatedCluster) {
+    let alive = cluster.workers.keys.sorted()
+    guard !alive.isEmpty else { return cluster.addWorker() }
+    let one = alive[cluster.draw(below: alive.count)]
+    let other = alive[cluster.draw(below: alive.count)]
+    switch cluster.draw(below: 8) {
+    case 0 where alive.count > 1: cluster.kill(one)
+    case 1 where alive.count < 10: cluster.addWorker()
+    case 2: cluster.reconnect(one)
+    case 3: cluster.leave(one)
+    case 4: cluster.failuresLeft += 1
+    case 5 where one != other: cluster.cutPairs.insert([one, other])
+    case 6: cluster.restartCoordinator()
+    case 7 where cluster.draw(below: 8) == 0: cluster.deliver(.stopRequested)
+    default: break
+    }
+  }
+
+  @Test(arguments: 0..<400)
+  func `whatever happens to a run, it completes from where it was stopped`(seed: Int) {
+    var strikesLeft = 20
+    var stopsLeft = 10
+    let cluster = run(workerCount: 1 + seed % 5, seed: UInt64(seed)) { cluster in
+      if strikesLeft > 0, cluster.draw(below: 60) == 0 {
+        strikesLeft -= 1
+        strike(&cluster)
+      }
+      guard cluster.end == .stopped, stopsLeft > 0 else { return }
+      stopsLeft -= 1
+      for number in cluster.workers.keys.sorted() { cluster.kill(number) }
+      cluster.restartCoordinator()
+      cluster.addWorker()
     }
     #expect(cluster.end == .completed)
     #expect(cluster.violations == [])
@@ -141,20 +186,115 @@ import Testing
     #expect(schedule.apply(.checkpointed(position: 3)) == [.finish(.stopped)])
   }
 
-  @Test func `a worker that peers cannot reach three times in a row is dismissed`() {
-    var schedule = ClusterSchedule(outline: Self.outline)
-    for worker in 0...2 { _ = schedule.apply(.joined(Self.member(worker))) }
-    var dismissed: [Command] = []
-    for round in 1...3 {
-      for worker in 0...2 {
-        _ = schedule.apply(.suspended(worker: worker, view: round, position: nil, nodes: []))
-      }
-      for worker in 0...2 { _ = schedule.apply(.measuredPeak(worker: worker)) }
-      dismissed = schedule.apply(.peerLost(reporter: 0, view: round, rank: 2, cause: "silent"))
+  /// Workers that join together; in each view `accuse` names pairs of reporter and accused.
+  private func dismissals(
+    workerCount: Int, viewCount: Int, positions: [Int?],
+    accuse: (_ view: Int) -> [(reporter: Int, accused: Int)]
+  ) -> [Int] {
+    var schedule = ClusterSchedule(outline: Self.outline, checkpointPosition: nil)
+    var gone: [Int] = []
+    func note(_ commands: [Command]) {
+      for case .dismiss(let worker, _) in commands { gone.append(worker) }
     }
-    guard case .dismiss(worker: 2, _) = dismissed.first else {
-      Issue.record("not dismissed: \(dismissed)")
+    for worker in 0..<workerCount { note(schedule.apply(.joined(Self.member(worker)))) }
+    for view in 1...viewCount {
+      for worker in 0..<workerCount where !gone.contains(worker) {
+        note(
+          schedule.apply(
+            .suspended(worker: worker, view: view, position: positions[worker], nodes: [])))
+      }
+      for worker in 0..<workerCount { note(schedule.apply(.measuredPeak(worker: worker))) }
+      let ranks = schedule.memberWorkers
+      for (reporter, accused) in accuse(view) {
+        guard let rank = ranks.firstIndex(of: accused) else { continue }
+        note(
+          schedule.apply(.peerLost(reporter: reporter, view: view, rank: rank, cause: "silent")))
+      }
+    }
+    return gone
+  }
+
+  @Test func `a worker that nobody reaches in three views is dismissed, whoever says so`() {
+    for reporters in [[0, 1, 3], [2, 2, 2], [2, 0, 2], [3, 2, 1]] {
+      let gone = dismissals(workerCount: 4, viewCount: 4, positions: [5, 5, 5, 5]) { view in
+        guard view <= 3 else { return [] }
+        // Worker 2 is cut off: it accuses all, or one of them accuses it and others follow.
+        let reporter = reporters[view - 1]
+        return reporter == 2
+          ? [(2, 0), (2, 1), (2, 3)] : [(reporter, 2)] + [0, 1, 3].map { ($0, 2) }
+      }
+      #expect(gone == [2], "\(reporters)")
+    }
+  }
+
+  @Test func `two views without a connection dismiss nobody`() {
+    let gone = dismissals(workerCount: 3, viewCount: 3, positions: [5, 5, 5]) { view in
+      view <= 2 ? [(0, 2), (1, 2)] : []
+    }
+    #expect(gone == [])
+  }
+
+  @Test(arguments: [[0, 0, 0], [1, 1, 1], [1, 0, 1]])
+  func `of two that do not reach each other the one without state goes`(reporters: [Int]) {
+    let gone = dismissals(workerCount: 2, viewCount: 4, positions: [nil, 5]) { view in
+      view <= 3 ? [(reporters[view - 1], 1 - reporters[view - 1])] : []
+    }
+    #expect(gone == [0])
+  }
+
+  @Test func `the only holder of the newest state stays, though no newcomer reaches it`() {
+    let gone = dismissals(workerCount: 3, viewCount: 6, positions: [5, nil, nil]) { _ in
+      [(0, 1), (0, 2)]
+    }
+    #expect(gone.sorted() == [1, 2])
+  }
+
+  @Test func `a stale worker does not pull the run behind its checkpoint`() {
+    var schedule = ClusterSchedule(
+      outline: Self.outline, view: 4, committedPosition: 20, checkpointPosition: 20)
+    _ = schedule.apply(.joined(Self.member(3)))
+    _ = schedule.apply(.suspended(worker: 3, view: 5, position: 7, nodes: []))
+    let commands = schedule.apply(.measuredPeak(worker: 3))
+    guard case .resume(let resumption) = commands.last else {
+      Issue.record("no view was formed: \(commands)")
       return
     }
+    #expect(resumption.position == 20)
+    #expect(resumption.sources == [.checkpoint])
+  }
+
+  @Test func `a stop while workers are waited for saves what those who are here hold`() {
+    var schedule = ClusterSchedule(
+      outline: Self.outline, view: 4, committedPosition: 5, expectedWorkerCount: 2)
+    _ = schedule.apply(.joined(Self.member(0)))
+    #expect(schedule.apply(.stopRequested) == [.suspend(workers: [0], view: 5)])
+    _ = schedule.apply(.suspended(worker: 0, view: 5, position: 6, nodes: []))
+    let commands = schedule.apply(.measuredPeak(worker: 0))
+    #expect(commands.first == .save(position: 6, shares: [SaveShare(worker: 0, chunks: 0..<5)]))
+    #expect(schedule.apply(.checkpointed(position: 6)) == [.finish(.stopped)])
+  }
+
+  @Test func `a worker may leave while others are waited for`() {
+    var schedule = ClusterSchedule(outline: Self.outline, expectedWorkerCount: 3)
+    for worker in 0...1 { #expect(schedule.apply(.joined(Self.member(worker))) == []) }
+    #expect(schedule.apply(.leaving(worker: 0)) == [.release(worker: 0)])
+  }
+
+  @Test func `a joiner gets no slice of an operation that nobody has begun either`() {
+    var schedule = ClusterSchedule(outline: Self.outline)
+    _ = schedule.apply(.joined(Self.member(0)))
+    _ = schedule.apply(.suspended(worker: 0, view: 1, position: nil, nodes: []))
+    _ = schedule.apply(.measuredPeak(worker: 0))
+    _ = schedule.apply(.completed(worker: 0, view: 1, position: 0))
+    _ = schedule.apply(.joined(Self.member(1)))
+    _ = schedule.apply(.suspended(worker: 0, view: 2, position: 1, nodes: []))
+    _ = schedule.apply(.suspended(worker: 1, view: 2, position: nil, nodes: []))
+    for worker in 0...1 {
+      let commands = schedule.apply(.measuredPeak(worker: worker))
+      guard case .resume(let resumption) = commands.last else { continue }
+      #expect(resumption.slices == [Array(0..<8), []])
+      return
+    }
+    Issue.record("no view was formed")
   }
 }

@@ -30,7 +30,7 @@ private let workerMessages: [WorkerMessage] = [
   .measuredPeak(gigaflops: 116.5, cores: "0-1"),
   .completed(report(position: 5)),
   .peerLost(view: 1, rank: 1, cause: "gone"), .alive(progress: 4), .saveRefused(position: 5),
-  .leaving, .failed(reason: "no memory"),
+  .leaving,
 ]
 
 private let controlMessages = ForeignParser(
@@ -123,7 +123,6 @@ private func event(_ message: WorkerMessage, of worker: Int) -> ClusterEvent {
   case .saveRefused(let position): .checkpointFailed(position: position)
   case .leaving: .leaving(worker: worker)
   case .alive(let progress): .checkpointed(position: Int(UInt(bitPattern: progress) % 101))
-  case .failed: .lost(worker: worker, cause: "failed")
   }
 }
 

@@ -74,6 +74,28 @@ import Testing
     }
   }
 
+  @Test func `sums that another worker makes again are dropped, those beside them stay`() {
+    let plan = tinyPlan(sequences: 8, slices: 8, microbatch: 1)
+    withReplica(plan) { replica in
+      let store = GradientStore(replica: replica)
+      store.begin(step: 0, touchedRows: plan.touchedRows(step: 0))
+      func compute(_ slices: Range<Int>) -> Bool {
+        store.compute(
+          slices, tokens: { plan.slice($0, step: 0) }, isCancelled: { false }, ready: { _ in })
+      }
+      #expect(compute(0..<7))
+      // Slice 3 is inside 0..<4, of which the rest is another's.
+      store.keep(only: 3..<8)
+      #expect(store.nodes.keys.sorted() == store.tree.nodes(covering: 4..<7))
+      #expect(store.statistics.keys.sorted() == store.nodes.keys.sorted())
+      #expect(compute(3..<8))
+      #expect(store.nodes.keys.sorted() == store.tree.nodes(covering: 3..<8))
+      for (node, gradient) in store.nodes {
+        #expect(gradient.bits(replica) == byHand(node, replica, step: 0).map(\.bitPattern))
+      }
+    }
+  }
+
   @Test(arguments: [5, 20, 45, 60, 90])
   func `cancelling at any moment loses no finished slice`(questionCount: Int) {
     let plan = tinyPlan()

@@ -256,6 +256,6 @@ struct SmallDisk {
 
   private static func run(_ words: String...) -> Bool {
     let process = try? ChildProcess(words, errors: .file("/dev/null"))
-    return process?.exitCode(waiting: true) == 0
+    return process.map { exitCode(of: $0) } == 0
   }
 }

@@ -1,6 +1,7 @@
 import System
 import Telemetry
 import Testing
+import Transport
 
 /// One plan, one result: however many workers, whoever dies, joins, stops or comes back.
 @Suite(.serialized) struct `A run of real processes` {
@@ -46,7 +47,7 @@ import Testing
         if outcomes.isEmpty {
           #expect(cluster.waitForStep(0))
           let other = try cluster.addWorker()
-          #expect(other.exitCode(waiting: true) == 78)
+          #expect(exitCode(of: other) == 78)
         }
         let code = cluster.wait()
         #expect(code == 0, "\(cluster.errors)")
@@ -70,6 +71,7 @@ import Testing
       #expect(cluster.waitForStep(step))
       cluster.workers[1].signal(9)
       try expectReference(cluster)
+      #expect(cluster.workers.map { exitCode(of: $0) } == [0, 137, 0])
     }
   }
 
@@ -81,7 +83,7 @@ import Testing
       try cluster.addWorker(failpoint: "\(point.rawValue)@7")
       try cluster.addWorker()
       try expectReference(cluster)
-      #expect(cluster.workers[1].exitCode(waiting: false) == 137)
+      #expect(cluster.workers.map { exitCode(of: $0) } == [0, 137, 0])
     }
   }
 
@@ -92,6 +94,8 @@ import Testing
       #expect(cluster.waitForStep(10))
       try cluster.addWorker()
       try expectReference(cluster)
+      #expect(cluster.records().last?.workers == 2)
+      #expect(cluster.workers.map { exitCode(of: $0) } == [0, 0])
     }
   }
 
@@ -123,6 +127,36 @@ import Testing
     }
   }
 
+  @Test(
+    .timeLimit(.minutes(3)),
+    .enabled(if: Place.namespaces("check"), "needs root, iproute2 and network namespaces"))
+  func `takes a worker on the coordinator's machine beside those of others`() throws {
+    #expect(Place.namespaces("up"))
+    defer { _ = Place.namespaces("down") }
+    try withRunFolder { run in
+      let cluster = try RealCluster(
+        run: run, waitingFor: 2, listen: "0.0.0.0:7070", in: .namespaces)
+      // It knows the coordinator by loopback, the other knows it by the network.
+      try cluster.addWorker(options: ["--advertise", "10.77.0.1:7099"], at: "127.0.0.1:7070")
+      try cluster.addWorker(at: "10.77.0.1:7070")
+      try expectReference(cluster)
+      #expect(cluster.records().first?.workers == 2)
+    }
+  }
+
+  static let hasSixthVersion = (try? Listener(Address(host: "::1", port: 0))) != nil
+
+  @Test(.timeLimit(.minutes(3)), .enabled(if: hasSixthVersion, "this machine has no ::1"))
+  func `needs no address of IPv4`() throws {
+    try withRunFolder { run in
+      let cluster = try RealCluster(run: run, waitingFor: 2, listen: "[::1]:0")
+      #expect(cluster.address.hasPrefix("[::1]:"))
+      for _ in 0..<2 { try cluster.addWorker() }
+      try expectReference(cluster)
+      #expect(cluster.records().first?.workers == 2)
+    }
+  }
+
   @Test(.timeLimit(.minutes(3))) func `stops at step 17 and goes on with other workers`() throws {
     try withRunFolder { run in
       let first = try RealCluster(run: run, waitingFor: 2)
@@ -136,15 +170,23 @@ import Testing
     }
   }
 
-  @Test(.timeLimit(.minutes(3))) func `lets a frozen worker go and another leave`() throws {
+  @Test(.timeLimit(.minutes(3)))
+  func `lets a frozen worker go and come back, and another leave`() throws {
     try withRunFolder { run in
       let cluster = try RealCluster(run: run, waitingFor: 3)
-      for _ in 0..<3 { try cluster.addWorker() }
+      for name in ["frozen", "leaver", "stayer"] {
+        try cluster.addWorker(options: ["--name", name])
+      }
       #expect(cluster.waitForStep(5))
       cluster.workers[0].signal(19)
-      #expect(cluster.waitForStep(15))
+      #expect(cluster.waitForText("worker_lost: frozen"))
+      cluster.workers[0].signal(18)
+      #expect(cluster.waitForText("worker_joined: frozen", times: 2))
       cluster.workers[1].signal(2)
       try expectReference(cluster)
+      #expect(cluster.errors.contains("worker_left: leaver"))
+      #expect(cluster.records().last?.workers == 2)
+      #expect(cluster.workers.map { exitCode(of: $0) } == [0, 0, 0])
     }
   }
 
@@ -155,7 +197,7 @@ import Testing
       #expect(cluster.waitForStep(3))
       cluster.coordinator.signal(9)
       // At that moment it computes, or waits for tokens or for a grant.
-      #expect(worker.exitCode(waiting: true) == 69)
+      #expect(exitCode(of: worker) == 69)
     }
   }
 
@@ -167,17 +209,10 @@ import Testing
       first.coordinator.signal(9)
       _ = first.wait()
       // The same address, as a service manager would start it again.
-      let again = try ChildProcess(
-        ["\(RealCluster.programs)/coordinator", RealCluster.smoke, "--run", run, "--listen",
-          first.address, "--min-workers", "2"],
-        output: .pipe, errors: .file("\(run)/coordinator.err"))
-      defer { again.signal(9) }
-      while again.readLine() != nil {}
-      #expect(again.exitCode(waiting: true) == 0, "\(first.errors)")
-      let reference = try #require(RealCluster.reference)
-      #expect(first.outcome.digest == reference.digest)
-      #expect(first.outcome.losses == reference.losses)
-      #expect(!first.errors.contains("rewound"))
+      let again = try RealCluster(run: run, waitingFor: 2, listen: first.address)
+      try expectReference(again)
+      #expect(!again.errors.contains("rewound"))
+      #expect(first.workers.map { exitCode(of: $0) } == [0, 0])
     }
   }
 }

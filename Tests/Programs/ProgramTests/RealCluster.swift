@@ -36,10 +36,12 @@ final class RealCluster {
 
   /// Starts a coordinator and waits until it listens; the workers come by ``addWorker()``.
   ///
-  /// - Parameter logs: Where standard errors go; nil: the run folder.
+  /// - Parameters:
+  ///   - logs: Where standard errors go; nil: the run folder.
+  ///   - listen: Where it listens; nil: where the place has it, on a port of its own.
   init(
     run: String, plan: String = smoke, waitingFor workerCount: Int = 1, extra: [String] = [],
-    logs: String? = nil, in place: Place = .here
+    logs: String? = nil, listen: String? = nil, in place: Place = .here
   ) throws {
     self.run = run
     self.logs = logs ?? run
@@ -47,10 +49,13 @@ final class RealCluster {
     try Files.createDirectory(run)
     coordinator = try ChildProcess(
       place.command(
-        ["\(Self.programs)/coordinator", plan, "--run", run, "--listen", place.listen,
+        ["\(Self.programs)/coordinator", plan, "--run", run, "--listen",
+          listen ?? place.listen,
           "--min-workers", "\(workerCount)"] + extra + place.options),
       output: .pipe, errors: .file("\(self.logs)/coordinator.err"), environment: place.environment)
+    let watchdog = Watchdog(over: coordinator, seconds: 60)
     let line = coordinator.readLine() ?? ""
+    watchdog.leave()
     address = line.hasPrefix("listening on ") ? String(line.dropFirst(13)) : ""
   }
 
@@ -61,15 +66,17 @@ final class RealCluster {
     }
   }
 
+  /// - Parameter address: Where it looks for the coordinator; nil: where that one listens.
   @discardableResult
   func addWorker(
-    threads: Int = 1, failpoint: String? = nil, options: [String] = []
+    threads: Int = 1, failpoint: String? = nil, options: [String] = [], at address: String? = nil
   ) throws -> ChildProcess {
     var environment = place.environment
     environment["COX_FAILPOINT"] = failpoint
     let worker = try ChildProcess(
       place.command(
-        ["\(Self.programs)/worker", "--coordinator", address, "--threads", "\(threads)"]
+        ["\(Self.programs)/worker", "--coordinator", address ?? self.address, "--threads",
+          "\(threads)"]
           + options + place.options,
         worker: workers.count),
       errors: .file(errorPath(ofWorker: workers.count)), environment: environment)
@@ -79,8 +86,10 @@ final class RealCluster {
 
   private func errorPath(ofWorker index: Int) -> String { "\(logs)/worker\(index).err" }
 
-  /// Waits until the coordinator has said `text`; false when that takes longer than 60 s.
-  func waitForText(_ text: String) -> Bool { eventually { errors.contains(text) } }
+  /// Waits until the coordinator has said `text` so often; false when that takes longer than 60 s.
+  func waitForText(_ text: String, times: Int = 1) -> Bool {
+    eventually { errors.split(separator: text, omittingEmptySubsequences: false).count > times }
+  }
 
   /// Waits until the run's records reach `step`; false when that takes longer than 60 s.
   func waitForStep(_ step: Int) -> Bool {
@@ -140,6 +149,20 @@ func eventually(atMost seconds: Double = 60, _ condition: () -> Bool) -> Bool {
   return true
 }
 
+/// Kills a process that runs for too long, so that nobody waits without end for it or its output.
+final class Watchdog: Sendable {
+  private let hasLeft = Monitor(false)
+
+  init(over process: ChildProcess, seconds: Double) {
+    startDetachedThread { [hasLeft] in
+      if hasLeft.wait(atMost: seconds, { $0 ? true : nil }) == nil { process.signal(9) }
+    }
+  }
+
+  /// The process may run on, or has ended.
+  func leave() { hasLeft.update { $0 = true } }
+}
+
 /// Where a cluster's processes run.
 enum Place {
   case here
@@ -167,7 +190,7 @@ enum Place {
   static func namespaces(_ verb: String) -> Bool {
     let process = try? ChildProcess(
       [script, verb], errors: .file("/dev/null"), environment: Place.namespaces.environment)
-    return process?.exitCode(waiting: true) == 0
+    return process.map { exitCode(of: $0) } == 0
   }
 }
 
@@ -189,12 +212,8 @@ func command(
         + arguments.dropFirst(),
       output: .pipe, errors: .file(log), environment: environment)
   else { return (-1, "", "") }
-  let hasEnded = Monitor(false)
-  defer { hasEnded.update { $0 = true } }
-  startDetachedThread {
-    let ended = hasEnded.wait(atMost: 170) { $0 ? true : nil }
-    if ended == nil { process.signal(9) }
-  }
+  let watchdog = Watchdog(over: process, seconds: 170)
+  defer { watchdog.leave() }
   var lines: [String] = []
   while let line = process.readLine() { lines.append(line) }
   let code = process.exitCode(waiting: true) ?? -1
