@@ -37,11 +37,12 @@ import Transport
         }
         if workerCount == 2 {
           #expect(cluster.waitForStep(1))
-          // Each computes four slices, about a second each: some are done by now on both sides.
-          pauseThread(milliseconds: 2500)
+          // Each computes four slices. One is done, then frozen; the other does it again.
+          let sliceSeconds = (cluster.records().last?.seconds ?? 4) / 4
+          pauseThread(milliseconds: Int(1500 * sliceSeconds))
           cluster.workers[1].signal(19)
           #expect(cluster.waitForText("worker_lost: number-1"))
-          pauseThread(milliseconds: 1500)
+          pauseThread(milliseconds: Int(1300 * sliceSeconds))
           cluster.workers[1].signal(18)
           #expect(cluster.waitForText("worker_joined: number-1", times: 2))
         }
