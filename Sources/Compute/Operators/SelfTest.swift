@@ -5,7 +5,7 @@ extension Engine {
   /// SHA-256 (64 hex digits) over the results of every operator of a training step on fixed
   /// inputs: two workers with the same digest compute the same step.
   ///
-  /// All portable variants share one digest per precision. Takes some 20 ms.
+  /// All portable variants share one digest per precision. Takes 2 ms, with scalar kernels 44.
   public func selfTestDigest() -> String {
     var test = SelfTest(engine: self)
     return test.digest()

@@ -111,7 +111,7 @@ import Testing
 
   @Test(arguments: [
     #"{"batch": {"sequences": 1048576}, "model": {"context": 1048576}}"#,
-    #"{"model": {"layers": 1024, "width": 65536, "feed_forward": 1048576}}"#,
+    #"{"model": {"layers": 1000, "width": 65536, "feed_forward": 1048576}}"#,
   ])
   func `make a plan that is refused before it is costed`(text: String) {
     let error = #expect(throws: PlanError.self) {
