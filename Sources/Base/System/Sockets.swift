@@ -194,6 +194,9 @@ extension SystemError {
   public var isUnreachable: Bool {
     code == ECONNREFUSED || code == EHOSTUNREACH || code == ENETUNREACH || code == ETIMEDOUT
   }
+
+  /// Whether another program has the address.
+  public var isAddressInUse: Bool { code == EADDRINUSE }
 }
 
 private func checked(_ call: String, _ code: Int32) throws(SystemError) -> Int32 {
