@@ -27,18 +27,19 @@ public final class Corpus: Sendable {
   ///   - expectedTextDigest: The ``textDigest`` that the source must have, if it matters.
   ///   - shardTokenCount: Most tokens of one file (64 MiB of 2-byte tokens).
   ///   - event: Told what happened, for the log.
+  ///   - progress: Told which share of the text, 0 to 1, has become tokens.
   /// - Throws: ``CorpusError``.
   public convenience init(
     data: ResolvedPlan.DataChoice, tokenizer: Tokenizer, cacheDirectory: String,
     sequenceLength: Int, expectedTextDigest: String? = nil, shardTokenCount: Int = 1 << 25,
-    event: (CorpusEvent) -> Void = { _ in }
+    event: (CorpusEvent) -> Void = { _ in }, progress: (Double) -> Void = { _ in }
   ) throws(CorpusError) {
     let source = try TextSource(data.source)
     let builder = CorpusBuilder(
       source: source, split: data.split, tokenizer: tokenizer, directory: cacheDirectory,
       shardTokenCount: shardTokenCount, expectedTextDigest: expectedTextDigest)
     for path in source.skippedPaths { event(.skippedFile(path: path)) }
-    let (streams, textDigest) = try builder.streams(event)
+    let (streams, textDigest) = try builder.streams(event, progress)
     guard streams.training.tokenCount > sequenceLength else {
       throw .tooFewTokens(found: streams.training.tokenCount, needed: sequenceLength + 1)
     }
@@ -84,8 +85,11 @@ public final class Corpus: Sendable {
   public var validationByteCount: Int { validation.byteCount }
 
   /// Trains the tokenizer that a plan asks for on the training part of `data`.
+  ///
+  /// - Parameter progress: Told which share of the text, 0 to 1, has been read.
   public static func trainTokenizer(
-    _ choice: ResolvedPlan.TokenizerChoice, on data: ResolvedPlan.DataChoice
+    _ choice: ResolvedPlan.TokenizerChoice, on data: ResolvedPlan.DataChoice,
+    progress: (Double) -> Void = { _ in }
   ) throws(CorpusError) -> Tokenizer {
     guard let splitter = Splitter(rawValue: choice.splitter) else {
       let supported = Splitter.allCases.map(\.rawValue).joined(separator: ", ")
@@ -104,6 +108,7 @@ public final class Corpus: Sendable {
       kind: kind, vocabularySize: choice.vocabularySize, splitter: splitter)
     try TextSplit(source, data.split).forEachPart {
       (document, range, isTraining) throws(CorpusError) in
+      progress(document.share)
       guard isTraining else { return }
       do throws(TokenizerError) { try trainer.add(document.bytes, range: range) } catch {
         throw .tokenizer(path: document.name, error)

@@ -22,18 +22,18 @@ struct CorpusBuilder {
   /// - Throws: ``CorpusError/changedText(path:found:expected:)`` before anything is written;
   ///   other cases of ``CorpusError``.
   func streams(
-    _ event: (CorpusEvent) -> Void
+    _ event: (CorpusEvent) -> Void, _ progress: (Double) -> Void
   ) throws(CorpusError) -> (streams: Streams, textDigest: String) {
     let text = try source.digest()
     let textDigest = hexText(text)
     if let expectedTextDigest, expectedTextDigest != textDigest {
       throw .changedText(path: source.name, found: textDigest, expected: expectedTextDigest)
     }
-    return (try streams(identity(ofText: text), event), textDigest)
+    return (try streams(identity(ofText: text), event, progress), textDigest)
   }
 
   private func streams(
-    _ identity: [UInt8], _ event: (CorpusEvent) -> Void
+    _ identity: [UInt8], _ event: (CorpusEvent) -> Void, _ progress: (Double) -> Void
   ) throws(CorpusError) -> Streams {
     do {
       if let made = try Self.open(directory, identity) {
@@ -43,7 +43,7 @@ struct CorpusBuilder {
     } catch .damagedShard(let path, let problem) {
       event(.rebuilding(path: path, problem: problem))
     }
-    let (training, validation) = try build(Self.prefix(identity), identity)
+    let (training, validation) = try build(Self.prefix(identity), identity, progress)
     event(
       .built(
         directory: directory, tokenCount: training.tokenCount,
@@ -99,7 +99,7 @@ struct CorpusBuilder {
   }
 
   private func build(
-    _ prefix: String, _ identity: [UInt8]
+    _ prefix: String, _ identity: [UInt8], _ progress: (Double) -> Void
   ) throws(CorpusError) -> (TokenStream, TokenStream) {
     do { try Files.createDirectory(directory) } catch { throw .system(error) }
     func writer(_ name: String) -> TokenStreamWriter {
@@ -113,6 +113,7 @@ struct CorpusBuilder {
     var isEmpty = true
     try TextSplit(source, split).forEachPart {
       (document, range, isTraining) throws(CorpusError) in
+      progress(document.share)
       guard isTraining else {
         heldBack.append(contentsOf: document.bytes[range])
         return

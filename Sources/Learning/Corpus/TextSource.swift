@@ -129,6 +129,8 @@ public struct TextSource: Sendable {
     public let path: String
     /// 1-based line of a .jsonl file.
     public let line: Int?
+    /// How much of the source has been read with it, 0 to 1.
+    public fileprivate(set) var share = 1.0
     /// What errors call it.
     public var name: String { line.map { "\(path), line \($0)" } ?? path }
   }
@@ -143,10 +145,23 @@ public struct TextSource: Sendable {
     case .world(let world, let documentCount):
       for index in 0..<documentCount {
         let bytes = Array(world.document(index).utf8)
-        try body(Document(bytes: bytes, range: 0..<bytes.count, path: name, line: nil))
+        try body(
+          Document(
+            bytes: bytes, range: 0..<bytes.count, path: name, line: nil,
+            share: Double(index + 1) / Double(documentCount)))
       }
     case .files(let files):
-      for file in files { try forEachDocument(of: file, body) }
+      let sizes = files.map { Double(((try? Files.info($0.path)) ?? nil)?.byteCount ?? 0) }
+      let total = max(1, sizes.reduce(0, +))
+      var before = 0.0
+      for (file, size) in zip(files, sizes) {
+        try forEachDocument(of: file) { (document) throws(CorpusError) in
+          var document = document
+          document.share = (before + size * document.share) / total
+          try body(document)
+        }
+        before += size
+      }
     }
   }
 
@@ -176,9 +191,15 @@ public struct TextSource: Sendable {
     in bytes: [UInt8], path: String, _ body: (Document) throws(CorpusError) -> Void
   ) throws(CorpusError) {
     if isLines(path) {
+      var position = 0
       return try forEachText(ofLines: bytes, path: path) { (text, line) throws(CorpusError) in
+        // Line ends and names of keys are left out: near enough to tell how far it has come.
+        position += text.count
         guard !text.isEmpty else { return }
-        try body(Document(bytes: text, range: 0..<text.count, path: path, line: line))
+        try body(
+          Document(
+            bytes: text, range: 0..<text.count, path: path, line: line,
+            share: Double(position) / Double(bytes.count)))
       }
     }
     if let bad = firstInvalidUTF8(in: bytes, range: 0..<bytes.count) {
