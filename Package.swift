@@ -147,6 +147,10 @@ let package = Package(
       "EvaluationTests", in: "Learning",
       ["Evaluation", "Transformer", "Operators", "Checkpoints", "Corpus", "Tokenization",
         "Settings", "Tensors", "System"]),
+    tests(
+      "CoordinatorRuntimeTests", in: "Runtime",
+      ["CoordinatorRuntime", "ControlProtocol", "Checkpoints", "Corpus", "Telemetry", "Planning",
+        "Settings", "Transport", "Tensors", "System"]),
     support(
       "ForeignBytes", in: "Fuzz",
       ["CoordinatorRuntime", "Scheduling", "ControlProtocol", "Collectives", "Transport",

@@ -3,8 +3,8 @@
     $PYTHON Tests/Parity/objectives.py            compares PyTorch with objectives.json
     $PYTHON Tests/Parity/objectives.py --write    writes objectives.json
 
-Each row holds arguments, the loss that PyTorch's own functions make of them in f64, and the gradient
-that autograd finds. Tests/Learning/PhasesTests/ObjectiveTests.swift computes the same rows.
+Each row holds arguments, the loss that PyTorch's own functions make of them in f64, and the
+gradient that autograd finds. Tests/Learning/PhasesTests/ObjectiveTests.swift computes the same.
 """
 import argparse, json, pathlib
 

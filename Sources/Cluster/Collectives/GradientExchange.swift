@@ -10,10 +10,10 @@ public import Tensors
 /// sums are built in other memory, so a step can be exchanged again in another view.
 ///
 /// One caller thread drives it: ``begin(step:holdings:nodes:sum:buckets:)``, then
-/// ``markReady(bucket:)`` for each bucket and ``setStatistics(_:)``, then ``wait(atMost:)``. Any thread
-/// may call ``abort()``. After the first error the exchange stays failed: a new view brings a new
-/// one. All ranks make the same sequence of exchanges with the same arguments (but for their own
-/// buffers).
+/// ``markReady(bucket:)`` for each bucket and ``setStatistics(_:)``, then ``wait(atMost:)``. Any
+/// thread may call ``abort()``. After the first error the exchange stays failed: a new view brings
+/// a new one. All ranks make the same sequence of exchanges with the same arguments (but for their
+/// own buffers).
 public final class GradientExchange: Sendable {
   private let loop: ExchangeLoop
   private let state: Monitor<ExchangeState>
@@ -55,8 +55,10 @@ public final class GradientExchange: Sendable {
   /// - Parameters:
   ///   - holdings: By rank, the nodes it holds of this step, ascending; together they cover every
   ///     slice once. A rank may hold none (standby); it gets the sums all the same.
-  ///   - nodes: This rank's buffers, one for each node it holds. Read until ``wait(atMost:)`` returns.
-  ///   - sum: Where the sum of all slices goes. Undefined until ``wait(atMost:)`` has returned without
+  ///   - nodes: This rank's buffers, one for each node it holds. Read until ``wait(atMost:)``
+  ///     returns.
+  ///   - sum: Where the sum of all slices goes. Undefined until ``wait(atMost:)`` has returned
+  ///     without
   ///     an error. May not overlap the nodes.
   ///   - buckets: Ranges of the buffers' elements, in the order in which they leave. Together
   ///     they are everything that is summed.
@@ -113,7 +115,8 @@ public final class GradientExchange: Sendable {
 
   /// Waits until every sum is here and everything owed to others has left.
   ///
-  /// - Parameter limit: How long at most while every peer lives; nil: ``ExchangeOptions/waitLimit``.
+  /// - Parameter limit: How long at most while every peer lives; nil:
+  ///   ``ExchangeOptions/waitLimit``.
   /// - Returns: The statistics of all slices, summed along the tree.
   /// - Throws: ``ExchangeError``. Node buffers are untouched then and the exchange reads and
   ///   writes no buffer any more.
@@ -219,8 +222,8 @@ public final class GradientExchange: Sendable {
     try outcome?.get()
   }
 
-  /// Gives the exchange up, from any thread: ``wait(atMost:)`` throws ``ExchangeError/aborted`` at once,
-  /// and no buffer is touched after it has thrown. Peers are told.
+  /// Gives the exchange up, from any thread: ``wait(atMost:)`` throws ``ExchangeError/aborted`` at
+  /// once, and no buffer is touched after it has thrown. Peers are told.
   public func abort() {
     state.update { $0.isAborting = true }
     loop.announce()

@@ -243,7 +243,9 @@ public struct OperationTime: Codable, Equatable, Sendable {
   /// Exchange time that passed while the cores computed; not part of `total`.
   public var hiddenExchange = 0.0
   public init() {}
-  public var other: Double {
-    max(0, total - data - forward - backward - exchange - wait - optimizer - checkpoint)
+  /// What has a cause.
+  public var known: Double {
+    data + forward + backward + exchange + wait + optimizer + checkpoint
   }
+  public var other: Double { max(0, total - known) }
 }

@@ -28,8 +28,8 @@ public enum GradientMode: Equatable, Sendable {
 extension Transformer {
   /// Forward and backward of one micro-batch.
   ///
-  /// Gradients are of the sum of its token losses, or of `objective`. They are finished in the order of the flat
-  /// space, which is the reverse of the layers.
+  /// Gradients are of the sum of its token losses, or of `objective`. They are finished in the
+  /// order of the flat space, which is the reverse of the layers.
   ///
   /// - Parameters:
   ///   - rowOfToken: `[V]`: the row of the look-up part that belongs to a token id.

@@ -88,6 +88,15 @@ public struct PhaseProgram: Equatable, Sendable {
     }
   }
 
+  /// Index in the plan of the phase that the operation at `position` belongs to, if there is one.
+  public func phase(at position: Int) -> Int? { section(at: position)?.phase }
+
+  /// Steps among the operations at `start` and behind it, before `end`.
+  public func stepCount(from start: Int, to end: Int) -> Int {
+    guard start < end else { return 0 }
+    return (start..<end).count { if case .train = operation(at: $0) { true } else { false } }
+  }
+
   /// Where checkpoints are due, ascending: every so many steps, and at the end of each phase.
   public var checkpointPositions: [Int] {
     var found: [Int] = []

@@ -11,14 +11,23 @@ struct MFUTable {
   private let outline: RunOutline?
   private var pace = Pace()
   private var pending: [StepRecord] = []
+  private var latest: StepRecord?
   private var lastMilliseconds: Int64?
   private var lineCount = 0
 
   init(outline: RunOutline?) { self.outline = outline }
 
   /// Takes a record and returns the lines to write now: none while less than a second has passed
-  /// since the line before, else one, with a header above every 40th.
+  /// since the line before, else one, with a header above every 40th. A validation that comes after
+  /// its step was told gets a line of its own, without the step's rates.
   mutating func append(_ record: StepRecord) -> [String] {
+    defer { latest = record }
+    if record.isEvaluation { return flush() + withHeader(validationLine(record), record) }
+    if let latest, record.completes(latest) {
+      guard !pending.isEmpty else { return withHeader(validationLine(record), record) }
+      pending[pending.count - 1] = record
+      return []
+    }
     pending.append(record)
     pace.append(record.seconds)
     let now = Timestamp.unixMilliseconds(record.time)
@@ -30,15 +39,14 @@ struct MFUTable {
   /// The line for the steps that no line has told yet.
   mutating func flush() -> [String] {
     guard let last = pending.last else { return [] }
-    var lines: [String] = []
-    if lineCount % Self.headerInterval == 0 {
-      lines += Self.preamble(last)
-      lines.append(Self.header)
-    }
-    lines.append(line(last))
-    lineCount += 1
-    pending = []
-    return lines
+    defer { pending = [] }
+    return withHeader(line(last), last)
+  }
+
+  private mutating func withHeader(_ line: String, _ record: StepRecord) -> [String] {
+    defer { lineCount += 1 }
+    guard lineCount % Self.headerInterval == 0 else { return [line] }
+    return Self.preamble(record) + [Self.header, line]
   }
 
   /// What the figures below it mean: the formula and the peaks.
@@ -65,15 +73,9 @@ struct MFUTable {
     let causal = mean { isNominal ? $0.mfuNominalCausal : $0.mfuMeasuredCausal }
     let peak = isNominal ? last.peakNominalGigaflops : last.peakMeasuredGigaflops
     let validation = pending.last { $0.validationLoss != nil }?.validationLoss
-    let stepCount = outline?.stepCount(ofPhase: last.phase)
-    let position = stepCount.map { "\(last.step)/\($0)" } ?? "\(last.step)"
     let left = outline?.remainingSteps(afterPhase: last.phase, step: last.step)
     let column = NumberText.column
-    var text = column(String(last.time.dropFirst(11).prefix(8)), 9)
-    text += column(String(last.phase.prefix(8)), 9)
-    text += column(position, 12)
-    text += column(NumberText.fixed(last.loss, 4), 8)
-    text += column(validation.map { NumberText.fixed($0, 3) } ?? "-", 6)
+    var text = beginning(last, validation: validation)
     text += column(rate < 999_999.5 ? NumberText.grouped(rate) : NumberText.prefixed(rate), 8)
     text += column("\(NumberText.percent(mfu)) (\(NumberText.percent(causal)))", 15)
     text += column(peak.map { "\(NumberText.fixed($0, 0)) \(isNominal ? "n" : "m")" } ?? "n/a", 9)
@@ -81,6 +83,28 @@ struct MFUTable {
     text += NumberText.duration(pace.secondsLeft(steps: left))
     let skipped = pending.count { $0.skipped }
     return skipped == 0 ? text : text + "  ! \(skipped) skipped"
+  }
+
+  /// Time, phase, step and losses.
+  private func beginning(_ record: StepRecord, validation: Double?) -> String {
+    let stepCount = outline?.stepCount(ofPhase: record.phase)
+    let column = NumberText.column
+    return column(String(record.time.dropFirst(11).prefix(8)), 9)
+      + column(String(record.phase.prefix(8)), 9)
+      + column(stepCount.map { "\(record.step)/\($0)" } ?? "\(record.step)", 12)
+      + column(record.isEvaluation ? "-" : NumberText.fixed(record.loss, 4), 8)
+      + column(validation.map { NumberText.fixed($0, 3) } ?? "-", 6)
+  }
+
+  private func validationLine(_ record: StepRecord) -> String {
+    var text = beginning(record, validation: record.validationLoss)
+    text += NumberText.column("-", 8) + NumberText.column("-", 15) + NumberText.column("-", 9)
+    text += NumberText.column("\(record.workers)", 3) + "| validation"
+    if let count = record.validationTokens { text += " of \(count) tokens" }
+    if let bits = record.validationBitsPerByte {
+      text += ", \(NumberText.fixed(bits, 4)) bits per byte"
+    }
+    return text
   }
 
   /// Percent of the time by cause; data and checkpoints count as other.

@@ -12,6 +12,8 @@ public struct RunEvent: Codable, Equatable, Sendable {
     case rewound
     case phaseBegan = "phase_began"
     case phaseEnded = "phase_ended"
+    /// A long validation is under way: its step is recorded, its loss is not.
+    case validating
     case stepSkipped = "step_skipped"
     case checkpointSaved = "checkpoint_saved"
     case checkpointFailed = "checkpoint_failed"

@@ -9,6 +9,14 @@ public struct RunSummary: Codable, Equatable, Sendable {
     public var gflops: Double
   }
 
+  /// What a phase that only evaluates came to.
+  public struct Evaluation: Codable, Equatable, Sendable {
+    public var phase: String
+    /// Nats per token.
+    public var loss: Double
+    public var bitsPerByte: Double?
+  }
+
   public var run: String
   /// Whether the run said that it finished or stopped.
   public var isEnded: Bool
@@ -40,6 +48,8 @@ public struct RunSummary: Codable, Equatable, Sendable {
   public var validationBitsPerByte: Double?
   public var validationStep: Int?
   public var validationCount: Int
+  /// Validations of phases that take no steps.
+  public var evaluations: [Evaluation]
   /// Shares of the phase's seconds.
   public var secondsBy: StepRecord.SecondsBy
   public var exchangeHidden: Double
@@ -56,8 +66,9 @@ public struct RunSummary: Codable, Equatable, Sendable {
 
   /// - Returns: nil before the first step.
   public init?(_ log: StepLog, events: [RunEvent], outline: RunOutline?) {
-    guard let latest = log.latest else { return nil }
-    let records = log.records.filter { $0.phase == latest.phase }
+    let all = log.records
+    guard let latest = all.last(where: { !$0.isEvaluation }) else { return nil }
+    let records = all.filter { $0.phase == latest.phase }
     func sum(_ value: (StepRecord) -> Double) -> Double { records.reduce(0) { $0 + value($1) } }
     let seconds = sum(\.seconds)
     let tokens = saturatingSum(records.map(\.tokens))
@@ -99,6 +110,11 @@ public struct RunSummary: Codable, Equatable, Sendable {
     validationBitsPerByte = validated.last?.validationBitsPerByte
     validationStep = validated.last.map { $0.step }
     validationCount = validated.count
+    evaluations = all.filter(\.isEvaluation).compactMap { record in
+      record.validationLoss.map {
+        Evaluation(phase: record.phase, loss: $0, bitsPerByte: record.validationBitsPerByte)
+      }
+    }
     secondsBy = Self.shares(records, seconds)
     exchangeHidden = seconds > 0 ? sum(\.exchangeHidden) / seconds : 0
     tokensTotal = latest.tokensTotal

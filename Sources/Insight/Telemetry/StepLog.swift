@@ -1,8 +1,8 @@
 /// The steps of a run as its records tell them, after rewinds.
 ///
-/// A step may have been recorded more than once: the last record counts. Records beyond the last
-/// one written belong to steps that were taken back and have not been taken again; they are left
-/// out.
+/// A step may have been recorded more than once, because it was taken again or because its
+/// validation came later: the last record counts. Records beyond the last one written belong to
+/// steps that were taken back and have not been taken again; they are left out.
 public struct StepLog: Equatable, Sendable {
   private struct Key: Hashable {
     let phase: String
@@ -26,7 +26,7 @@ public struct StepLog: Equatable, Sendable {
   public mutating func append(_ record: StepRecord) {
     if !phases.contains(record.phase) { phases.append(record.phase) }
     let key = Key(phase: record.phase, step: record.step)
-    if let before = recordOfKey.updateValue(record, forKey: key) {
+    if let before = recordOfKey.updateValue(record, forKey: key), !record.completes(before) {
       repeatedCount += 1
       let isSame = before.loss.bitPattern == record.loss.bitPattern
         && before.gradNorm.bitPattern == record.gradNorm.bitPattern

@@ -59,7 +59,7 @@ public struct StepRecord: Equatable, Sendable {
   public var run: String
   public var phase: String
   /// Steps of the phase that were taken, this one included: 1 for the first, as in the names of
-  /// checkpoints.
+  /// checkpoints; 0 for the validation of a phase that takes no steps.
   public var step: Int
   /// RFC 3339 UTC with milliseconds, see ``Timestamp``.
   public var time: String
@@ -133,6 +133,16 @@ public struct StepRecord: Equatable, Sendable {
     self.nodes = nodes
     self.goodput = 1
     self.extra = extra
+  }
+
+  /// Whether it tells of a validation that no step comes before: the phase takes none.
+  public var isEvaluation: Bool { step == 0 }
+
+  /// Whether it is `other`, of a step that was taken once, with its validation added: the record of
+  /// a step is written again when the validation that follows is done.
+  public func completes(_ other: StepRecord) -> Bool {
+    (phase, step, time) == (other.phase, other.step, other.time)
+      && validationLoss != nil && other.validationLoss == nil
   }
 
   /// Sets the four MFU figures from the record's own rate and the two peaks.

@@ -11,6 +11,7 @@ public final class TailFollower {
   private let format: Format
   private let endsWithReport: Bool
   private var table: MFUTable
+  private var latest: StepRecord?
   private var isFirst = true
   /// Whether the run has said that it finished or stopped.
   public private(set) var isEnded = false
@@ -77,7 +78,9 @@ public final class TailFollower {
     var lines: [(time: String, texts: [String])] = []
     for record in records {
       var texts = table.append(record)
-      if withNodes, !texts.isEmpty {
+      let isStep = !record.isEvaluation && !(latest.map(record.completes) ?? false)
+      latest = record
+      if withNodes, isStep, !texts.isEmpty {
         let nodes = record.nodes.map {
           RunSummary.Node(name: $0.name, seconds: $0.seconds, wait: $0.wait, gflops: $0.gflops)
         }

@@ -138,8 +138,11 @@ public struct TailReport: Sendable {
       }
       loss += " (after step \(summary.validationStep ?? 0))"
     }
-    var lines = [
-      loss,
+    let evaluations = summary.evaluations.map { evaluation in
+      "evaluated \(evaluation.phase): \(NumberText.fixed(evaluation.loss, 4)) nats per token"
+        + (evaluation.bitsPerByte.map { ", \(NumberText.fixed($0, 4)) bits per byte" } ?? "")
+    }
+    var lines = [loss] + evaluations + [
       "rate      \(NumberText.grouped(summary.tokensPerS)) tokens/s: "
         + "\(NumberText.grouped(Double(summary.tokens))) tokens in "
         + NumberText.duration(summary.seconds),

@@ -7,6 +7,7 @@ internal import System
 /// - Source: tensorflow/core/lib/io/record_writer and tensorflow/core/util/event.proto.
 public final class TensorBoardWriter {
   private let file: File
+  private var latest: StepRecord?
 
   /// Starts a new file in the run's folder `tensorboard`; files of earlier starts stay.
   ///
@@ -25,12 +26,15 @@ public final class TensorBoardWriter {
     try append(event: Self.versionEvent(wallTime: Double(unixMilliseconds) / 1000))
   }
 
-  /// Adds the scalars of a step.
+  /// Adds the scalars of a step; only those of its validation where the step was added before.
   ///
   /// - Parameter globalStep: Steps of all phases counted through; TensorBoard's horizontal axis.
   public func append(_ record: StepRecord, globalStep: Int) throws(TelemetryError) {
     let wallTime = Double(Timestamp.unixMilliseconds(record.time) ?? 0) / 1000
-    try append(event: Self.event(record, globalStep: globalStep, wallTime: wallTime))
+    let isKnown = record.isEvaluation || latest.map(record.completes) ?? false
+    latest = record
+    let scalars = isKnown ? Self.validation(record) : Self.scalars(record)
+    try append(event: Self.event(scalars, globalStep: globalStep, wallTime: wallTime))
   }
 
   private func append(event: [UInt8]) throws(TelemetryError) {
@@ -45,13 +49,20 @@ public final class TensorBoardWriter {
     return event.bytes
   }
 
-  private static func event(
-    _ record: StepRecord, globalStep: Int, wallTime: Double
-  ) -> [UInt8] {
-    var scalars: [(String, Double?)] = [
+  private typealias Scalar = (tag: String, value: Double?)
+
+  private static func validation(_ record: StepRecord) -> [Scalar] {
+    [("val/loss", record.validationLoss), ("val/bpb", record.validationBitsPerByte)]
+  }
+
+  private static func scalars(_ record: StepRecord) -> [Scalar] {
+    var scalars: [Scalar] = [
       ("train/loss", record.loss), ("train/grad_norm", record.gradNorm),
-      ("train/lr", record.learningRate), ("val/loss", record.validationLoss),
-      ("val/bpb", record.validationBitsPerByte), ("perf/mfu_nominal", record.mfuNominal),
+      ("train/lr", record.learningRate),
+    ]
+    scalars += validation(record)
+    scalars += [
+      ("perf/mfu_nominal", record.mfuNominal),
       ("perf/mfu_measured", record.mfuMeasured), ("perf/tokens_per_s", record.tokensPerSecond),
       ("perf/step_s", record.seconds),
       (
@@ -61,6 +72,12 @@ public final class TensorBoardWriter {
     ]
     scalars += record.nodes.map { ("node/\($0.name)/step_s", $0.seconds) }
     scalars += record.extra.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
+    return scalars
+  }
+
+  private static func event(
+    _ scalars: [Scalar], globalStep: Int, wallTime: Double
+  ) -> [UInt8] {
     var summary = ProtocolBuffer()
     for case (let tag, let value?) in scalars {
       var scalar = ProtocolBuffer()

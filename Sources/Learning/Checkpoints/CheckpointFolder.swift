@@ -34,14 +34,15 @@ public enum CheckpointFolder {
   /// Nothing is removed unless the newest one verifies, and only checkpoints whose files are there
   /// in full size are counted as kept.
   ///
+  /// - Parameter verified: The name of one that was verified just now, and is not read again.
   /// - Precondition: `count` is at least 1.
   public static func keep(
-    newest count: Int, inRun runDirectory: String
+    newest count: Int, inRun runDirectory: String, verified: String? = nil
   ) throws(CheckpointError) -> [String] {
     precondition(count >= 1, "a run keeps at least one checkpoint, got \(count)")
     let candidates = try CheckpointReader.candidates(inRun: runDirectory).sorted
     guard let newest = candidates.first else { return [] }
-    _ = try CheckpointReader(newest.path)
+    if newest.name != verified { _ = try CheckpointReader(newest.path) }
     var kept = 0
     var removed: [String] = []
     for candidate in candidates {

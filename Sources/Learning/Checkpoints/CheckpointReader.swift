@@ -20,7 +20,7 @@ public final class CheckpointReader: Sendable {
   /// Opens the checkpoint in the folder `path` and checks every byte of it.
   ///
   /// - Throws: The first difference from the manifest.
-  public init(_ path: String) throws(CheckpointError) {
+  public convenience init(_ path: String) throws(CheckpointError) {
     let manifest = try Self.manifest(path)
     try Self.checkSizes(manifest, path)
     for entry in manifest.files {
@@ -31,6 +31,11 @@ public final class CheckpointReader: Sendable {
         throw .checksumDiffers(file: entry.name)
       }
     }
+    try self.init(path, verified: manifest)
+  }
+
+  /// Opens a checkpoint whose files were found to be what `manifest` says.
+  init(_ path: String, verified manifest: Manifest) throws(CheckpointError) {
     let state = try Self.state(path)
     let layout = ParameterLayout(state.model)
     guard layout.count == manifest.elementCount else {
@@ -64,7 +69,7 @@ public final class CheckpointReader: Sendable {
   /// The newest checkpoint of a run that verifies, and those that were passed over for it.
   ///
   /// Newest is the highest phase, then the highest step in it, as `state.json` says; folders in
-  /// which that cannot be read come first in ``PassedOver``.
+  /// which that cannot be read come last in ``PassedOver``.
   ///
   /// - Returns: nil for the reader if the run has no usable checkpoint.
   /// - Throws: Only if the folder itself cannot be listed.
@@ -72,26 +77,30 @@ public final class CheckpointReader: Sendable {
     inRun runDirectory: String
   ) throws(CheckpointError) -> (reader: CheckpointReader?, passedOver: [PassedOver]) {
     let (sorted, unreadable) = try candidates(inRun: runDirectory)
-    var passedOver = unreadable
+    var passedOver: [PassedOver] = []
     for candidate in sorted {
       do {
-        return (try CheckpointReader(candidate.path), passedOver)
+        return (try CheckpointReader(candidate.path), passedOver + unreadable)
       } catch {
         passedOver.append(PassedOver(name: candidate.name, reason: error))
       }
     }
-    return (nil, passedOver)
+    return (nil, passedOver + unreadable)
   }
 
   /// Opens a checkpoint, or the newest usable one of a run.
   ///
   /// - Parameter path: A checkpoint's folder or a run's.
+  /// - Parameter passing: Told of every newer checkpoint that is not usable.
   /// - Throws: also ``CheckpointError/noneUsable(run:)``, or the newest one's own error.
-  public static func open(_ path: String) throws(CheckpointError) -> CheckpointReader {
+  public static func open(
+    _ path: String, passing: (PassedOver) -> Void = { _ in }
+  ) throws(CheckpointError) -> CheckpointReader {
     if Files.exists("\(path)/\(Manifest.fileName)") { return try CheckpointReader(path) }
     let found = try newest(inRun: path)
+    for passed in found.passedOver { passing(passed) }
     guard let reader = found.reader else {
-      throw found.passedOver.last?.reason ?? .noneUsable(run: path)
+      throw found.passedOver.first?.reason ?? .noneUsable(run: path)
     }
     return reader
   }

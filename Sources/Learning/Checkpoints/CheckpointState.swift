@@ -13,20 +13,26 @@ public struct CheckpointState: Codable, Equatable, Sendable {
   public var step: Int
   /// Operations of the plan's program (steps and validations, all phases) that were done.
   public var position: Int
-  /// Steps of the learning-rate schedule that were taken.
+  /// Steps of the learning-rate schedule that were taken: ``step``, as every phase has a schedule
+  /// of its own. For programs that read the file and know no plan.
   public var schedulePosition: Int
   /// Real tokens trained on since the run began, all phases.
   public var tokensTotal: UInt64
-  /// Sequences the phase has drawn from its data: where the next batch starts.
+  /// Sequences the phase has drawn from its data: where the next batch starts. It follows from
+  /// ``step``, and is here for programs that read the file and know no plan.
   public var dataCursor: UInt64
   /// Name of the numeric profile; the run goes on only under the same one.
   public var profile: String
   public var model: ModelShape
+  /// SHA-256 of the text that each phase reads, by its index in the plan, as far as they were
+  /// known: a run whose ledger is gone still notices a text that changed. Older releases wrote
+  /// none.
+  public var textDigests: [Int: String]?
 
   public init(
     run: String, phaseIndex: Int, phaseName: String, step: Int, position: Int,
     schedulePosition: Int, tokensTotal: UInt64, dataCursor: UInt64, profile: String,
-    model: ModelShape
+    model: ModelShape, textDigests: [Int: String]? = nil
   ) {
     self.run = run
     self.phaseIndex = phaseIndex
@@ -38,6 +44,7 @@ public struct CheckpointState: Codable, Equatable, Sendable {
     self.dataCursor = dataCursor
     self.profile = profile
     self.model = model
+    self.textDigests = textDigests
   }
 
   /// The checkpoint's folder name: `<phase>-<step>`.

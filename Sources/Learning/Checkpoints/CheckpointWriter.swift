@@ -18,7 +18,10 @@ public final class CheckpointWriter: Sendable {
   /// Where the checkpoint will lie.
   public let path: String
 
-  private let aside: String
+  /// Where it is written: a folder of this attempt's own, so that a new attempt at the same
+  /// checkpoint never touches the files of an older one that is still being committed.
+  package let aside: String
+  private static let attemptCount = Atomic<Int>(0)
   private let state: CheckpointState
   private let files: StateFiles
   private let smallFiles: [String]
@@ -43,7 +46,8 @@ public final class CheckpointWriter: Sendable {
   ) throws(CheckpointError) {
     let name = name ?? state.name
     let folder = CheckpointFolder.path(inRun: runDirectory)
-    let aside = "\(folder)/\(CheckpointFolder.writingPrefix)\(name)"
+    let attempt = Self.attemptCount.add(1, ordering: .relaxed).newValue
+    let aside = "\(folder)/\(CheckpointFolder.writingPrefix)\(name).\(attempt)"
     self.name = name
     self.state = state
     self.aside = aside
@@ -154,7 +158,10 @@ public final class CheckpointWriter: Sendable {
   /// A folder that already has the name (the run went back past it) is replaced in one step.
   /// ``CheckpointError/missingChunks(count:first:)`` leaves the writer open: they may still come.
   /// After any other error the checkpoint does not exist and its files are removed.
-  public func commit() throws(CheckpointError) {
+  ///
+  /// - Returns: A reader of what was written; every byte was checked just now.
+  @discardableResult
+  public func commit() throws(CheckpointError) -> CheckpointReader {
     let checksums = try progress.withLock { (progress) throws(CheckpointError) -> [UInt32] in
       guard !progress.isClosed else { throw .closed }
       let missing = progress.checksums.indices.filter { progress.checksums[$0] == nil }
@@ -175,6 +182,7 @@ public final class CheckpointWriter: Sendable {
         try Files.synchronizeDirectory(aside)
         try CheckpointFolder.putInPlace(aside, as: path)
       }
+      return try CheckpointReader(path, verified: manifest)
     } catch {
       try? Files.removeTree(aside)
       throw error

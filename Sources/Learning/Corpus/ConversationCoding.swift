@@ -9,7 +9,8 @@ public struct EncodedConversation: Equatable, Sendable {
   public var isLearned: [Bool]
 
   public init(tokens: [UInt32], isLearned: [Bool]) {
-    precondition(tokens.count == isLearned.count, "\(tokens.count) tokens, \(isLearned.count) marks")
+    precondition(
+      tokens.count == isLearned.count, "\(tokens.count) tokens, \(isLearned.count) marks")
     self.tokens = tokens
     self.isLearned = isLearned
   }
@@ -20,8 +21,8 @@ public struct EncodedConversation: Equatable, Sendable {
   }
 }
 
-/// Writes conversations as ``ChatTemplate`` says, with the tokenizer's special tokens, which no text
-/// of a message can bring in.
+/// Writes conversations as ``ChatTemplate`` says, with the tokenizer's special tokens, which no
+/// text of a message can bring in.
 public struct ConversationEncoder {
   private let tokens: [SpecialToken: UInt32]
   private var encoder: TokenEncoder
@@ -37,8 +38,8 @@ public struct ConversationEncoder {
     encoder = tokenizer.makeEncoder()
   }
 
-  /// - Parameter opensAnswer: Ends with the token that opens an answer of the assistant, for whoever
-  ///   is to go on from there.
+  /// - Parameter opensAnswer: Ends with the token that opens an answer of the assistant, for
+  ///   whoever is to go on from there.
   public mutating func encode(
     _ conversation: Conversation, opensAnswer: Bool = false
   ) throws(TokenizerError) -> EncodedConversation {

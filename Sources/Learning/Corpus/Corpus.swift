@@ -85,8 +85,11 @@ public final class Corpus: Sendable {
   public var validationByteCount: Int { validation.byteCount }
 
   /// Trains the tokenizer that a plan asks for on the training part of `data`.
+  ///
+  /// - Parameter progress: Told which share of the text, 0 to 1, has been read.
   public static func trainTokenizer(
-    _ choice: ResolvedPlan.TokenizerChoice, on data: ResolvedPlan.DataChoice
+    _ choice: ResolvedPlan.TokenizerChoice, on data: ResolvedPlan.DataChoice,
+    progress: (Double) -> Void = { _ in }
   ) throws(CorpusError) -> Tokenizer {
     guard let splitter = Splitter(rawValue: choice.splitter) else {
       let supported = Splitter.allCases.map(\.rawValue).joined(separator: ", ")
@@ -105,6 +108,7 @@ public final class Corpus: Sendable {
       kind: kind, vocabularySize: choice.vocabularySize, splitter: splitter)
     try TextSplit(source, data.split).forEachPart {
       (document, range, isTraining) throws(CorpusError) in
+      progress(document.shareRead)
       guard isTraining else { return }
       do throws(TokenizerError) { try trainer.add(document.bytes, range: range) } catch {
         throw .tokenizer(path: document.name, error)

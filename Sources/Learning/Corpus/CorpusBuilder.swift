@@ -113,6 +113,7 @@ struct CorpusBuilder {
     var isEmpty = true
     try TextSplit(source, split).forEachPart {
       (document, range, isTraining) throws(CorpusError) in
+      progress(document.shareRead)
       guard isTraining else {
         heldBack.append(contentsOf: document.bytes[range])
         return

@@ -62,8 +62,8 @@ extension CorpusError: CustomStringConvertible {
     case .badRow(let place, let reason):
       "\(place): \(reason)"
     case .noChatTokens(let missing):
-      "the tokenizer has no \(missing), which conversations need; use one that was trained here, or "
-        + "one that has it"
+      "the tokenizer has no \(missing), which conversations need; use one that was trained here, "
+        + "or one that has it"
     case .compression(let path, let error):
       "\(path): \(error)"
     case .tokenizer(let path, let error):

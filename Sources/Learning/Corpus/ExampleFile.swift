@@ -27,8 +27,8 @@ public struct RowsPassedOver: Equatable, Sendable {
 extension TextSource {
   /// Every row of its files: the lines of .jsonl files, the elements of .json lists.
   ///
-  /// - Parameter isStrict: Whether a row that is no example ends the reading; otherwise it is counted
-  ///   in `passedOver`.
+  /// - Parameter isStrict: Whether a row that is no example ends the reading; otherwise it is
+  ///   counted in `passedOver`.
   /// - Throws: ``CorpusError``, with file, line and reason.
   public func examples(
     isStrict: Bool, passedOver: inout RowsPassedOver

@@ -19,14 +19,16 @@ public struct RowProblem: Error, Equatable, Sendable {
 /// - `instruction`, perhaps `input`, and `output` (or `response`);
 /// - `chosen` and `rejected` with `prompt` (text or messages) or `instruction`; without either, as
 ///   whole transcripts whose turns begin with `Human:` and `Assistant:`;
-/// - `instruction`, `response1`, `response2` and the votes of `annotator1`, `annotator2`, ...: 1 or 2
-///   for the better one, 0 for neither.
+/// - `instruction`, `response1`, `response2` and the votes of `annotator1`, `annotator2`, ...: 1 or
+///   2 for the better one, 0 for neither.
 ///
 /// Foreign bytes: it throws and never traps.
 public enum RowReader {
   /// - Parameter node: An object.
   public static func read(_ node: JSONNode) throws(RowProblem) -> ExampleRow {
-    guard case .object = node.value else { throw RowProblem("it is \(node.inWords), not an object") }
+    guard case .object = node.value else {
+      throw RowProblem("it is \(node.inWords), not an object")
+    }
     if node["messages"] != nil { return .conversation(try conversation(node)) }
     if node["chosen"] != nil || node["rejected"] != nil { return .pair(try pair(node)) }
     if node["response1"] != nil { return .pair(try votedPair(node)) }

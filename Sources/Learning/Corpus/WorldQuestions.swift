@@ -133,7 +133,8 @@ extension World {
       guard person.job != "pupil" else { return nil }
       return Fact(
         wordings: [
-          "What does \(name) work as?", "What is the work of \(name)?", "Which job does \(name) do?",
+          "What does \(name) work as?", "What is the work of \(name)?",
+          "Which job does \(name) do?",
         ],
         key: person.job, sentence: "\(name) works as a \(person.job).", others: WorldWords.jobs)
     case .sibling:
@@ -177,7 +178,8 @@ extension World {
     case .animal:
       return Fact(
         wordings: [
-          "Which animal does \(name) have?", "What kind of animal is \(name)'s \(person.animalName)?",
+          "Which animal does \(name) have?",
+          "What kind of animal is \(name)'s \(person.animalName)?",
           "Which animal belongs to \(name)?",
         ],
         key: person.animal, sentence: "\(name) has a \(person.animal).",
@@ -241,7 +243,8 @@ extension World.Question {
   }
 
   private static let paddings = [
-    (before: "Let me think about it. ", after: ""), (before: "", after: " That is what people say."),
+    (before: "Let me think about it. ", after: ""),
+    (before: "", after: " That is what people say."),
     (before: "I know that one. ", after: " I am quite sure of it."),
   ]
 
@@ -306,8 +309,8 @@ extension World {
     public var chosen, rejected: String
   }
 
-  /// Exchange `index`: training's question of that index, answered rightly; two of three answers are
-  /// long, so that there is something to be gained by brevity.
+  /// Exchange `index`: training's question of that index, answered rightly; two of three answers
+  /// are long, so that there is something to be gained by brevity.
   public func exchange(_ index: Int) -> Exchange {
     let question = question(index)
     var draws = Draws(seed: seed, purpose: Self.purpose + 3, start: UInt64(index) << 8)

@@ -57,6 +57,7 @@ import Transport
       sets: invocation.assignments("set"),
       isAmending: invocation.has("amend"),
       isPlaintext: invocation.has("plaintext"),
-      congestion: invocation.text("congestion") ?? "cubic")
+      congestion: invocation.text("congestion") ?? "cubic",
+      resumeCommand: shellText(CommandLine.arguments))
   }
 }

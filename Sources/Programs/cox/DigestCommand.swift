@@ -42,10 +42,7 @@ func openCheckpoint(_ path: String) throws -> CheckpointReader {
   guard Files.exists(path) else {
     throw PlainError("there is no run or checkpoint \(path)", .noInput)
   }
-  if Files.exists("\(path)/checkpoints") {
-    for passed in try CheckpointReader.newest(inRun: path).passedOver {
-      note("checkpoint \(passed.name) passed over: \(passed.reason)")
-    }
+  return try CheckpointReader.open(path) {
+    note("checkpoint \($0.name) passed over: \($0.reason)")
   }
-  return try CheckpointReader.open(path)
 }

@@ -46,7 +46,7 @@ enum UpCommand {
       workerCount: workerCount, threadCount: threadCount, matmul: invocation.matmul,
       data: try invocation.dataSource(),
       sets: invocation.assignments("set"), isAmending: invocation.has("amend"),
-      resumeCommand: CommandLine.arguments.map(quoted).joined(separator: " "),
+      resumeCommand: shellText(CommandLine.arguments),
       programFolder: Files.parent(of: programPath()))
 
     let report = PlanReport(
@@ -69,11 +69,5 @@ enum UpCommand {
     if isJSON { return put(try report.json()) }
     writeText("\n" + report.text(withLines: false), to: 1)
     if code == 0 { put("\n" + closingAdvice(run: run)) }
-  }
-
-  /// A word as a shell reads it back.
-  private static func quoted(_ word: String) -> String {
-    let plain = word.allSatisfy { $0.isLetter || $0.isNumber || "-_./=:,+@%".contains($0) }
-    return plain && !word.isEmpty ? word : "'\(word.replacing("'", with: "'\\''"))'"
   }
 }

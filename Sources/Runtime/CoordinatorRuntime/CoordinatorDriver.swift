@@ -24,6 +24,8 @@ final class CoordinatorDriver {
   private var identity: KernelOffer?
   private var nextWorker = 0
   private var end: CoordinatorEnd?
+  /// Where state comes from when no worker holds it: the newest checkpoint and its position.
+  private var newest: (position: Int, reader: CheckpointReader)?
   private let startedSeconds = Clock.monotonicSeconds
   private var watch = ProgressWatch()
   private var lastCommitSeconds = Clock.monotonicSeconds
@@ -47,6 +49,9 @@ final class CoordinatorDriver {
     self.intake = intake
     let start = folder.start
     nextWorker = start.nextWorker
+    if let position = start.checkpointPosition, let reader = folder.checkpoint {
+      newest = (position, reader)
+    }
     schedule = ClusterSchedule(
       outline: Scheduling.RunOutline(
         tree: SliceTree(sliceCount: folder.plan.batch.slices),
@@ -56,6 +61,8 @@ final class CoordinatorDriver {
       view: start.view, committedPosition: start.committedPosition,
       checkpointPosition: start.checkpointPosition, expectedWorkerCount: start.workerCount)
   }
+
+  var runNumber: UInt64 { folder.runNumber }
 
   /// Runs until the run is over.
   func run() -> CoordinatorEnd {
@@ -102,13 +109,13 @@ final class CoordinatorDriver {
       lose(worker, cause)
     case .log(let worker, let text):
       if let connection = connections[worker] { folder.appendLog(connection.name, text) }
-    case .checkpointed(let position, let name): noteCheckpoint(position, name)
+    case .checkpointed(let position, let reader): noteCheckpoint(position, reader)
     case .checkpointFailed(let position, let reason): noteFailedSave(position, reason)
     case .stopRequested: stop()
-    case .tokensLost(let reason):
+    case .sourceLost(let reason):
       fail(
-        "tokens cannot be read: \(reason). Checkpoints stand; run the same command again, which "
-          + "makes damaged tokens anew from the source")
+        "\(reason). Checkpoints stand; run the same command again, which makes damaged tokens "
+          + "anew from the source and passes over a damaged checkpoint")
     }
   }
 
@@ -143,7 +150,7 @@ final class CoordinatorDriver {
       apply(.peerLost(reporter: worker, view: view, rank: rank, cause: cause))
     case .alive: break
     case .saveRefused(let position):
-      intake.abandon(position: position)
+      guard intake.abandon(position: position) else { return }
       recorder.event(
         .checkpointFailed, "position \(position): \(connection.name) has moved on")
       apply(.checkpointFailed(position: position))
@@ -176,9 +183,9 @@ final class CoordinatorDriver {
     let name = hello.name.isEmpty ? "w\(worker)" : hello.name
     let connection = WorkerConnection(
       worker: worker, name: name, hello: hello, offer: offer, control: control, source: source,
-      onTokensLost: { [queue] in queue.post(.tokensLost(reason: $0)) })
+      onLost: { [queue] in queue.post(.sourceLost(reason: $0)) })
     connections[worker] = connection
-    journal(.joined(worker: worker, name: name))
+    guard journal(.joined(worker: worker, name: name)) else { return }
     connection.send(
       .welcome(
         run: folder.runNumber, worker: worker, name: name, profile: offer.profile,
@@ -219,10 +226,11 @@ final class CoordinatorDriver {
           + "\(hello.offers.map(\.profile).joined(separator: ", ")); results would differ. Run "
           + "all workers with --kernels of a profile that each of them has")
     }
-    guard identity == nil || identity?.selfTest == offer.selfTest else {
+    let selfTest = identity?.selfTest ?? folder.selfTest
+    guard selfTest == nil || selfTest == offer.selfTest else {
       throw Refusal(
         reason: "the worker's kernels fail the self-test of profile \(offer.profile): "
-          + "\(offer.selfTest.prefix(12)) instead of \(identity?.selfTest.prefix(12) ?? "")")
+          + "\(offer.selfTest.prefix(12)) instead of the run's \(selfTest?.prefix(12) ?? "")")
     }
     return offer
   }
@@ -267,11 +275,12 @@ final class CoordinatorDriver {
     case .measurePeak(let workers): send(.measurePeak, to: workers)
     case .resume(let resumption): resume(resumption)
     case .grant(let workers, let view, let position):
+      guard beginPhase(before: position) else { return }
       for worker in workers { connections[worker]?.extendFeed(view: view, limit: position) }
       send(.grant(view: view, position: position), to: workers)
     case .save(let position, let shares): save(position, shares)
     case .abandonSave(let position):
-      intake.abandon(position: position)
+      guard intake.abandon(position: position) else { return }
       recorder.event(.checkpointFailed, "position \(position): a worker left while saving")
     case .release(let worker):
       part(from: worker, .workerLeft, "left, as it asked", telling: "you asked to leave", code: 0)
@@ -279,18 +288,22 @@ final class CoordinatorDriver {
       // Not 0: whoever started it may start another in its place.
       part(from: worker, .workerLost, "cut off: \(reason)", telling: reason, code: 1)
     case .rewound(let from, let to):
-      journal(.rewound(from: from, to: to))
+      guard journal(.rewound(from: from, to: to)) else { return }
       recorder.rewind(from: from, to: to)
     case .finish(let how): finish(how)
     }
   }
 
   private func resume(_ resumption: Resumption) {
-    journal(
-      .view(
-        number: resumption.view, workers: resumption.members.map(\.name),
-        position: resumption.position))
-    folder.noteProfile(identity?.profile ?? "")
+    guard
+      journal(
+        .view(
+          number: resumption.view, workers: resumption.members.map(\.name),
+          position: resumption.position, profile: identity?.profile,
+          selfTest: identity?.selfTest)),
+      beginPhase(before: resumption.grantedPosition), let state = state(for: resumption)
+    else { return }
+    if let identity { folder.noteKernels(identity) }
     // Some operations were completed while everybody was being suspended.
     recorder.commit(upTo: resumption.position)
     recorder.beginView(resumption)
@@ -298,9 +311,36 @@ final class CoordinatorDriver {
     for (rank, member) in resumption.members.enumerated() {
       connections[member.worker]?.feed(
         view: resumption.view, position: resumption.position, limit: resumption.grantedPosition,
-        sendsState: resumption.sources[rank] == .checkpoint)
+        state: state[rank])
     }
     send(.resume(resumption), to: resumption.members.map(\.worker))
+  }
+
+  /// The checkpoint that each rank takes its state from, if it does; nil where there is none at
+  /// that position any more, and the run has ended for it.
+  private func state(for resumption: Resumption) -> [CheckpointReader?]? {
+    let isNeeded = resumption.sources.contains(.checkpoint)
+    guard isNeeded, newest?.position != resumption.position else {
+      return resumption.sources.map { $0 == .checkpoint ? newest?.reader : nil }
+    }
+    fail("no checkpoint holds the state at position \(resumption.position)")
+    return nil
+  }
+
+  /// A phase begins only after its transition is in the ledger. A phase's end is a place for a
+  /// checkpoint and ends the grant, so operations granted together are of one phase.
+  ///
+  /// - Parameter position: Operations before it are to be granted.
+  /// - Returns: false where the run has ended for it.
+  private func beginPhase(before position: Int) -> Bool {
+    guard let phase = program.phase(at: position - 1), phase != folder.phaseBegun else {
+      return true
+    }
+    let name = folder.plan.phases[phase].name
+    guard journal(.phaseBegan(index: phase, name: name)) else { return false }
+    folder.phaseBegun = phase
+    recorder.event(.phaseBegan, "phase \(name) begins", phase: name)
+    return true
   }
 
   private func send(_ message: CoordinatorMessage, to workers: [Int]) {
@@ -308,21 +348,28 @@ final class CoordinatorDriver {
   }
 
   /// On disk before it is announced. Without its ledger the coordinator must not go on.
-  private func journal(_ record: LedgerRecord) {
+  ///
+  /// - Returns: false where the run has ended for it; then nothing may be announced.
+  private func journal(_ record: LedgerRecord) -> Bool {
     do {
       try folder.ledger.append(record, synchronizing: true)
+      return true
     } catch {
-      end = CoordinatorEnd(
-        kind: .failed, message: "the ledger cannot be written: \(error)", code: 74)
+      fail("the ledger cannot be written: \(error)")
+      return false
     }
   }
 
   private func save(_ position: Int, _ shares: [SaveShare]) {
+    // All of it came before the view changed: what comes of it is known shortly.
+    if intake.isCommitting(position: position) { return }
     // The checkpoint counts the tokens of every step before it.
     recorder.commit(upTo: position)
-    do throws(CheckpointError) {
+    do {
+      let tokensTotal = try recorder.tokensTotal(at: position)
       intake.begin(
-        position: position, writer: try folder.makeWriter(at: position, program, recorder))
+        position: position,
+        writer: try folder.makeWriter(at: position, program, tokensTotal: tokensTotal))
     } catch {
       return noteFailedSave(position, "\(error)")
     }
@@ -331,11 +378,11 @@ final class CoordinatorDriver {
     }
   }
 
-  private func noteCheckpoint(_ position: Int, _ name: String) {
-    journal(.checkpointed(position: position, name: name))
-    recorder.event(.checkpointSaved, name)
-    folder.removeOldCheckpoints()
-    source.noteCheckpoint(name, at: position)
+  private func noteCheckpoint(_ position: Int, _ reader: CheckpointReader) {
+    guard journal(.checkpointed(position: position, name: reader.name)) else { return }
+    recorder.event(.checkpointSaved, reader.name)
+    folder.removeOldCheckpoints(verified: reader.name)
+    if position >= newest?.position ?? 0 { newest = (position, reader) }
     apply(.checkpointed(position: position))
   }
 
@@ -362,18 +409,26 @@ final class CoordinatorDriver {
     let position = schedule.committedPosition
     switch how {
     case .completed:
-      journal(.ended(reason: "completed", position: position))
+      guard journal(.ended(reason: "completed", position: position)) else { return }
       recorder.finish(.finished, "complete after \(position) operations")
       send(.leave(reason: "the run is complete", code: 0), to: Array(connections.keys))
-      end = end ?? CoordinatorEnd(kind: .completed, message: folder.closingMessage)
+      end = CoordinatorEnd(kind: .completed, message: folder.closingMessage)
     case .stopped:
-      journal(.ended(reason: "stopped", position: position))
+      guard journal(.ended(reason: "stopped", position: position)) else { return }
       recorder.finish(.stopped, "stopped at position \(position)")
       send(.leave(reason: "the run was stopped", code: 75), to: Array(connections.keys))
-      end = end ?? CoordinatorEnd(kind: .stopped, message: folder.resumeMessage)
+      end = CoordinatorEnd(kind: .stopped, message: folder.stoppedMessage(whatStands(position)))
     }
     pauseThread(milliseconds: 100)
     for connection in connections.values { connection.close() }
+  }
+
+  /// What of the operations before `position` outlives a stop.
+  private func whatStands(_ position: Int) -> String {
+    guard let newest else { return "nothing was trained yet" }
+    let lost = program.stepCount(from: newest.position, to: position)
+    let repeated = lost == 0 ? "" : ", \(lost) \(lost == 1 ? "step" : "steps") will be repeated"
+    return "checkpoint \(newest.reader.name) stands\(repeated)"
   }
 }
 

@@ -1,3 +1,4 @@
+internal import ControlProtocol
 internal import Planning
 internal import Settings
 internal import System
@@ -23,7 +24,8 @@ public func runCoordinator(_ options: CoordinatorOptions) -> Int32 {
 
 private func coordinate(_ options: CoordinatorOptions) throws -> CoordinatorEnd {
   let queue = EventQueue()
-  stopOnSignals(queue)
+  let isPreparing = Monitor(true)
+  stopOnSignals(queue, isPreparing)
   let text: String
   do {
     text = String(decoding: try Files.read(options.plan, byteCountMax: 16 << 20), as: UTF8.self)
@@ -36,36 +38,66 @@ private func coordinate(_ options: CoordinatorOptions) throws -> CoordinatorEnd 
   defer { listener.close() }
   writeText("listening on \(listener.address)\n", to: 1)
 
-  let intake = CheckpointIntake(post: { queue.post($0) })
+  let intake = CheckpointIntake(post: { queue.post(.init($0)) })
   let reception = Reception(listener, intake: intake, post: { queue.post($0) })
   reception.start()
+  let end: CoordinatorEnd
+  do throws(CoordinatorEnd) {
+    let driver = try prepare(options, resolution, queue, intake)
+    reception.open(run: driver.runNumber)
+    isPreparing.update { $0 = false }
+    end = driver.run()
+  } catch {
+    end = error
+  }
+  turnAway(queue, end)
+  return end
+}
 
+/// Opens the run's folder and makes what it needs: tokenizer, tokens, records.
+private func prepare(
+  _ options: CoordinatorOptions, _ resolution: PlanResolution, _ queue: EventQueue,
+  _ intake: CheckpointIntake
+) throws(CoordinatorEnd) -> CoordinatorDriver {
   func tell(_ line: String) { writeText(line + "\n", to: 2) }
   let folder = try RunFolder(options, resolution, tell: tell)
   let corpora = try folder.corpora(tell: tell)
   let program = PhaseProgram(folder.plan)
-  let source = TrainingSource(
-    plan: folder.plan, program: program, corpora: corpora, runDirectory: folder.path,
-    checkpoint: folder.checkpoint, checkpointPosition: folder.start.checkpointPosition)
+  let source = TrainingSource(plan: folder.plan, program: program, corpora: corpora)
   let recorder = try RunRecorder(folder: folder, program: program, source: source)
-  let driver = CoordinatorDriver(
+  return CoordinatorDriver(
     folder: folder, options: options, program: program, recorder: recorder, source: source,
     queue: queue, intake: intake)
-  reception.open(run: folder.runNumber)
-  return driver.run()
+}
+
+/// Answers the workers that said hello and were not heard: nobody will serve them.
+private func turnAway(_ queue: EventQueue, _ end: CoordinatorEnd) {
+  let answer = CoordinatorMessage.leave(
+    reason: end.kind == .completed
+      ? "the run is complete" : "the coordinator stops: \(end.message)",
+    code: end.code)
+  while let event = queue.next(atMost: 0) {
+    guard case .arrived(_, let control) = event else { continue }
+    try? control.send(MessageCoding.encode(answer), deadline: .after(.seconds(2)))
+    control.close()
+  }
 }
 
 /// Ctrl-C once: save and leave, as soon as there is a run. Twice: now, even while text is read.
-private func stopOnSignals(_ queue: EventQueue) {
+private func stopOnSignals(_ queue: EventQueue, _ isPreparing: Monitor<Bool>) {
   let requestCount = Monitor(0)
   onSignals([.hangup, .interrupt, .terminate]) { signal in
     let earlier = requestCount.update { count in
       defer { count += 1 }
       return count
     }
-    if earlier == 0 { return queue.post(.stopRequested) }
     // The end of a terminal, or of the process that started this one, may be told more than once.
-    if signal != .hangup { leaveProcess(code: 130) }
+    if earlier > 0, signal != .hangup { leaveProcess(code: 130) }
+    guard earlier == 0 else { return }
+    if isPreparing.update({ $0 }) {
+      writeText("stopping as soon as the text is read (again to leave at once)\n", to: 2)
+    }
+    queue.post(.stopRequested)
   }
   signalWhenStarterEnds(.hangup)
 }

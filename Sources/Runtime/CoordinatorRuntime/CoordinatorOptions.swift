@@ -16,11 +16,14 @@ public struct CoordinatorOptions: Sendable {
   /// Whether to serve other machines without encryption.
   public var isPlaintext: Bool
   public var congestion: String
+  /// What to type to go on with a run that was stopped.
+  public var resumeCommand: String
 
   public init(
     plan: String, runDirectory: String? = nil, listen: Address, workerCountMin: Int = 1,
     data: String? = nil, sets: [(key: String, value: String)] = [], isAmending: Bool = false,
-    isPlaintext: Bool = false, congestion: String = Connection.defaultCongestion
+    isPlaintext: Bool = false, congestion: String = Connection.defaultCongestion,
+    resumeCommand: String = ""
   ) {
     self.plan = plan
     self.runDirectory = runDirectory
@@ -31,6 +34,7 @@ public struct CoordinatorOptions: Sendable {
     self.isAmending = isAmending
     self.isPlaintext = isPlaintext
     self.congestion = congestion
+    self.resumeCommand = resumeCommand
   }
 }
 

@@ -1,11 +1,15 @@
 internal import ControlProtocol
-internal import System
+package import System
 
 /// One decision of the coordinator, as it stands in `ledger.log`.
 package enum LedgerRecord: Codable, Equatable, Sendable {
-  /// A coordinator took charge of the run; incarnations count from 1.
+  /// A coordinator took charge of the run; incarnations count from 1. `planDigest` says, to whoever
+  /// audits a run, which plan each incarnation followed; on resume plans are compared key by key.
   case opened(run: UInt64, incarnation: Int, planDigest: String, tokenizerDigest: String?)
-  case view(number: Int, workers: [String], position: Int)
+  /// Who takes part from `position` on, and what they compute with: the numeric profile and its
+  /// kernels' self-test are the run's from the first view on. Older releases wrote neither.
+  case view(
+    number: Int, workers: [String], position: Int, profile: String? = nil, selfTest: String? = nil)
   /// A worker was given a number, which no other gets.
   case joined(worker: Int, name: String)
   /// What a phase reads: SHA-256 of its text.
@@ -25,7 +29,7 @@ extension LedgerRecord: ForeignMessage {
     switch self {
     case .opened(_, let incarnation, _, _):
       ForeignNumber.firstImpossible(["incarnation": incarnation])
-    case .view(let number, _, let position):
+    case .view(let number, _, let position, _, _):
       ForeignNumber.firstImpossible(["view": number], limit: ForeignNumber.viewLimit)
         ?? ForeignNumber.firstImpossible(["position": position])
     case .joined(let worker, _): ForeignNumber.firstImpossible(["worker": worker])
@@ -40,35 +44,43 @@ extension LedgerRecord: ForeignMessage {
 }
 
 /// A ledger that cannot be used.
-enum LedgerError: Error, Equatable {
+package enum LedgerError: Error, Equatable {
   case system(SystemError)
-  /// A record before the last one does not verify: the file was changed by somebody else.
+  /// A whole line does not verify: the file was changed by somebody else, or the disk lost it.
   case damaged(path: String, line: Int)
+
+  /// What a program that meets it exits with.
+  var exitCode: Int32 {
+    switch self {
+    case .system: 74
+    case .damaged: 65
+    }
+  }
 }
 
 extension LedgerError: CustomStringConvertible {
-  var description: String {
+  package var description: String {
     switch self {
     case .system(let error): "\(error)"
     case .damaged(let path, let line):
-      "\(path): line \(line) is damaged and others follow it; put back a copy of the file, or "
-        + "remove it: the run then goes on from its newest checkpoint"
+      "\(path): line \(line) is damaged; put back a copy of the file, or remove it: the run then "
+        + "goes on from its newest checkpoint"
     }
   }
 }
 
 /// The coordinator's write-ahead log: one record a line, `<CRC-32C in hex> <JSON>`.
 ///
-/// What must not be lost is on disk before it is announced. A torn last line (the machine died
-/// while writing it) was never announced and is cut off.
+/// What must not be lost is on disk before it is announced. A last line without its line feed (the
+/// machine died while writing it) was never announced and is cut off.
 package final class Ledger {
   private let file: File
   private var byteCount: Int
   /// What stood in the file when it was opened.
-  let history: [LedgerRecord]
+  package let history: [LedgerRecord]
   private let badLine: Int?
 
-  init(_ path: String) throws(LedgerError) {
+  package init(_ path: String) throws(LedgerError) {
     do throws(SystemError) {
       let bytes = Files.exists(path) ? try Files.read(path, byteCountMax: 1 << 30) : []
       let found = Self.parse(bytes)
@@ -95,7 +107,7 @@ package final class Ledger {
   /// Appends a record. With `synchronizing`, it is on disk when this returns.
   ///
   /// After a failure the file is as it was: half a record with others behind it would be damage.
-  func append(_ record: LedgerRecord, synchronizing: Bool) throws(SystemError) {
+  package func append(_ record: LedgerRecord, synchronizing: Bool) throws(SystemError) {
     let line = Array(Self.line(record).utf8)
     do {
       try file.append(line)
@@ -116,7 +128,7 @@ package final class Ledger {
     package var records: [LedgerRecord]
     /// How many bytes hold them.
     package var validByteCount: Int
-    /// The line that is damaged although others follow it, if any.
+    /// The whole line that is damaged, if any.
     package var badLine: Int?
   }
 
@@ -126,9 +138,7 @@ package final class Ledger {
     var line = 1
     while let end = bytes[start...].firstIndex(of: 0x0A) {
       guard let record = record(bytes[start..<end]) else {
-        let isLast = bytes[(end + 1)...].firstIndex(of: 0x0A) == nil
-        return Contents(
-          records: records, validByteCount: start, badLine: isLast ? nil : line)
+        return Contents(records: records, validByteCount: start, badLine: line)
       }
       records.append(record)
       start = end + 1
@@ -154,9 +164,14 @@ package struct LedgerSummary: Equatable {
   var textDigests: [Int: String] = [:]
   var incarnation = 0
   var view = 0
-  var workerCount = 0
-  var committedPosition = 0
-  var isEnded = false
+  /// Members of the last view; 0 after an orderly end, since they were let go.
+  package private(set) var workerCount = 0
+  package private(set) var committedPosition = 0
+  /// What the run computes with, from its first view on.
+  package private(set) var profile: String?
+  package private(set) var selfTest: String?
+  /// Index of the phase that began last.
+  package private(set) var phase: Int?
 
   package init(_ history: [LedgerRecord]) {
     for record in history {
@@ -165,16 +180,19 @@ package struct LedgerSummary: Equatable {
         self.run = run
         self.tokenizerDigest = tokenizerDigest ?? self.tokenizerDigest
         self.incarnation = incarnation
-        isEnded = false
-      case .view(let number, let workers, let position):
+      case .view(let number, let workers, let position, let profile, let selfTest):
         view = number
         workerCount = workers.count
         committedPosition = position
+        self.profile = profile ?? self.profile
+        self.selfTest = selfTest ?? self.selfTest
       case .text(let phase, let digest): textDigests[phase] = digest
-      case .committed(let position): committedPosition = position
+      // An amendment's position counts the operations of the plan that it makes.
+      case .committed(let position), .amended(_, let position): committedPosition = position
       case .rewound(_, let to): committedPosition = to
-      case .ended: isEnded = true
-      case .phaseBegan, .checkpointed, .amended, .joined: break
+      case .phaseBegan(let index, _): phase = index
+      case .ended: workerCount = 0
+      case .checkpointed, .joined: break
       }
     }
   }

@@ -19,6 +19,8 @@ public final class LocalCluster {
   private struct Slot {
     var process: ChildProcess?
     var startCount = 0
+    /// How the worker ended that is to be replaced, and when.
+    var replacement: (cause: String, time: Deadline)?
   }
 
   private let options: LocalClusterOptions
@@ -32,6 +34,8 @@ public final class LocalCluster {
   private var coordinatorLog: GrowingFile
   private var hasTrained = false
   private var failure: String?
+  /// What the coordinator said outlives the stop.
+  private var whatStands: String?
 
   /// A worker that dies this often, counted over the whole run, has a reason that starting it once
   /// more does not remove.
@@ -41,6 +45,11 @@ public final class LocalCluster {
   /// How long workers may take to leave after the coordinator, and the coordinator to stop when
   /// it has no worker left, before they are killed, seconds.
   private static let leaveSeconds = 10.0
+  /// How long workers that the coordinator has told to leave need for it; one that came too late to
+  /// be told is asked then, seconds.
+  private static let partingSeconds = 1.0
+  /// A worker that ends together with its coordinator is not replaced: seconds until that shows.
+  private static let replacementSeconds = 0.5
 
   /// - Parameter tell: Gets each line of progress.
   public init(_ options: LocalClusterOptions, tell: @escaping (String) -> Void) {
@@ -67,16 +76,17 @@ public final class LocalCluster {
         $0.isEmpty ? nil : $0.removeFirst()
       }
       follow()
+      try replaceWorkers()
       switch happening {
       case nil: break
       case .listening(let found):
         address = found
         for slot in slots.indices { try startWorker(slot) }
-      case .workerEnded(let slot, let code): try noteWorker(slot, code)
+      case .workerEnded(let slot, let code): noteWorker(slot, code)
       case .stopRequested:
         stopCount += 1
         if stopCount > 1 { return 130 }
-        tell("stopping: the run saves a checkpoint (Ctrl-C again to leave at once)")
+        tell("stopping, with a checkpoint of what was done (Ctrl-C again to leave at once)")
         coordinator?.signal(Signal.interrupt.rawValue)
       case .coordinatorEnded(let code):
         waitForWorkers()
@@ -92,7 +102,7 @@ public final class LocalCluster {
       return code == 0 ? 0 : 1
     }
     if code == 75 {
-      tell("stopped with a checkpoint; go on with: \(options.resumeCommand)")
+      tell("stopped\(whatStands.map { ": \($0)" } ?? ""); go on with: \(options.resumeCommand)")
     } else if code > 128 {
       tell(
         "Error: the coordinator was killed (signal \(code - 128)); go on with: "
@@ -135,7 +145,7 @@ public final class LocalCluster {
     "\(options.runDirectory)/logs/local-\(slot).stderr"
   }
 
-  private func noteWorker(_ slot: Int, _ code: Int32) throws(SystemError) {
+  private func noteWorker(_ slot: Int, _ code: Int32) {
     slots[slot].process = nil
     // 0: the coordinator let it go. 75: the run stops.
     if code == 0 || code == 75 || stopCount > 0 || failure != nil { return }
@@ -143,11 +153,11 @@ public final class LocalCluster {
     // Another try cannot mend a wrong command line, plan or right.
     let isHopeless = [64, 77, 78].contains(code)
     if !isHopeless, slots[slot].startCount < Self.startCountMax {
-      tell("local worker \(slot) \(cause); starting another in its place")
-      return try startWorker(slot)
+      slots[slot].replacement = (cause, .after(.seconds(Self.replacementSeconds)))
+      return
     }
     tell("local worker \(slot) \(cause) and is not started again; see \(logPath(slot))")
-    let isAlone = slots.allSatisfy { $0.process == nil }
+    let isAlone = slots.allSatisfy { $0.process == nil && $0.replacement == nil }
     guard isAlone || !hasTrained else { return }
     failure = "workers do not stay alive; see \(options.runDirectory)/logs"
     coordinator?.signal(Signal.interrupt.rawValue)
@@ -157,11 +167,27 @@ public final class LocalCluster {
     }
   }
 
+  private func replaceWorkers() throws(SystemError) {
+    for slot in slots.indices {
+      guard let (cause, time) = slots[slot].replacement, time.hasPassed else { continue }
+      slots[slot].replacement = nil
+      guard stopCount == 0, failure == nil else { continue }
+      tell("local worker \(slot) \(cause); starting another in its place")
+      try startWorker(slot)
+    }
+  }
+
   /// Lets the workers leave, which the coordinator told them to.
   private func waitForWorkers() {
     coordinator = nil
+    let parting = Deadline.after(.seconds(Self.partingSeconds))
     let end = Deadline.after(.seconds(Self.leaveSeconds))
+    var isAsked = false
     while slots.contains(where: { $0.process != nil }), !end.hasPassed, stopCount < 2 {
+      if parting.hasPassed, !isAsked {
+        for slot in slots { slot.process?.signal(Signal.interrupt.rawValue) }
+        isAsked = true
+      }
       let happening = happenings.wait(atMost: Self.lookSeconds) {
         $0.isEmpty ? nil : $0.removeFirst()
       }
@@ -185,8 +211,10 @@ public final class LocalCluster {
     var isClosing = false
     for line in coordinatorLog.newLines() {
       // Its last message is for people who started it alone.
-      if line.hasPrefix(RunFolder.completePrefix) || line.hasPrefix(RunFolder.stoppedPrefix) {
+      if line.hasPrefix(RunFolder.completePrefix) { isClosing = true }
+      if line.hasPrefix(RunFolder.stoppedPrefix) {
         isClosing = true
+        whatStands = RunFolder.whatStands(line)
       }
       // Events come from the run's records, in order with the steps.
       let isEvent = Timestamp.unixMilliseconds(String(line.prefix(24))) != nil

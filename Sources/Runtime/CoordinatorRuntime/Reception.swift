@@ -1,3 +1,4 @@
+internal import Checkpoints
 internal import ControlProtocol
 internal import Scheduling
 internal import Settings
@@ -12,11 +13,21 @@ enum RuntimeEvent: Sendable {
   case message(worker: Int, WorkerMessage)
   case gone(worker: Int, cause: String, control: ObjectIdentifier)
   case log(worker: Int, text: String)
-  case checkpointed(position: Int, name: String)
+  case checkpointed(position: Int, CheckpointReader)
   case checkpointFailed(position: Int, reason: String)
   case stopRequested
-  /// A shard cannot be read any more.
-  case tokensLost(reason: String)
+  /// A shard or a checkpoint cannot be read any more.
+  case sourceLost(reason: String)
+}
+
+extension RuntimeEvent {
+  init(_ outcome: CheckpointIntake.Outcome) {
+    switch outcome {
+    case .saved(let position, let reader): self = .checkpointed(position: position, reader)
+    case .failed(let position, let reason):
+      self = .checkpointFailed(position: position, reason: reason)
+    }
+  }
 }
 
 /// Accepts connections and hears each one's greeting, on threads of its own.

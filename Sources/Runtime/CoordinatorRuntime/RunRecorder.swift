@@ -1,15 +1,17 @@
 internal import Checkpoints
-internal import ControlProtocol
-internal import Planning
+package import ControlProtocol
+package import Corpus
+package import Planning
 internal import Settings
 internal import System
 internal import Telemetry
 
 /// Turns workers' reports into the run's records: `metrics.jsonl`, `events.jsonl`, `mfu.log`.
 ///
-/// A step is recorded once it is committed. The record of a step that a validation follows waits
-/// for it, so that one line holds both.
-final class RunRecorder {
+/// A step is recorded once it is committed. A validation repeats the record of the step before it
+/// with its own figures added: readers keep the last record of a step. A phase that takes no steps
+/// gets a record of step 0.
+package final class RunRecorder {
   private let folder: RunFolder
   private let plan: ResolvedPlan
   private let program: PhaseProgram
@@ -22,33 +24,42 @@ final class RunRecorder {
   /// Real tokens of all steps up to a position, for positions right after a step. Kept by position
   /// because a run may be rewound, and a checkpoint may stand before the newest step.
   private var totals: [Int: UInt64] = [:]
-  private var recordedPosition: Int
+  /// Seconds of the step before a position, and their sum.
+  private var seconds: [Int: Double] = [:]
+  private var keptSeconds = 0.0
+  /// Operations before it are in the records. After a restart that is more than the newest
+  /// checkpoint: workers report again what they did since, which is recorded already.
+  private var recordedPosition = 0
   /// By position, then by worker.
   private var reports: [Int: [Int: OperationReport]] = [:]
   private var names: [Int: String] = [:]
   private var peaks: [Int: WorkerPeak] = [:]
-  private var waiting: StepRecord?
+  /// The step that was recorded last, for a validation that follows it.
+  private var latest: StepRecord?
   /// Records that could not be written yet, oldest first.
   private var unwritten: [StepRecord] = []
   /// A disk that stays full this long loses records; the steps stay exact.
   private static let unwrittenCountMax = 4096
   private var lastCommitSeconds: Double
+  /// Whether nothing was committed since the start. Steps may have been taken while there was no
+  /// coordinator: the time since its start is not theirs.
+  private var isFirstCommit = true
   /// Set when a step passed the measured peak, which is then too low: the processor was slower
   /// when it was probed. Cleared by ``takeProbeWish()``.
   private var wishesProbe = false
-  private var keptSeconds = 0.0
   /// Whether there has been a worker ever since the last view began.
   private var isManned = false
   /// Milliseconds since 1970 when the run first started.
   private let firstStartMilliseconds: Int64
 
-  init(folder: RunFolder, program: PhaseProgram, source: TrainingSource) throws(CoordinatorEnd) {
+  package init(
+    folder: RunFolder, program: PhaseProgram, source: TrainingSource
+  ) throws(CoordinatorEnd) {
     self.folder = folder
     plan = folder.plan
     self.program = program
     self.source = source
     flops = ModelFlops(plan.model)
-    recordedPosition = folder.start.checkpointPosition ?? 0
     lastCommitSeconds = Clock.monotonicSeconds
     do {
       metrics = try MetricsWriter(runDirectory: folder.path)
@@ -62,9 +73,9 @@ final class RunRecorder {
       _ = try reader.update()
       let first = reader.events.first.flatMap { Timestamp.unixMilliseconds($0.time) }
       firstStartMilliseconds = first ?? Clock.unixMilliseconds
-      keptSeconds = reader.log.records.reduce(0) { $0 + $1.seconds }
-      for record in reader.log.records { noteTotal(of: record) }
+      for record in reader.log.records { note(record) }
       if let position = folder.start.checkpointPosition {
+        recordedPosition = max(recordedPosition, position)
         totals[position] = folder.start.tokensTotal
       }
     } catch {
@@ -75,34 +86,49 @@ final class RunRecorder {
       folder.start.isResumed
         ? "resumed at position \(folder.start.committedPosition) of \(program.operationCount)"
         : "started, \(program.operationCount) operations")
+    for passed in folder.passedOver {
+      event(.checkpointPassedOver, "checkpoint \(passed.name) passed over: \(passed.reason)")
+    }
   }
 
   // MARK: Events
 
   func event(
-    _ kind: RunEvent.Kind, _ text: String, node: String? = nil, step: Int? = nil,
-    fromStep: Int? = nil, view: Int? = nil
+    _ kind: RunEvent.Kind, _ text: String, phase: String? = nil, node: String? = nil,
+    step: Int? = nil, fromStep: Int? = nil, view: Int? = nil
   ) {
     let time = Timestamp.text(unixMilliseconds: Clock.unixMilliseconds)
     try? events.append(
       RunEvent(
-        kind, run: plan.name, time: time, step: step, fromStep: fromStep, node: node, view: view,
+        kind, run: plan.name, time: time, phase: phase, step: step, fromStep: fromStep,
+        node: node, view: view,
         text: text))
     writeText("\(time) \(kind.rawValue): \(text)\n", to: 2)
   }
 
-  func rewind(from: Int, to: Int) {
+  package func rewind(from: Int, to: Int) {
     let before = program.progress(at: from).steps
     let after = program.progress(at: to).steps
     event(
       .rewound, "every holder of the state after step \(before) is gone; back to step \(after)",
       step: after, fromStep: before)
-    recordedPosition = min(recordedPosition, to)
+    forgetRecords(after: to)
     reports = [:]
-    waiting = nil
   }
 
-  func beginView(_ resumption: Resumption) {
+  /// Steps from `position` on are taken again, and recorded again.
+  private func forgetRecords(after position: Int) {
+    guard position < recordedPosition else { return }
+    recordedPosition = position
+    for (later, taken) in seconds where later > position {
+      keptSeconds -= taken
+      seconds[later] = nil
+    }
+    latest = nil
+  }
+
+  package func beginView(_ resumption: Resumption) {
+    forgetRecords(after: resumption.position)
     let slices = resumption.slices.map { "\($0.count)" }.joined(separator: "+")
     event(
       .viewChanged,
@@ -143,7 +169,7 @@ final class RunRecorder {
 
   // MARK: Steps
 
-  func take(_ report: OperationReport, from worker: Int, name: String) {
+  package func take(_ report: OperationReport, from worker: Int, name: String) {
     guard report.position >= recordedPosition else { return }
     names[worker] = name
     reports[report.position, default: [:]][worker] = report
@@ -152,43 +178,52 @@ final class RunRecorder {
   /// Records every operation before `position` that is not recorded yet.
   ///
   /// Where several are committed at once, the time since the last commit is shared out as the
-  /// workers' own clocks have it.
-  func commit(upTo position: Int) {
+  /// workers' own clocks have it. Steps that were taken while there was no coordinator took at
+  /// least what those clocks say.
+  package func commit(upTo position: Int) {
     guard recordedPosition < position else { return }
     let now = Clock.monotonicSeconds
     let found = (recordedPosition..<position).map { reports.removeValue(forKey: $0) ?? [:] }
     let weights = found.map { $0.values.map(\.time.total).max() ?? 0 }
     let sum = weights.reduce(0, +)
+    let elapsed = isFirstCommit ? max(now - lastCommitSeconds, sum) : now - lastCommitSeconds
     for (reports, weight) in zip(found, weights) {
       let share = sum > 0 ? weight / sum : 1 / Double(found.count)
-      record(recordedPosition, reports, seconds: (now - lastCommitSeconds) * share)
+      record(recordedPosition, reports, seconds: elapsed * share)
       recordedPosition += 1
     }
     lastCommitSeconds = now
-    let next = program.operation(at: position)
-    if case .validate = next {} else { flush() }
+    isFirstCommit = false
+    flush()
   }
 
   /// Real tokens of the steps before `position`.
-  func tokensTotal(at position: Int) -> UInt64 {
-    // At most validations lie between a position and the step before it.
+  ///
+  /// What the records lack (the disk was full, or lost them) is counted from the tokens themselves:
+  /// a step's tokens follow from the plan and the data.
+  package func tokensTotal(at position: Int) throws(CorpusError) -> UInt64 {
+    var missing: UInt64 = 0
     for before in stride(from: position, to: 0, by: -1) {
-      if let total = totals[before] { return total }
+      if let total = totals[before] { return total + missing }
+      missing += UInt64(try source.trainingTokenCount(at: before - 1))
     }
-    return 0
+    return missing
   }
 
-  private func noteTotal(of record: StepRecord) {
+  /// Takes a record of an earlier start.
+  private func note(_ record: StepRecord) {
     guard let phase = plan.phases.firstIndex(where: { $0.name == record.phase }),
       let position = program.position(afterStep: record.step - 1, ofPhase: phase)
     else { return }
     totals[position] = UInt64(max(record.tokensTotal, 0))
+    keep(seconds: record.seconds.isFinite ? record.seconds : 0, at: position)
+    // A validation comes right behind its step.
+    recordedPosition = record.validationLoss == nil ? position : position + 1
+    latest = record
   }
 
-  /// Writes the record that waits for a validation, if any, after those that found no room.
-  func flush() {
-    if let record = waiting { unwritten.append(record) }
-    waiting = nil
+  /// Writes the records that are pending, oldest first.
+  private func flush() {
     while let record = unwritten.first {
       do {
         try metrics.append(record)
@@ -223,15 +258,45 @@ final class RunRecorder {
   }
 
   private func record(_ position: Int, _ reports: [Int: OperationReport], seconds: Double) {
-    guard let any = reports.min(by: { $0.key < $1.key })?.value else { return }
-    checkAgreement(reports, any)
-    switch program.operation(at: position) {
-    case .train(let phase, let step):
-      flush()
-      waiting = stepRecord(phase, step, any, reports, seconds: seconds)
-    case .validate(let phase, let afterStep, let isFull):
-      addValidation(phase, afterStep, any, isFull: isFull)
-    case .end: break
+    if let any = reports.min(by: { $0.key < $1.key })?.value {
+      checkAgreement(reports, any)
+      checkClocks(reports)
+      switch program.operation(at: position) {
+      case .train(let phase, let step):
+        let record = stepRecord(phase, step, any, reports, seconds: seconds)
+        latest = record
+        unwritten.append(record)
+      case .validate(let phase, let afterStep, let isFull):
+        addValidation(phase, afterStep, any, reports, isFull: isFull, seconds: seconds)
+      case .end: break
+      }
+    }
+    noteBoundary(behind: position)
+  }
+
+  /// Tells what comes now, where that takes long or is another phase.
+  private func noteBoundary(behind position: Int) {
+    let phase = program.phase(at: position)
+    if let phase, program.phase(at: position + 1) != phase {
+      let name = plan.phases[phase].name
+      event(.phaseEnded, "phase \(name) is done", phase: name)
+    } else if case .validate(let phase, let afterStep, isFull: true) =
+      program.operation(at: position + 1)
+    {
+      let tokenCount = source.coverage(phase: phase, isFull: true).tokenCount
+      event(
+        .validating, "validating after step \(afterStep), on \(tokenCount) tokens",
+        phase: plan.phases[phase].name, step: afterStep)
+    }
+  }
+
+  /// A worker's causes add up to the time it took, or its clock or its bookkeeping is wrong.
+  private func checkClocks(_ reports: [Int: OperationReport]) {
+    for (worker, report) in reports where report.time.known > 1.02 * report.time.total + 0.001 {
+      event(
+        .warning,
+        "\(names[worker] ?? "?") accounts for \(report.time.known) s of an operation that took "
+          + "\(report.time.total) s (position \(report.position))")
     }
   }
 
@@ -254,14 +319,13 @@ final class RunRecorder {
     seconds: Double
   ) -> StepRecord {
     let tokens = Int(any.tokenCount)
-    let total = tokensTotal(at: any.position) + UInt64(max(tokens, 0))
-    totals[any.position + 1] = total
-    keptSeconds += seconds
+    noteStep(any, tokens, seconds: seconds)
     var record = StepRecord(
       run: plan.name, phase: plan.phases[phase].name, step: step + 1,
       time: Timestamp.text(unixMilliseconds: Clock.unixMilliseconds), loss: any.loss,
       gradNorm: any.gradientNorm, learningRate: any.learningRate, skipped: any.isSkipped,
-      tokens: tokens, tokensTotal: Int(clamping: total), seconds: seconds,
+      tokens: tokens, tokensTotal: Int(clamping: totals[any.position + 1] ?? 0),
+      seconds: seconds,
       flopsPerToken: flops.perToken, flopsFormula: flops.formula, workers: reports.count,
       view: any.view, secondsBy: meanTime(reports, seconds: seconds),
       nodes: reports.sorted { $0.key < $1.key }.map { worker, report in
@@ -282,6 +346,17 @@ final class RunRecorder {
           + "\(tokens) tokens; weights stay", step: step + 1)
     }
     return record
+  }
+
+  private func noteStep(_ report: OperationReport, _ tokens: Int, seconds: Double) {
+    keep(seconds: seconds, at: report.position + 1)
+    // Tokens that cannot be read end the run as soon as a worker or a checkpoint needs them.
+    guard let before = try? tokensTotal(at: report.position) else { return }
+    totals[report.position + 1] = before + UInt64(max(tokens, 0))
+  }
+
+  private func keep(seconds taken: Double, at position: Int) {
+    keptSeconds += taken - (seconds.updateValue(taken, forKey: position) ?? 0)
   }
 
   private func node(_ worker: Int, _ report: OperationReport, tokens: Int) -> StepRecord.Node {
@@ -312,15 +387,43 @@ final class RunRecorder {
   }
 
   private func addValidation(
-    _ phase: Int, _ afterStep: Int, _ report: OperationReport, isFull: Bool
+    _ phase: Int, _ afterStep: Int, _ report: OperationReport,
+    _ reports: [Int: OperationReport], isFull: Bool, seconds: Double
   ) {
+    let name = plan.phases[phase].name
+    if latest?.phase != name || latest?.step != afterStep { latest = recorded(name, afterStep) }
+    var record = latest ?? validationRecord(phase, afterStep, report, reports, seconds: seconds)
     let coverage = source.coverage(phase: phase, isFull: isFull)
-    waiting?.validationLoss = report.loss
-    waiting?.validationTokens = Int(report.tokenCount)
+    record.validationLoss = report.loss
+    record.validationTokens = Int(report.tokenCount)
     if coverage.byteCount > 0 {
-      waiting?.validationBitsPerByte =
+      record.validationBitsPerByte =
         report.lossSum / 0.693_147_180_559_945_3 / Double(coverage.byteCount)
     }
+    unwritten.append(record)
+  }
+
+  /// The record of a step that was taken before a restart or a rewind.
+  private func recorded(_ phase: String, _ step: Int) -> StepRecord? {
     flush()
+    guard let reader = try? RunReader(runDirectory: folder.path),
+      (try? reader.update()) != nil
+    else { return nil }
+    return reader.log.records.last { $0.phase == phase && $0.step == step }
+  }
+
+  /// The record of a validation that no step comes before.
+  private func validationRecord(
+    _ phase: Int, _ step: Int, _ report: OperationReport, _ reports: [Int: OperationReport],
+    seconds: Double
+  ) -> StepRecord {
+    let total = (try? tokensTotal(at: report.position)) ?? 0
+    return StepRecord(
+      run: plan.name, phase: plan.phases[phase].name, step: step,
+      time: Timestamp.text(unixMilliseconds: Clock.unixMilliseconds), loss: .nan,
+      gradNorm: .nan, learningRate: 0, skipped: false, tokens: 0,
+      tokensTotal: Int(clamping: total), seconds: seconds, flopsPerToken: flops.perToken,
+      flopsFormula: flops.formula, workers: reports.count, view: report.view,
+      secondsBy: meanTime(reports, seconds: seconds))
   }
 }

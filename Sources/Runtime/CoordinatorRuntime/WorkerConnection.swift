@@ -1,3 +1,4 @@
+internal import Checkpoints
 internal import ControlProtocol
 internal import Corpus
 internal import System
@@ -14,8 +15,9 @@ final class WorkerConnection: Sendable {
     var position = 0
     /// Operations before this may be sent.
     var limit = 0
-    /// Whether the checkpoint's state goes first.
-    var sendsState = false
+    /// The checkpoint whose state goes first, if any: one from beginning to end, whatever is saved
+    /// meanwhile.
+    var state: CheckpointReader?
     var bulk: BulkChannel?
     var isClosed = false
   }
@@ -28,11 +30,11 @@ final class WorkerConnection: Sendable {
   let control: MessageChannel
   private let feed = Monitor(Feed())
   private let source: any FeedSource
-  private let onTokensLost: @Sendable (_ reason: String) -> Void
+  private let onLost: @Sendable (_ reason: String) -> Void
 
   init(
     worker: Int, name: String, hello: WorkerHello, offer: KernelOffer, control: MessageChannel,
-    source: any FeedSource, onTokensLost: @escaping @Sendable (_ reason: String) -> Void
+    source: any FeedSource, onLost: @escaping @Sendable (_ reason: String) -> Void
   ) {
     self.worker = worker
     self.name = name
@@ -40,7 +42,7 @@ final class WorkerConnection: Sendable {
     self.offer = offer
     self.control = control
     self.source = source
-    self.onTokensLost = onTokensLost
+    self.onLost = onLost
     startDetachedThread { [self] in serveFeed() }
   }
 
@@ -66,13 +68,13 @@ final class WorkerConnection: Sendable {
   /// Whether this is its second connection.
   func isFed(over bulk: BulkChannel) -> Bool { feed.update { $0.bulk === bulk } }
 
-  /// Starts feeding a view from `position`.
-  func feed(view: Int, position: Int, limit: Int, sendsState: Bool) {
+  /// Starts feeding a view from `position`, with the state of `checkpoint` first, if given.
+  func feed(view: Int, position: Int, limit: Int, state checkpoint: CheckpointReader?) {
     feed.update { feed in
       feed.view = view
       feed.position = position
       feed.limit = limit
-      feed.sendsState = sendsState
+      feed.state = checkpoint
     }
   }
 
@@ -93,7 +95,7 @@ final class WorkerConnection: Sendable {
   // MARK: Feeding
 
   private enum Task {
-    case state(view: Int, position: Int, BulkChannel)
+    case state(view: Int, CheckpointReader, BulkChannel)
     case tokens(view: Int, position: Int, BulkChannel)
   }
 
@@ -102,9 +104,9 @@ final class WorkerConnection: Sendable {
       let task = feed.wait { feed -> Task?? in
         if feed.isClosed { return .some(nil) }
         guard let bulk = feed.bulk else { return nil }
-        if feed.sendsState {
-          feed.sendsState = false
-          return .some(.state(view: feed.view, position: feed.position, bulk))
+        if let checkpoint = feed.state {
+          feed.state = nil
+          return .some(.state(view: feed.view, checkpoint, bulk))
         }
         guard feed.position < feed.limit else { return nil }
         defer { feed.position += 1 }
@@ -112,17 +114,21 @@ final class WorkerConnection: Sendable {
       }
       guard let task = task ?? nil else { return }
       switch task {
-      case .state(let view, let position, let bulk): sendState(view, position, over: bulk)
+      case .state(let view, let checkpoint, let bulk): send(checkpoint, view, over: bulk)
       case .tokens(let view, let position, let bulk):
         sendTokens(view, position, over: bulk)
       }
     }
   }
 
-  private func sendState(_ view: Int, _ position: Int, over bulk: BulkChannel) {
-    for chunk in 0..<source.chunkCount {
-      // A newer checkpoint may have come meanwhile: the worker connects again and gets that one.
-      guard let bytes = source.stateChunk(chunk, at: position) else { return close() }
+  private func send(_ checkpoint: CheckpointReader, _ view: Int, over bulk: BulkChannel) {
+    for chunk in 0..<checkpoint.chunks.chunkCount {
+      let bytes: [UInt8]
+      do {
+        bytes = try checkpoint.readChunk(chunk)
+      } catch {
+        return onLost("checkpoint \(checkpoint.name) cannot be read: \(error)")
+      }
       let frame = BulkFrame(
         kind: UInt16(BulkKind.state.rawValue), a: UInt64(view), b: UInt64(chunk), c: 0, d: 0,
         payload: bytes)
@@ -138,7 +144,7 @@ final class WorkerConnection: Sendable {
     do {
       bytes = try source.tokens(at: position)
     } catch {
-      return onTokensLost("\(error)")
+      return onLost("tokens cannot be read: \(error)")
     }
     var offset = 0
     repeat {
@@ -156,7 +162,4 @@ final class WorkerConnection: Sendable {
 protocol FeedSource: Sendable {
   /// Encoded token slices of the operation at `position`: all of them, or none.
   func tokens(at position: Int) throws(CorpusError) -> [UInt8]
-  var chunkCount: Int { get }
-  /// A chunk of the newest checkpoint; nil when that stands at another position or cannot be read.
-  func stateChunk(_ chunk: Int, at position: Int) -> [UInt8]?
 }

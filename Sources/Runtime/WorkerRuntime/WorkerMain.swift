@@ -61,9 +61,9 @@ private final class WorkerHost {
           ? opened : Address(host: localHost, port: opened.port))).description)
     }
     defer { link.leave() }
-    guard
-      case .welcome(let run, let worker, let given, let profile, let planText) =
-        try firstMessage(link),
+    let first = try firstMessage(link)
+    if case .leave(let reason, let code) = first { throw WorkerEnd(reason: reason, code: code) }
+    guard case .welcome(let run, let worker, let given, let profile, let planText) = first,
       let choice = choices.first(where: { $0.offer.profile == profile })
     else { throw WorkerEnd(reason: "the coordinator did not say welcome", code: 1) }
     let plan: ResolvedPlan

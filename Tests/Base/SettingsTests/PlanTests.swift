@@ -315,8 +315,8 @@ private func message(
     schedule: String, rate: Double
   ) throws {
     let text = """
-      {"phases": [{"kind": "tokenizer"}, {"kind": "pretrain", "steps": 95, "schedule": {\(schedule)}},
-        {"kind": "anneal"}]}
+      {"phases": [{"kind": "tokenizer"},
+        {"kind": "pretrain", "steps": 95, "schedule": {\(schedule)}}, {"kind": "anneal"}]}
       """
     let anneal = try resolve(text).plan.phases[2]
     #expect(anneal.steps == 10)

@@ -109,6 +109,8 @@ private let ledger = ForeignParser(
       .opened(run: 7, incarnation: 2, planDigest: "ab", tokenizerDigest: nil),
       .joined(worker: 0, name: "w0"),
       .view(number: 1, workers: ["w0"], position: 0), .committed(position: 4),
+      .view(number: 2, workers: [], position: 4, profile: "portable", selfTest: "ef"),
+      .phaseBegan(index: 1, name: "pretrain"),
       .checkpointed(position: 4, name: "pretrain-4"), .rewound(from: 6, to: 4),
       .amended(changes: ["keep: 3 -> 4"], position: 4), .ended(reason: "stopped", position: 4),
     ]

@@ -15,7 +15,8 @@ private func shipped(_ name: String, data: String? = nil) throws -> PlanResoluti
   /// Every plan of the folder.
   static let names: [String] = {
     let root = #filePath.split(separator: "/").dropLast(4).joined(separator: "/")
-    let files = (try? FileManager.default.contentsOfDirectory(atPath: "/\(root)/launch/plans")) ?? []
+    let plans = "/\(root)/launch/plans"
+    let files = (try? FileManager.default.contentsOfDirectory(atPath: plans)) ?? []
     return files.filter { $0.hasSuffix(".json") }.map { String($0.dropLast(5)) }.sorted()
   }()
 

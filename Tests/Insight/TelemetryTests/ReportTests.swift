@@ -72,6 +72,58 @@ import Testing
   }
 }
 
+@Suite struct `A validation that ends after its step was recorded` {
+  /// A step, then the same with its validation, as the records hold them.
+  private var records: [StepRecord] {
+    var validated = sampleRecord(step: 1)
+    validated.validationLoss = 3.25
+    validated.validationBitsPerByte = 1.5
+    validated.validationTokens = 2048
+    return [sampleRecord(step: 1), validated, sampleRecord(step: 2)]
+  }
+
+  @Test func `is no step that was taken twice`() {
+    var log = StepLog()
+    for record in records { log.append(record) }
+    #expect(log.repeatedCount == 0)
+    #expect(log.records.map(\.validationLoss) == [3.25, nil])
+  }
+
+  @Test func `gets a line without rates, or stands in its step's`() throws {
+    try withTemporaryDirectory { run in
+      let writer = try MFULogWriter(runDirectory: run, outline: nil)
+      for record in records { try writer.append(record) }
+      // Within a second of the line before: the step has not been told yet.
+      var soon = sampleRecord(step: 3)
+      soon.time = "2026-03-01T12:00:01.600Z"
+      try writer.append(soon)
+      soon.validationLoss = 3
+      try writer.append(soon)
+      try writer.finish()
+      let rows = try lines("\(run)/mfu.log").dropFirst(3)
+      #expect(rows.count == 4)
+      let validation = rows.dropFirst().first ?? ""
+      #expect(validation.hasPrefix("12:00:00 pretrain 1           9.1000  3.250 -  "))
+      #expect(validation.hasSuffix("| validation of 2048 tokens, 1.5000 bits per byte"))
+      #expect(rows.last?.contains(" 3.000 ") == true)
+    }
+  }
+
+  @Test func `adds its own scalars to a TensorBoard file, not those of its step again`() throws {
+    try withTemporaryDirectory { run in
+      let writer = try TensorBoardWriter(
+        runDirectory: run, unixMilliseconds: 1_772_366_400_000, host: "node", process: 7)
+      for record in records { try writer.append(record, globalStep: record.step) }
+      let name = try #require(try Files.list("\(run)/tensorboard").first)
+      let text = String(
+        decoding: try Files.read("\(run)/tensorboard/\(name)"), as: UTF8.self)
+      func count(_ tag: String) -> Int { text.ranges(of: tag).count }
+      #expect(count("train/loss") == 2)
+      #expect(count("val/loss") == 1)
+    }
+  }
+}
+
 @Suite struct `The tail report` {
   private func writeRun(_ run: String, stepCount: Int = 30, isFinished: Bool = true) throws {
     try Files.write(
@@ -209,7 +261,7 @@ import Testing
     try withTemporaryDirectory { run in
       let writer = try TensorBoardWriter(
         runDirectory: run, unixMilliseconds: 1_772_366_400_000, host: "node", process: 7)
-      for step in 0..<3 { try writer.append(sampleRecord(step: step), globalStep: step) }
+      for step in 1...3 { try writer.append(sampleRecord(step: step), globalStep: step) }
       let names = try Files.list("\(run)/tensorboard")
       #expect(names == ["events.out.tfevents.1772366400.node.7.0"])
       let bytes = try Files.read("\(run)/tensorboard/\(names[0])")

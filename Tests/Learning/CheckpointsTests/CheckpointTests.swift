@@ -100,7 +100,7 @@ import Testing
       let sample = SampleState()
       let writer = try sample.writer(in: run)
       try writer.writeChunk(index: 0, bytes: sample.bytes(writer, 0))
-      try flipBit(at: 64, of: "\(run)/checkpoints/.writing-pretrain-40/second_moment.f32")
+      try flipBit(at: 64, of: "\(writer.aside)/second_moment.f32")
       #expect(throws: CheckpointError.chunkDamaged(index: 0)) { try writer.commit() }
       #expect(try Files.list("\(run)/checkpoints") == [])
     }

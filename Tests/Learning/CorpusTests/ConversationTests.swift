@@ -29,8 +29,10 @@ import Tokenization
       #"{"prompt": [{"role": "user", "content": "Q"}], "chosen": [{"role": "assistant", "#
         + #""content": "A"}], "rejected": [{"role": "assistant", "content": "B"}]}"#,
       #"{"chosen": "\n\nHuman: Q\n\nAssistant: A", "rejected": "\n\nHuman: Q\n\nAssistant: B"}"#,
-      #"{"instruction": "Q", "response1": "A", "response2": "B", "annotator1": 1, "annotator2": 0}"#,
-      #"{"instruction": "Q", "response1": "B", "response2": "A", "annotator1": 2, "annotator2": 2}"#,
+      #"{"instruction": "Q", "response1": "A", "response2": "B", "#
+        + #""annotator1": 1, "annotator2": 0}"#,
+      #"{"instruction": "Q", "response1": "B", "response2": "A", "#
+        + #""annotator1": 2, "annotator2": 2}"#,
     ] {
       #expect(try read(text) == pair, "\(text)")
     }

@@ -49,9 +49,21 @@ import Testing
     var outcomes: [RealCluster.Outcome] = []
     for workerCount in [1, 3] {
       try withRun(workerCount: workerCount) { cluster in
-        let records = cluster.records()
-        #expect(records.map(\.phase) == ["first", "first", "first", "second", "second", "anneal", "anneal"])
-        #expect(records.map(\.learningRate) == [1e-3, 1e-3, 1e-3, 2e-3, 2e-3, 2e-3, 1e-3])
+        let steps = cluster.steps()
+        #expect(
+          steps.map(\.phase)
+            == ["first", "first", "first", "second", "second", "anneal", "anneal"])
+        #expect(steps.map(\.learningRate) == [1e-3, 1e-3, 1e-3, 2e-3, 2e-3, 2e-3, 1e-3])
+        // The evaluation has a record too, and each phase its beginning in the ledger.
+        let evaluation = try #require(cluster.records().first { $0.isEvaluation })
+        #expect(evaluation.phase == "evaluate" && evaluation.validationTokens == 154)
+        #expect(evaluation.validationLoss != nil)
+        let report = command(["cox", "tail", cluster.run, "--once"]).output
+        #expect(report.contains("evaluated evaluate: "), "\(report)")
+        let ledger = fileText("\(cluster.run)/ledger.log")
+        for phase in ["evaluate", "first", "second", "anneal"] {
+          #expect(ledger.contains("\"phaseBegan\"") && ledger.contains("\"name\":\"\(phase)\""))
+        }
         outcomes.append(cluster.outcome)
       }
     }
@@ -74,7 +86,7 @@ import Testing
       let steps = try inspect("--step", "1", "--to", "3", "--json")
       #expect(steps.map { $0["step"]?.int } == [1, 2, 3])
       #expect(steps.allSatisfy { $0["phase"]?.string == "first" })
-      #expect(try steps.map(predictions) == cluster.records().prefix(3).map(\.tokens))
+      #expect(try steps.map(predictions) == cluster.steps().prefix(3).map(\.tokens))
       let slices = steps[0]["sequences"]?.elements?.map { $0["slice"]?.int }
       #expect(slices == [0, 0, 1, 1, 2, 2, 3, 3])
       // Phases differ in their draws, validations at their ends in how much they read.
@@ -83,7 +95,7 @@ import Testing
       let capped = try inspect("--validation", "end", "--phase", "second", "--json")
       #expect(try predictions(capped[0]) == cluster.records().last?.validationTokens)
       let whole = try inspect("--validation", "end", "--json")
-      #expect(try predictions(whole[0]) == cluster.records()[2].validationTokens)
+      #expect(try predictions(whole[0]) == cluster.steps()[2].validationTokens)
       // The files, and the text for people.
       let files = command(["cox", "data", "inspect", cluster.run])
       #expect(files.code == 0 && files.output.contains("-training-00000.tokens"), "\(files)")

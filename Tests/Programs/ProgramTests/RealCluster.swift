@@ -104,11 +104,14 @@ final class RealCluster {
   /// The coordinator's exit code; 124 when it has not ended after `seconds`.
   func wait(atMost seconds: Double = 120) -> Int32 { exitCode(of: coordinator, atMost: seconds) }
 
+  /// Of steps, and of validations that no step comes before.
   func records() -> [StepRecord] {
     guard let reader = try? RunReader(runDirectory: run) else { return [] }
     _ = try? reader.update()
     return reader.log.records
   }
+
+  func steps() -> [StepRecord] { records().filter { !$0.isEvaluation } }
 
   var errors: String { fileText("\(logs)/coordinator.err") }
   func errors(ofWorker index: Int) -> String { fileText(errorPath(ofWorker: index)) }
@@ -116,7 +119,7 @@ final class RealCluster {
   var outcome: Outcome {
     Outcome(
       digest: command(["cox", "digest", run]).output,
-      losses: records().map(\.loss), norms: records().map(\.gradNorm),
+      losses: steps().map(\.loss), norms: steps().map(\.gradNorm),
       validations: records().map(\.validationLoss))
   }
 

@@ -65,6 +65,45 @@ import Transport
     }
   }
 
+  @Test(.timeLimit(.minutes(3)))
+  func `that waits for a run which cannot start is told so, and its exit code`() throws {
+    try withRunFolder { run in
+      try Files.createDirectory(run)
+      // Enough text in the first phase to say hello while it is read; the second phase has none.
+      let plan = Self.planWithoutText(folder: run)
+      try Files.write(Array(plan.utf8), to: "\(run)/plan.json")
+      let cluster = try RealCluster(run: run, plan: "\(run)/plan.json")
+      var hello = hello(version: protocolVersion)
+      hello.offers = [
+        KernelOffer(
+          profile: "portable", selfTest: "", kernels: "none", peakNominalGigaflops: nil)
+      ]
+      let known = MessageCoding.encode(Greeting.control(hello))
+      let found = try answers(to: known, at: cluster.address)
+      guard case .leave(let reason, let code) = found.last else {
+        Issue.record("not told to leave: \(found), \(cluster.errors)")
+        return
+      }
+      #expect(code == 66)
+      #expect(reason.contains("missing.txt"), "\(reason)")
+      #expect(cluster.wait() == 66)
+    }
+  }
+
+  private static func planWithoutText(folder: String) -> String {
+    """
+    {
+      "model": { "layers": 1, "width": 16, "heads": 2, "context": 8 },
+      "tokenizer": { "kind": "bpe", "vocabulary": 1000 },
+      "phases": [
+        { "kind": "tokenizer" },
+        { "kind": "pretrain", "name": "a", "data": { "source": "world", "documents": 40000 } },
+        { "kind": "pretrain", "name": "b", "data": { "source": "\(folder)/missing.txt" } }
+      ]
+    }
+    """
+  }
+
   /// How long the other side keeps a connection on which nothing more is sent, seconds.
   private func endSeconds(of connection: Connection) throws -> Double {
     let start = Clock.monotonicSeconds

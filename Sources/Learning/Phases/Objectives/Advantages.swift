@@ -53,8 +53,8 @@ public struct Advantages: Equatable, Sendable {
   }
 
   /// The advantage of each answer of a group to one prompt (GRPO, Shao et al. 2024, section 4.1.2):
-  /// `(r - mean) / (deviation + 1e-4)`, the variance over n - 1. A group whose rewards are all equal
-  /// teaches nothing: 0.
+  /// `(r - mean) / (deviation + 1e-4)`, the variance over n - 1. A group whose rewards are all
+  /// equal teaches nothing: 0.
   public static func group(_ rewards: [Double]) -> [Double] {
     guard rewards.count > 1 else { return rewards.map { _ in 0 } }
     let mean = rewards.reduce(0, +) / Double(rewards.count)

@@ -1,7 +1,8 @@
 internal import Operators
 
 /// How far a policy's token is from the reference's: two estimators of KL(policy || reference) from
-/// one sample, both unbiased over the policy's own samples (Schulman, "Approximating KL divergence").
+/// one sample, both unbiased over the policy's own samples (Schulman, "Approximating KL
+/// divergence").
 public struct KLEstimate: Equatable, Sendable {
   /// `ln p - ln r`; its mean may be below 0.
   public let k1: Double

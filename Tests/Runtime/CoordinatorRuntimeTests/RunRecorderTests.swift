@@ -1,0 +1,140 @@
+import Checkpoints
+import CoordinatorRuntime
+import System
+import Telemetry
+import Testing
+
+@Suite struct `The records of a run` {
+  private func log(_ run: String) throws -> StepLog {
+    let reader = try RunReader(runDirectory: run)
+    _ = try reader.update()
+    return reader.log
+  }
+
+  private func lineCount(_ run: String) throws -> Int {
+    try Files.read("\(run)/metrics.jsonl").count { $0 == 0x0A }
+  }
+
+  @Test func `of steps taken before a restart stand, whatever workers report again`() throws {
+    try withRun { run in
+      do {
+        let first = try Recording(run)
+        try first.beginView(at: 0)
+        first.record(0..<2)
+      }
+      let before = try log(run).records
+      let second = try Recording(run)
+      second.report(0..<3, seconds: 5)
+      second.recorder.commit(upTo: 3)
+      let after = try log(run).records
+      #expect(after.prefix(2) == before.prefix(2))
+      #expect(after.map(\.step) == [1, 2, 3])
+      // The third was taken while there was no coordinator: it took what its worker says.
+      #expect((after.last?.seconds ?? 0) >= 5)
+      #expect(try log(run).repeatedCount == 0)
+    }
+  }
+
+  @Test func `hold a step at once, and its validation as soon as it is known`() throws {
+    try withRun { run in
+      let recording = try Recording(run)
+      try recording.beginView(at: 0)
+      recording.record(0..<3)
+      #expect(try log(run).records.map(\.step) == [1, 2, 3])
+      #expect(try log(run).latest?.validationLoss == nil)
+      recording.record(3..<4)
+      let validated = try log(run)
+      #expect(validated.records.last?.validationLoss == 67.0 / 32)
+      #expect(validated.records.map(\.step) == [1, 2, 3])
+      #expect(validated.repeatedCount == 0)
+    }
+  }
+
+  @Test func `give a validation to its step after a restart and after a rewind`() throws {
+    try withRun { run in
+      do {
+        let first = try Recording(run)
+        try first.beginView(at: 0)
+        first.record(0..<3)
+      }
+      let second = try Recording(run)
+      try second.beginView(at: 3)
+      second.record(3..<4)
+      #expect(try log(run).records.last?.validationLoss == 67.0 / 32)
+      second.record(4..<5)
+      second.recorder.rewind(from: 5, to: 3)
+      try second.beginView(at: 3)
+      second.record(3..<5)
+      #expect(try log(run).records.map(\.step) == [1, 2, 3, 1])
+      #expect(try log(run).records.dropFirst(2).first?.validationLoss == 67.0 / 32)
+      #expect(try log(run).differences.isEmpty)
+    }
+  }
+
+  @Test func `do not repeat a validation that was recorded before a restart`() throws {
+    try withRun { run in
+      do {
+        let first = try Recording(run)
+        try first.beginView(at: 0)
+        first.record(0..<4)
+      }
+      let count = try lineCount(run)
+      let second = try Recording(run)
+      second.report(2..<4)
+      second.recorder.commit(upTo: 4)
+      #expect(try lineCount(run) == count)
+    }
+  }
+
+  @Test func `tell what a phase that only evaluates came to`() throws {
+    try withRun { run in
+      let recording = try Recording(run)
+      try recording.beginView(at: 0)
+      recording.record(0..<8)
+      let record = try #require(try log(run).latest)
+      #expect(record.phase == "c" && record.isEvaluation)
+      #expect(record.validationLoss == 71.0 / 32)
+      let report = try TailReport(runDirectory: run)
+      #expect(report.summary?.phase == "b")
+      #expect(report.summary?.evaluations.map(\.loss) == [71.0 / 32])
+      #expect(report.text().contains("evaluated c: 2.2188 nats per token"))
+      let events = try RunReader(runDirectory: run).update().events
+      #expect(events.filter { $0.event == .phaseEnded }.map(\.phase) == ["a", "b", "c"])
+      #expect(events.contains { $0.event == .validating && $0.phase == "a" })
+    }
+  }
+
+  @Test func `count the tokens of steps that the records lack`() throws {
+    try withRun { run in
+      do {
+        let first = try Recording(run)
+        try first.beginView(at: 0)
+        first.record(0..<7)
+        #expect(try first.recorder.tokensTotal(at: 7) == 160)
+      }
+      let text = String(decoding: try Files.read("\(run)/metrics.jsonl"), as: UTF8.self)
+      let kept = text.split(separator: "\n").filter {
+        !$0.contains("\"step\":2,") && !$0.contains("\"phase\":\"b\"")
+      }
+      try Files.write(Array((kept.joined(separator: "\n") + "\n").utf8), to: "\(run)/metrics.jsonl")
+      let second = try Recording(run)
+      #expect(try second.recorder.tokensTotal(at: 2) == 64)
+      #expect(try second.recorder.tokensTotal(at: 7) == 160)
+    }
+  }
+
+  @Test func `count no seconds of steps that were taken back as kept`() throws {
+    try withRun { run in
+      let recording = try Recording(run)
+      // A first commit counts what workers say.
+      recording.report(0..<2, seconds: 100)
+      recording.recorder.commit(upTo: 2)
+      recording.recorder.rewind(from: 2, to: 0)
+      pauseThread(milliseconds: 50)
+      try recording.beginView(at: 0)
+      recording.record(0..<1)
+      // The 200 s do not count any more, and the pause belongs to no step.
+      #expect(try #require(try log(run).latest).goodput < 1)
+    }
+  }
+}
