@@ -25,12 +25,24 @@ enum DataCommand {
         ]),
       inspect,
       Command(
-        "world", overview: "Writes documents of the generated world.",
+        "world", overview: "Writes documents of the generated world, and examples about it.",
         options: [
           .option("seed", "number", .integer(0...Int.max), default: "1", help: "The world's seed."),
           .option(
             "documents", "count", .integer(0...100_000_000), default: "1000", help: "How many."),
           .option("out", "directory", default: "world", help: "Where world.jsonl goes."),
+          .option(
+            "examples", "directory",
+            help: "Where conversations.jsonl, pairs.jsonl and unseen.jsonl go (default: nowhere)."),
+          .option(
+            "conversations", "count", .integer(0...100_000_000), default: "1000",
+            help: "Questions with an answer to learn from."),
+          .option(
+            "pairs", "count", .integer(0...100_000_000), default: "1000",
+            help: "Questions with two answers, of which one is preferred."),
+          .option(
+            "agreement", "share", .number(0...1), default: "1",
+            help: "How often labels follow the rule; people agree in 0.66."),
         ]),
     ])
 
@@ -62,12 +74,30 @@ enum DataCommand {
       try runInspect(invocation)
       return 0
     default:
-      put(
-        try DataCommands.world(
-          seed: UInt64(invocation.integer("seed") ?? 1),
-          documentCount: invocation.integer("documents") ?? 1000,
-          directory: invocation.text("out") ?? "world"))
+      try writeWorld(invocation)
       return 0
     }
+  }
+
+  private static func writeWorld(_ invocation: Invocation) throws {
+    let seed = UInt64(invocation.integer("seed") ?? 1)
+    let examples = invocation.text("examples")
+    for option in ["conversations", "pairs", "agreement"]
+    where examples == nil && invocation.has(option) {
+      throw Main.command.refusal(
+        "--\(option) is about examples; say where they go: --examples <directory>",
+        path: invocation.path)
+    }
+    put(
+      try DataCommands.world(
+        seed: seed, documentCount: invocation.integer("documents") ?? 1000,
+        directory: invocation.text("out") ?? "world"))
+    guard let examples else { return }
+    let written = try DataCommands.WorldExamples(
+      seed: seed, conversationCount: invocation.integer("conversations") ?? 1000,
+      pairCount: invocation.integer("pairs") ?? 1000,
+      agreement: invocation.number("agreement") ?? 1
+    ).write(to: examples)
+    for path in written { put(path) }
   }
 }

@@ -204,6 +204,35 @@ import Testing
     }
   }
 
+  @Test func `writes examples of the world that can be read back, apart from its text`() throws {
+    try withRunFolder { folder in
+      let written = cox(
+        "data", "world", "--seed", "5", "--documents", "20", "--out", "\(folder)/text",
+        "--examples", "\(folder)/examples", "--conversations", "30", "--pairs", "40",
+        "--agreement", "0.66")
+      #expect(written.code == 0, "\(written.errors)")
+      func rows(_ name: String) throws -> [JSONNode] {
+        try fileText("\(folder)/examples/\(name).jsonl").split(separator: "\n")
+          .map { try JSONReader.read(String($0)) }
+      }
+      let conversations = try rows("conversations"), pairs = try rows("pairs")
+      #expect(conversations.count == 30 && pairs.count == 40)
+      #expect(conversations.allSatisfy { $0["messages"]?.elements?.count == 2 })
+      #expect(pairs.allSatisfy { $0["chosen"]?.string != $0["rejected"]?.string })
+      let unseen = try rows("unseen")
+      #expect(unseen.count >= 500)
+      for question in unseen {
+        let index = try #require(question["answer_index"]?.int)
+        #expect(question["choices"]?.elements?[index].string == question["answer"]?.string)
+      }
+      let asked = Set(conversations.map { $0["messages"]?.elements?.first?["content"]?.string })
+      #expect(asked.isDisjoint(with: unseen.map { $0["question"]?.string }))
+      #expect(cox("data", "check", "\(folder)/text").code == 0)
+      let idle = cox("data", "world", "--out", "\(folder)/text", "--pairs", "3")
+      #expect(idle.code == 64 && idle.errors.contains("--examples <directory>"))
+    }
+  }
+
   @Test func `names the byte at which text is not UTF-8`() throws {
     try withRunFolder { folder in
       try Files.createDirectory(folder)

@@ -1,0 +1,76 @@
+internal import Settings
+internal import System
+
+extension DataCommands {
+  /// How many examples of the generated world to write, and how well their labels are.
+  public struct WorldExamples: Sendable {
+    public var seed: UInt64
+    public var conversationCount: Int
+    public var pairCount: Int
+    /// How often a pair's label follows the rule, 0 to 1.
+    public var agreement: Double
+
+    public init(seed: UInt64, conversationCount: Int, pairCount: Int, agreement: Double) {
+      precondition(conversationCount >= 0 && pairCount >= 0, "counts are not negative")
+      precondition((0...1).contains(agreement), "an agreement of \(agreement)")
+      self.seed = seed
+      self.conversationCount = conversationCount
+      self.pairCount = pairCount
+      self.agreement = agreement
+    }
+
+    /// Writes `conversations.jsonl`, `pairs.jsonl` and, with the questions that neither of them
+    /// asks, `unseen.jsonl`; returns their paths.
+    ///
+    /// A folder of their own: whoever trains on documents must not read these.
+    ///
+    /// - Throws: ``CorpusError/system(_:)``.
+    public func write(to directory: String) throws(CorpusError) -> [String] {
+      let world = World(seed: seed)
+      let files = [
+        ("conversations", (0..<conversationCount).map { conversation(world.exchange($0)) }),
+        ("pairs", (0..<pairCount).map { pair(world.pair($0, agreement: agreement)) }),
+        ("unseen", world.unseenQuestions.map(question)),
+      ]
+      do {
+        try Files.createDirectory(directory)
+        return try files.map { (name, rows) throws(SystemError) in
+          let path = "\(directory)/\(name).jsonl"
+          let lines = rows.map { $0.jsonText(isIndented: false) + "\n" }
+          try Files.write(lines.joined(), to: path)
+          return path
+        }
+      } catch {
+        throw .system(error)
+      }
+    }
+
+    private func conversation(_ exchange: World.Exchange) -> JSONNode {
+      func message(_ role: Conversation.Role, _ content: String) -> JSONNode {
+        .object([("role", .text(role.rawValue)), ("content", .text(content))])
+      }
+      return .object([
+        (
+          "messages",
+          .list([message(.user, exchange.question.text), message(.assistant, exchange.answer)])
+        )
+      ])
+    }
+
+    private func pair(_ pair: World.Pair) -> JSONNode {
+      .object([
+        ("prompt", .text(pair.question.text)), ("chosen", .text(pair.chosen)),
+        ("rejected", .text(pair.rejected)),
+      ])
+    }
+
+    private func question(_ question: World.Question) -> JSONNode {
+      .object([
+        ("question", .text(question.text)), ("answer", .text(question.key)),
+        ("choices", .list(question.choices.map { .text($0) })),
+        ("answer_index", .integer(question.answerIndex)),
+        ("topic", .text(question.topic.rawValue)),
+      ])
+    }
+  }
+}
