@@ -38,8 +38,11 @@ PARTS = {
 
 def plan(part, size, steps):
     precision, dropout = PARTS[part][:2]
-    # A constant rate after warm-up: the first steps are the same however many follow.
-    schedule = {"kind": "constant", "peak": size["peak"], "warmup": min(size["warmup"], steps // 2)}
+    # The first steps are the same however many follow: a run that ends inside the warm-up climbs
+    # as steeply, and stops lower.
+    warmup = min(size["warmup"], steps)
+    schedule = {"kind": "constant", "peak": size["peak"] * (warmup + 1) / (size["warmup"] + 1),
+                "warmup": warmup}
     return {
         "name": f"training-{part}", "seed": 1, "shape": size["shape"],
         "precision": precision, "dropout": dropout,

@@ -20,6 +20,8 @@ public struct RunSummary: Codable, Equatable, Sendable {
   public var run: String
   /// Whether the run said that it finished or stopped.
   public var isEnded: Bool
+  /// Whether it stopped with work left.
+  public var isStopped: Bool
   public var phase: String
   /// Steps of the phase that were taken, and how many it has.
   public var step: Int
@@ -81,8 +83,9 @@ public struct RunSummary: Codable, Equatable, Sendable {
     run = latest.run
     let ends: [RunEvent.Kind] = [.finished, .stopped]
     let begins: [RunEvent.Kind] = [.started, .resumed]
-    isEnded = events.last { (ends + begins).contains($0.event) }.map { ends.contains($0.event) }
-      ?? false
+    let last = events.last { (ends + begins).contains($0.event) }?.event
+    isEnded = last.map(ends.contains) ?? false
+    isStopped = last == .stopped
     phase = latest.phase
     step = latest.step
     stepCount = outline?.stepCount(ofPhase: latest.phase)

@@ -161,8 +161,10 @@ public struct TailReport: Sendable {
         "repeated  \(summary.stepsRepeated) steps, of which \(summary.stepsDiffering) differ"
           + (summary.stepsDiffering > 0 ? "  ! THE RUN IS NOT EXACT" : ""))
     }
+    let left = NumberText.duration(summary.etaSeconds)
     let isDone = summary.isEnded || summary.etaSeconds == 0
-    lines.append("ETA       \(isDone ? "done" : NumberText.duration(summary.etaSeconds))")
+    lines.append(
+      "ETA       \(summary.isStopped ? "stopped, \(left) to go" : isDone ? "done" : left)")
     return lines
   }
 }

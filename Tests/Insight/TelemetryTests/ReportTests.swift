@@ -233,6 +233,14 @@ import Testing
         RunEvent(.finished, run: "sample", time: "2026-03-01T13:00:00.000Z", text: "finished"))
       let closing = try follower.poll()
       #expect(follower.isEnded)
+      let stopped = try withTemporaryDirectory { run in
+        try writeRun(run, stepCount: 3, isFinished: false)
+        try EventWriter(runDirectory: run).append(
+          RunEvent(.stopped, run: "sample", time: "2026-03-01T13:00:00.000Z", text: "stopped"))
+        return try TailFollower(runDirectory: run, format: .text(withNodes: false)).poll()
+      }
+      // 37 steps of 1.5 s.
+      #expect(stopped.last == "ETA       stopped, 56 s to go")
       #expect(closing.first == "13:00:00 ! finished")
       #expect(closing.last == "ETA       done")
     }
