@@ -132,6 +132,7 @@ extension Resolver {
       checkUnused(phase, section)
       checkSteps(phase, section)
       checkData(phase, section)
+      checkTuning(phase, section, plan)
       let limit = phase.validation.tokenLimit ?? Int.max
       require(
         limit >= plan.model.sequenceLength, "\(section).validation.tokens", "model.context",
@@ -145,11 +146,6 @@ extension Resolver {
   ) {
     let key = "phases[\(index)].kind"
     guard entries.isGiven(key) else { return }
-    require(
-      phase.kind.isSupported, key, summary: "phase kind '\(phase.kind.rawValue)' is not in this "
-        + "version",
-      mend: "this version runs "
-        + ResolvedPlan.Phase.Kind.supported.map(\.rawValue).joined(separator: ", "))
     let before = index > 0 ? plan.phases[index - 1].kind : .tokenizer
     require(
       phase.kind != .anneal || before == .pretrain || before == .anneal, key,
@@ -202,6 +198,81 @@ extension Resolver {
       schedule.final <= schedule.peak, "\(section).schedule.final", "\(section).schedule.peak",
       summary: "final rate \(numberText(schedule.final)) is above the peak "
         + numberText(schedule.peak), mend: "the rate falls from peak to final")
+  }
+
+  /// What a phase after pretraining needs of the plan, and keys that its kind does not use.
+  private mutating func checkTuning(
+    _ phase: ResolvedPlan.Phase, _ section: String, _ plan: ResolvedPlan
+  ) {
+    let sections = [
+      ("examples", phase.examples != nil), ("preference", phase.preference != nil),
+      ("reinforcement", phase.reinforcement != nil), ("gates", phase.kind.takesSteps),
+    ]
+    for (name, isUsed) in sections where !isUsed {
+      for key in PlanSchema.names(inside: "phases[].\(name)").map({ "\(section).\(name).\($0)" }) {
+        require(
+          !entries.isGiven(key), key, summary: "\(phase.kind.rawValue) does not use \(key)",
+          mend: "remove it")
+      }
+    }
+    guard phase.kind.readsExamples else { return }
+    require(
+      plan.tokenizer.kind != .characters, "tokenizer.kind", "\(section).kind",
+      summary: "'\(phase.kind.rawValue)' needs the special tokens of conversations, which a "
+        + "characters tokenizer does not have", mend: "set tokenizer.kind to \"bpe\" or \"bytes\"")
+    let first = plan.phases.first { $0.kind != .tokenizer }
+    require(
+      phase.kind.trainsPolicyAlone || first?.name != phase.name, "\(section).kind", section,
+      summary: "'\(phase.kind.rawValue)' has no policy to begin with",
+      mend: "put a pretrain or sft phase before it, or, with initialization.from, evaluate")
+    if phase.kind.readsPairs { checkPairs(phase, plan.batch) }
+    if let reinforcement = phase.reinforcement {
+      checkReinforcement(reinforcement, phase, section, plan)
+    }
+  }
+
+  private mutating func checkPairs(_ phase: ResolvedPlan.Phase, _ batch: ResolvedPlan.Batch) {
+    require(
+      batch.microbatch % 2 == 0, "batch.microbatch", "batch.sequences", "batch.slices",
+      summary: "'\(phase.kind.rawValue)' computes pairs, and a micro-batch of \(batch.microbatch) "
+        + "sequences holds no whole number of them",
+      mend: "give an even batch.microbatch, and twice as many sequences as pairs per step")
+  }
+
+  private mutating func checkReinforcement(
+    _ reinforcement: ResolvedPlan.Reinforcement, _ phase: ResolvedPlan.Phase, _ section: String,
+    _ plan: ResolvedPlan
+  ) {
+    let place = "\(section).reinforcement"
+    let batch = plan.batch
+    require(
+      reinforcement.prompts % batch.slices == 0, "\(place).prompts", "batch.slices",
+      summary: "\(batch.slices) slices do not divide \(reinforcement.prompts) prompts",
+      mend: "give a multiple of batch.slices")
+    require(
+      reinforcement.answerCount % batch.sequences == 0, "\(place).prompts", "\(place).answers",
+      "batch.sequences",
+      summary: "a round of \(reinforcement.answerCount) answers is no whole number of batches of "
+        + "\(batch.sequences)", mend: "make prompts x answers a multiple of batch.sequences")
+    require(
+      phase.kind != .grpo || reinforcement.answers > 1, "\(place).answers",
+      summary: "one answer to a prompt is no group", mend: "give at least 2")
+    require(
+      reinforcement.answerTokens < plan.model.sequenceLength, "\(place).answer_tokens",
+      "model.context",
+      summary: "answers of \(reinforcement.answerTokens) tokens leave no room for a prompt",
+      mend: "give less than the context of \(plan.model.sequenceLength)")
+    let perIteration = reinforcement.stepsPerIteration(batch)
+    require(
+      phase.steps == reinforcement.iterations * perIteration, "\(section).steps",
+      "\(place).iterations",
+      summary: "\(phase.steps) steps are not \(reinforcement.iterations) iterations of "
+        + "\(perIteration)", mend: "leave steps out")
+    let before = plan.phases.prefix { $0.name != phase.name }
+    require(
+      reinforcement.judge == .rule || before.contains { $0.kind == .reward }, "\(place).judge",
+      section, summary: "no phase before '\(phase.name)' makes a reward model",
+      mend: "put a reward phase before it, or set judge to \"rule\"")
   }
 
   private mutating func checkData(_ phase: ResolvedPlan.Phase, _ section: String) {

@@ -61,8 +61,8 @@ public struct PlanDifference: Equatable, Sendable {
   public func amended(_ old: ResolvedPlan) -> ResolvedPlan {
     var plan = old
     for change in changes where change.isAmendable {
-      guard let value = try? JSONReader.read(change.new) else { continue }
-      plan.amend(change.key, value)
+      // A gate that was removed has no value.
+      plan.amend(change.key, (try? JSONReader.read(change.new)) ?? JSONNode(.null))
     }
     return plan
   }
@@ -78,7 +78,9 @@ public struct PlanDifference: Equatable, Sendable {
   private static func isCadence(_ pattern: String) -> Bool {
     switch pattern {
     case "phases[].validation.every", "phases[].validation.tokens",
-      "phases[].validation.full_at_end", "checkpoints.every", "checkpoints.keep":
+      "phases[].validation.full_at_end", "phases[].gates.validation_loss",
+      "phases[].gates.divergence", "phases[].gates.reward", "phases[].gates.length",
+      "phases[].gates.entropy", "checkpoints.every", "checkpoints.keep":
       true
     default: false
     }
@@ -129,7 +131,11 @@ extension ResolvedPlan.Phase {
     case "validation.every": validation.every = value.int ?? validation.every
     case "validation.tokens": validation.tokenLimit = value.int
     case "validation.full_at_end": validation.isFullAtEnd = value.bool ?? validation.isFullAtEnd
-    default: preconditionFailure("'\(key)' is not amendable")
+    default:
+      guard let gate = ResolvedPlan.Gates.keys.first(where: { key == "gates.\($0.0)" }) else {
+        preconditionFailure("'\(key)' is not amendable")
+      }
+      gates[keyPath: gate.1] = value.double
     }
   }
 }

@@ -322,18 +322,25 @@ struct Resolver {
     }
     // An anneal goes on where the phase before it ended.
     let annealed = kind == .anneal ? previous : nil
-    let steps = resolveSteps(section, after: annealed, model, batch)
+    let reinforcement = kind.samples ? resolveReinforcement(section, kind, model, batch) : nil
+    let steps =
+      reinforcement.map { resolveSteps(section, $0, batch) }
+      ?? resolveSteps(section, kind, after: annealed, model, batch)
     return ResolvedPlan.Phase(
       kind: kind, name: name, steps: steps, data: resolveData(section, seed),
       schedule: annealed.map { resolveAnneal(section, after: $0) }
-        ?? resolveSchedule(section, steps, model),
-      validation: resolveValidation(section, steps: steps))
+        ?? resolveSchedule(section, kind, steps, model),
+      validation: resolveValidation(section, steps: steps),
+      examples: kind.readsExamples ? resolveExamples(section) : nil,
+      preference: kind == .dpo ? resolvePreference(section) : nil,
+      reinforcement: reinforcement, gates: resolveGates(section))
   }
 
   private mutating func resolveSteps(
-    _ section: String, after annealed: ResolvedPlan.Phase?, _ model: ModelShape,
-    _ batch: ResolvedPlan.Batch
+    _ section: String, _ kind: ResolvedPlan.Phase.Kind, after annealed: ResolvedPlan.Phase?,
+    _ model: ModelShape, _ batch: ResolvedPlan.Batch
   ) -> Int {
+    if kind.readsExamples { return integer("\(section).steps", or: 200, "default") }
     if let annealed {
       return integer(
         "\(section).steps", or: (annealed.steps + 9) / 10, "a tenth of \(annealed.name)'s")
@@ -381,13 +388,16 @@ struct Resolver {
   }
 
   private mutating func resolveSchedule(
-    _ section: String, _ steps: Int, _ model: ModelShape
+    _ section: String, _ phase: ResolvedPlan.Phase.Kind, _ steps: Int, _ model: ModelShape
   ) -> ResolvedPlan.Schedule {
     let place = "\(section).schedule"
     let kind: ResolvedPlan.Schedule.Kind = choice("\(place).kind", or: .cosine, "default")
     // Five decimals are as exact as the rule is.
-    let rate = (100 * (384 / Double(model.modelWidth)).squareRoot()).rounded() / 100_000
-    let peak = number("\(place).peak", or: rate, "0.001 x sqrt(384 / width)")
+    let rule = (100 * (384 / Double(model.modelWidth)).squareRoot()).rounded() / 100_000
+    let share = phase.rateShare
+    let peak = number(
+      "\(place).peak", or: rule * share,
+      "\(share == 1 ? "" : "\(numberText(share)) x ")0.001 x sqrt(384 / width)")
     return ResolvedPlan.Schedule(
       kind: kind, peak: peak,
       final: number(
@@ -398,6 +408,73 @@ struct Resolver {
       decaySteps: integer(
         "\(place).decay", or: kind == .wsd ? steps / 5 : 0,
         kind == .wsd ? "steps / 5" : "wsd only"))
+  }
+
+  // MARK: Fine-tuning
+
+  private mutating func resolveExamples(_ section: String) -> ResolvedPlan.Examples {
+    let place = "\(section).examples"
+    return ResolvedPlan.Examples(
+      count: integer("\(place).count", or: 4000, "default"),
+      agreement: number("\(place).agreement", or: 1, "default"),
+      isStrict: boolean("\(place).strict", or: false, "default"))
+  }
+
+  private mutating func resolvePreference(_ section: String) -> ResolvedPlan.Preference {
+    let place = "\(section).preference"
+    return ResolvedPlan.Preference(
+      loss: choice("\(place).loss", or: .sigmoid, "default"),
+      beta: number("\(place).beta", or: 0.1, "default"),
+      labelSmoothing: number("\(place).label_smoothing", or: 0, "default"),
+      isLengthNormalized: boolean("\(place).length_normalized", or: false, "default"))
+  }
+
+  private mutating func resolveReinforcement(
+    _ section: String, _ kind: ResolvedPlan.Phase.Kind, _ model: ModelShape,
+    _ batch: ResolvedPlan.Batch
+  ) -> ResolvedPlan.Reinforcement {
+    let place = "\(section).reinforcement"
+    let isGroup = kind == .grpo
+    let answers = integer("\(place).answers", or: isGroup ? 4 : 1, isGroup ? "grpo" : "ppo")
+    let prompts = 4 * batch.sequences
+    return ResolvedPlan.Reinforcement(
+      judge: choice(
+        "\(place).judge", or: isGroup ? .rule : .model, isGroup ? "grpo" : "ppo"),
+      iterations: integer("\(place).iterations", or: 20, "default"),
+      prompts: integer(
+        "\(place).prompts", or: max(batch.slices, prompts / answers / batch.slices * batch.slices),
+        "4 x batch.sequences / answers"),
+      answers: answers,
+      answerTokens: integer(
+        "\(place).answer_tokens", or: max(1, model.sequenceLength / 4), "context / 4"),
+      temperature: number("\(place).temperature", or: 1, "default"),
+      epochs: integer("\(place).epochs", or: isGroup ? 1 : 2, isGroup ? "grpo" : "ppo"),
+      beta: number("\(place).beta", or: 0.05, "default"),
+      clip: number("\(place).clip", or: 0.2, "default"),
+      valueClip: number("\(place).value_clip", or: 0.2, "default"),
+      gamma: number("\(place).gamma", or: 1, "default"),
+      lambda: number("\(place).lambda", or: 0.95, "default"),
+      missingEndPenalty: number("\(place).missing_end_penalty", or: 1, "default"))
+  }
+
+  private mutating func resolveSteps(
+    _ section: String, _ reinforcement: ResolvedPlan.Reinforcement, _ batch: ResolvedPlan.Batch
+  ) -> Int {
+    integer(
+      "\(section).steps",
+      or: reinforcement.iterations * reinforcement.stepsPerIteration(batch),
+      "iterations x epochs x answers of an iteration / batch.sequences")
+  }
+
+  private mutating func resolveGates(_ section: String) -> ResolvedPlan.Gates {
+    var gates = ResolvedPlan.Gates()
+    for (key, path) in ResolvedPlan.Gates.keys {
+      let name = "\(section).gates.\(key)"
+      guard let entry = entries.entries[name], let limit = entry.node.double else { continue }
+      note(name, .decimal(limit), entry.origin)
+      gates[keyPath: path] = limit
+    }
+    return gates
   }
 
   /// - Parameter steps: Nil for a phase without steps, which validates once.
@@ -437,9 +514,22 @@ extension ResolvedPlan.Schedule {
 }
 
 extension ResolvedPlan.Phase.Kind {
-  /// Whether this version can run it.
-  public var isSupported: Bool { Self.supported.contains(self) }
-  static let supported: [Self] = [.tokenizer, .pretrain, .anneal, .evaluate]
-  /// Whether the phase updates weights, step by step.
-  public var takesSteps: Bool { self != .tokenizer && self != .evaluate }
+  /// Its rate as a share of pretraining's: what was learned must not be lost again.
+  var rateShare: Double {
+    switch self {
+    case .tokenizer, .pretrain, .anneal, .evaluate: 1
+    case .sft, .reward: 0.2
+    case .ppo, .dpo, .grpo: 0.02
+    }
+  }
+}
+
+extension ResolvedPlan.Gates {
+  /// Names in a plan, in the schema's order.
+  static var keys: [(String, WritableKeyPath<Self, Double?>)] {
+    [
+      ("validation_loss", \.validationLoss), ("divergence", \.divergence), ("reward", \.reward),
+      ("length", \.length), ("entropy", \.entropy),
+    ]
+  }
 }

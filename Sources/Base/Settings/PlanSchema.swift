@@ -93,7 +93,8 @@ public struct PlanKey: Equatable, Sendable {
 /// reference page.
 public enum PlanSchema {
   public static let keys: [PlanKey] =
-    general + model + batch + optimizer + tokenizer + data(under: "data") + phase + cadence
+    general + model + batch + optimizer + tokenizer + data(under: "data") + phase + tuning
+    + cadence
 
   private static let byPath = Dictionary(uniqueKeysWithValues: keys.map { ($0.path, $0) })
 
@@ -238,8 +239,9 @@ public enum PlanSchema {
       PlanKey("phases[].name", .name, unset: "its kind", "Names its checkpoints; unique."),
       PlanKey(
         "phases[].steps", .integer(0...1_000_000_000),
-        unset: "20 tokens per parameter; anneal: a tenth of the steps before it",
-        "Optimizer steps; pretrain and anneal only."),
+        unset: "20 tokens per parameter; anneal: a tenth of the steps before it; sft, reward, dpo: "
+          + "200; ppo, grpo: as their iterations need",
+        "Optimizer steps."),
     ] + data(under: "phases[].data") + [
       PlanKey(
         "phases[].schedule", .section,
@@ -249,7 +251,8 @@ public enum PlanSchema {
         .choice(ResolvedPlan.Schedule.Kind.allCases.map(\.rawValue)), unset: "cosine",
         "How the rate falls after warm-up."),
       PlanKey(
-        "phases[].schedule.peak", .number(0...10), unset: "0.001 x sqrt(384 / width)",
+        "phases[].schedule.peak", .number(0...10),
+        unset: "0.001 x sqrt(384 / width); sft, reward: a fifth of it; ppo, dpo, grpo: a fiftieth",
         "The highest rate."),
       PlanKey(
         "phases[].schedule.final", .number(0...10), unset: "peak / 10",
@@ -272,6 +275,95 @@ public enum PlanSchema {
         "phases[].validation.full_at_end", .boolean, unset: "true",
         "Whether the one at the end of the phase reads everything."),
     ]
+
+  private static let tuning = [
+    PlanKey(
+      "phases[].examples", .section, unset: "4000 of the generated world",
+      "What sft, reward, dpo, ppo and grpo read."),
+    PlanKey(
+      "phases[].examples.count", .integer(2...100_000_000), unset: "4000",
+      "Examples of the generated world."),
+    PlanKey(
+      "phases[].examples.agreement", .number(0...1), unset: "1",
+      "How often the generated world's preferences follow its rule; people agree in 0.66."),
+    PlanKey(
+      "phases[].examples.strict", .boolean, unset: "false",
+      "Whether a row that cannot be read ends the run; otherwise it is counted and passed over."),
+    PlanKey("phases[].preference", .section, unset: "DPO", "The objective of dpo."),
+    PlanKey(
+      "phases[].preference.loss",
+      .choice(ResolvedPlan.Preference.Loss.allCases.map(\.rawValue)), unset: "sigmoid",
+      "\"sigmoid\" is DPO, \"identity\" IPO."),
+    PlanKey(
+      "phases[].preference.beta", .number(1e-6...1000), unset: "0.1",
+      "How dear it is to leave the reference."),
+    PlanKey(
+      "phases[].preference.label_smoothing", .number(0...0.5), unset: "0",
+      "Share of labels that are taken to be wrong; sigmoid only."),
+    PlanKey(
+      "phases[].preference.length_normalized", .boolean, unset: "false",
+      "Whether log-probabilities are means over an answer's tokens, not sums."),
+    PlanKey(
+      "phases[].reinforcement", .section, unset: "as PPO or GRPO",
+      "How ppo and grpo learn from the policy's own answers."),
+    PlanKey(
+      "phases[].reinforcement.judge",
+      .choice(ResolvedPlan.Reinforcement.Judge.allCases.map(\.rawValue)),
+      unset: "ppo: model, grpo: rule",
+      "Who scores an answer: the reward model, or a rule that knows the right one."),
+    PlanKey(
+      "phases[].reinforcement.iterations", .integer(1...1_000_000), unset: "20",
+      "Rounds of answers."),
+    PlanKey(
+      "phases[].reinforcement.prompts", .integer(1...1_048_576),
+      unset: "4 x batch.sequences / answers", "Prompts of a round; slices divide them."),
+    PlanKey(
+      "phases[].reinforcement.answers", .integer(1...4096), unset: "ppo: 1, grpo: 4",
+      "Answers to each prompt."),
+    PlanKey(
+      "phases[].reinforcement.answer_tokens", .integer(1...ModelShape.sequenceLengthMax),
+      unset: "context / 4", "Most tokens of an answer, its end included."),
+    PlanKey(
+      "phases[].reinforcement.temperature", .number(0.01...10), unset: "1",
+      "What logits are divided by before an answer's tokens are drawn."),
+    PlanKey(
+      "phases[].reinforcement.epochs", .integer(1...1000), unset: "ppo: 2, grpo: 1",
+      "How often a round's answers are learned from."),
+    PlanKey(
+      "phases[].reinforcement.beta", .number(0...100), unset: "0.05",
+      "How dear it is to leave the reference."),
+    PlanKey(
+      "phases[].reinforcement.clip", .number(0.001...10), unset: "0.2",
+      "How far the ratio to the policy that answered counts."),
+    PlanKey(
+      "phases[].reinforcement.value_clip", .number(0.001...1e6), unset: "0.2",
+      "How far a value may move from what it was."),
+    PlanKey(
+      "phases[].reinforcement.gamma", .number(0...1), unset: "1", "What a later reward is worth."),
+    PlanKey(
+      "phases[].reinforcement.lambda", .number(0...1), unset: "0.95",
+      "How far generalized advantages look ahead."),
+    PlanKey(
+      "phases[].reinforcement.missing_end_penalty", .number(0...1000), unset: "1",
+      "Taken off the score of an answer that was cut before its end."),
+    PlanKey(
+      "phases[].gates", .section, unset: "none", "What ends the phase before its last step."),
+    PlanKey(
+      "phases[].gates.validation_loss", .number(0...1000), unset: "none",
+      "A validation's loss of at most this."),
+    PlanKey(
+      "phases[].gates.divergence", .number(0...1000), unset: "none",
+      "A policy farther than this from the reference, nats per token."),
+    PlanKey(
+      "phases[].gates.reward", .number(-1000...1000), unset: "none",
+      "A mean reward of at least this."),
+    PlanKey(
+      "phases[].gates.length", .number(0...1_000_000), unset: "none",
+      "A mean answer longer than this, tokens."),
+    PlanKey(
+      "phases[].gates.entropy", .number(0...1000), unset: "none",
+      "A policy whose entropy is under this, nats per token."),
+  ]
 
   private static let cadence = [
     PlanKey("checkpoints", .section, unset: "every 100 steps", "Saved state."),

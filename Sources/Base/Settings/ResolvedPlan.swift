@@ -186,9 +186,18 @@ public struct ResolvedPlan: Codable, Equatable, Sendable {
     public var data: DataChoice
     public var schedule: Schedule
     public var validation: Validation
+    /// What a phase that reads examples does with them; nil for one that reads running text.
+    public var examples: Examples?
+    /// Of a `dpo` phase.
+    public var preference: Preference?
+    /// Of a `ppo` or `grpo` phase.
+    public var reinforcement: Reinforcement?
+    /// What ends the phase before its last step.
+    public var gates: Gates
     public init(
       kind: Kind, name: String, steps: Int, data: DataChoice, schedule: Schedule,
-      validation: Validation
+      validation: Validation, examples: Examples? = nil, preference: Preference? = nil,
+      reinforcement: Reinforcement? = nil, gates: Gates = Gates()
     ) {
       self.kind = kind
       self.name = name
@@ -196,6 +205,10 @@ public struct ResolvedPlan: Codable, Equatable, Sendable {
       self.data = data
       self.schedule = schedule
       self.validation = validation
+      self.examples = examples
+      self.preference = preference
+      self.reinforcement = reinforcement
+      self.gates = gates
     }
   }
 

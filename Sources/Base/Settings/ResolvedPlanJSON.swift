@@ -113,7 +113,57 @@ extension ResolvedPlan.Phase {
       let rest = [("tokens", limit), ("full_at_end", .flag(validation.isFullAtEnd))]
       members.append(("validation", .object(every + rest)))
     }
+    if let examples { members.append(("examples", examples.jsonNode)) }
+    if let preference { members.append(("preference", preference.jsonNode)) }
+    if let reinforcement { members.append(("reinforcement", reinforcement.jsonNode)) }
+    if !gates.isEmpty { members.append(("gates", gates.jsonNode)) }
     return .object(members)
+  }
+}
+
+extension ResolvedPlan.Examples {
+  var jsonNode: JSONNode {
+    .object([
+      ("count", .integer(count)), ("agreement", .decimal(agreement)), ("strict", .flag(isStrict)),
+    ])
+  }
+}
+
+extension ResolvedPlan.Preference {
+  var jsonNode: JSONNode {
+    .object([
+      ("loss", .text(loss.rawValue)),
+      ("beta", .decimal(beta)),
+      ("label_smoothing", .decimal(labelSmoothing)),
+      ("length_normalized", .flag(isLengthNormalized)),
+    ])
+  }
+}
+
+extension ResolvedPlan.Reinforcement {
+  var jsonNode: JSONNode {
+    .object([
+      ("judge", .text(judge.rawValue)),
+      ("iterations", .integer(iterations)),
+      ("prompts", .integer(prompts)),
+      ("answers", .integer(answers)),
+      ("answer_tokens", .integer(answerTokens)),
+      ("temperature", .decimal(temperature)),
+      ("epochs", .integer(epochs)),
+      ("beta", .decimal(beta)),
+      ("clip", .decimal(clip)),
+      ("value_clip", .decimal(valueClip)),
+      ("gamma", .decimal(gamma)),
+      ("lambda", .decimal(lambda)),
+      ("missing_end_penalty", .decimal(missingEndPenalty)),
+    ])
+  }
+}
+
+extension ResolvedPlan.Gates {
+  var jsonNode: JSONNode {
+    .object(
+      Self.keys.compactMap { key, path in self[keyPath: path].map { (key, .decimal($0)) } })
   }
 }
 

@@ -9,14 +9,22 @@ public struct TokenSlice: Equatable, Sendable {
     /// Ascending, starts with 0: where attention may not look back past. One element (0) for
     /// `attention: window`; the document starts inside the window for `attention: document`.
     public var segmentStarts: [UInt32]
+    /// Index of the example in its data; ``noRow`` for running text.
+    public var row: UInt32
 
-    public init(tokens: [UInt32], isTarget: [Bool], segmentStarts: [UInt32] = [0]) {
+    /// Stands for no example.
+    public static let noRow = UInt32.max
+
+    public init(
+      tokens: [UInt32], isTarget: [Bool], segmentStarts: [UInt32] = [0], row: UInt32 = noRow
+    ) {
       precondition(
         tokens.count == isTarget.count + 1,
         "\(tokens.count) tokens do not predict \(isTarget.count) targets")
       self.tokens = tokens
       self.isTarget = isTarget
       self.segmentStarts = segmentStarts
+      self.row = row
     }
 
     /// Positions, that is tokens read.
@@ -35,18 +43,22 @@ public struct TokenSlice: Equatable, Sendable {
 
 /// What a slice adds to a step's statistics: summed over slices along the slice tree.
 public struct SliceStatistics: Equatable, Sendable {
-  /// Valid targets.
+  /// What the loss is a mean over: valid targets; pairs in a phase that learns from pairs.
   public var tokenCount: Int64
-  /// Sum of the token losses, nats.
+  /// Sum of their losses, nats.
   public var lossSum: Double
+  /// Other sums of the phase; what each is, the phase says.
+  public var measures: SIMD16<Double>
 
-  public init(tokenCount: Int64, lossSum: Double) {
+  public init(tokenCount: Int64, lossSum: Double, measures: SIMD16<Double> = .zero) {
     self.tokenCount = tokenCount
     self.lossSum = lossSum
+    self.measures = measures
   }
 
   public static func + (left: SliceStatistics, right: SliceStatistics) -> SliceStatistics {
     SliceStatistics(
-      tokenCount: left.tokenCount + right.tokenCount, lossSum: left.lossSum + right.lossSum)
+      tokenCount: left.tokenCount + right.tokenCount, lossSum: left.lossSum + right.lossSum,
+      measures: left.measures + right.measures)
   }
 }

@@ -1,9 +1,10 @@
 package import Planning
 package import Tensors
 
-/// The payload of a statistics frame: three words per node (node, tokens, bits of the loss sum).
+/// The payload of a statistics frame: words of each node (which one, tokens, bits of the loss sum
+/// and of the other sums).
 package enum StatisticsPayload {
-  static let wordsPerNode = 3
+  package static let wordsPerNode = 3 + SIMD16<Double>.scalarCount
 
   package static func write(
     _ statistics: [SliceNode: SliceStatistics], nodes: [SliceNode],
@@ -13,9 +14,13 @@ package enum StatisticsPayload {
       guard let value = statistics[node] else {
         preconditionFailure("no statistics for \(node), which this rank holds")
       }
-      words[3 * index] = word(node).littleEndian
-      words[3 * index + 1] = UInt64(bitPattern: value.tokenCount).littleEndian
-      words[3 * index + 2] = value.lossSum.bitPattern.littleEndian
+      let first = wordsPerNode * index
+      words[first] = word(node).littleEndian
+      words[first + 1] = UInt64(bitPattern: value.tokenCount).littleEndian
+      words[first + 2] = value.lossSum.bitPattern.littleEndian
+      for measure in value.measures.indices {
+        words[first + 3 + measure] = value.measures[measure].bitPattern.littleEndian
+      }
     }
   }
 
@@ -27,20 +32,26 @@ package enum StatisticsPayload {
     into statistics: inout [SliceNode: SliceStatistics]
   ) throws(ExchangeError) {
     for (index, node) in nodes.enumerated() {
-      let found = UInt64(littleEndian: words[3 * index])
+      let first = wordsPerNode * index
+      let found = UInt64(littleEndian: words[first])
       guard found == word(node) else {
         throw .unexpectedFrame(rank: rank, field: .node, expected: word(node), found: found)
       }
-      let tokenCount = UInt64(littleEndian: words[3 * index + 1])
+      let tokenCount = UInt64(littleEndian: words[first + 1])
       // Counts are added over slices later: 2^48 tokens in one step is out of any plan's reach,
       // and far from where a sum could overflow.
       guard tokenCount < 1 << 48 else {
         throw .unexpectedFrame(
           rank: rank, field: .statistics, expected: 1 << 48, found: tokenCount)
       }
-      statistics[node] = SliceStatistics(
+      var value = SliceStatistics(
         tokenCount: Int64(tokenCount),
-        lossSum: Double(bitPattern: UInt64(littleEndian: words[3 * index + 2])))
+        lossSum: Double(bitPattern: UInt64(littleEndian: words[first + 2])))
+      for measure in value.measures.indices {
+        let bits = UInt64(littleEndian: words[first + 3 + measure])
+        value.measures[measure] = Double(bitPattern: bits)
+      }
+      statistics[node] = value
     }
   }
 

@@ -1,7 +1,7 @@
 public import Planning
 
 /// The version both sides must speak; any difference is refused, naming both.
-public let protocolVersion = 3
+public let protocolVersion = 4
 
 /// The greeting on a connection: what the caller is, before anything else is believed.
 public enum Greeting: Codable, Equatable, Sendable {
@@ -202,6 +202,8 @@ public struct OperationReport: Codable, Equatable, Sendable {
   public var gradientNorm: Double
   public var learningRate: Double
   public var isSkipped: Bool
+  /// Other sums of the phase, exact for all workers together.
+  public var measures: SIMD16<Double>
   /// Slices this worker computed for it in this view.
   public var sliceCount: Int
   /// Slices it computed although somebody had computed them before in an older view.
@@ -211,8 +213,8 @@ public struct OperationReport: Codable, Equatable, Sendable {
   public var byteCount: Int
   public init(
     view: Int, position: Int, tokenCount: Int64, lossSum: Double, gradientNorm: Double,
-    learningRate: Double, isSkipped: Bool, sliceCount: Int, recomputedCount: Int,
-    time: OperationTime, byteCount: Int
+    learningRate: Double, isSkipped: Bool, measures: SIMD16<Double> = .zero, sliceCount: Int,
+    recomputedCount: Int, time: OperationTime, byteCount: Int
   ) {
     self.view = view
     self.position = position
@@ -221,6 +223,7 @@ public struct OperationReport: Codable, Equatable, Sendable {
     self.gradientNorm = gradientNorm
     self.learningRate = learningRate
     self.isSkipped = isSkipped
+    self.measures = measures
     self.sliceCount = sliceCount
     self.recomputedCount = recomputedCount
     self.time = time

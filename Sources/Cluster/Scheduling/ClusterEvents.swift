@@ -28,8 +28,8 @@ public enum Command: Equatable, Sendable {
   /// Journal the view, then announce it to its members.
   case resume(Resumption)
   case grant(workers: [Int], view: Int, position: Int)
-  /// Each worker sends its chunks of the state at `position`.
-  case save(position: Int, shares: [SaveShare])
+  /// Each worker sends its share of the state at `position`.
+  case save(position: Int, workers: [Int])
   case abandonSave(position: Int)
   /// A worker that asked to leave may go: nothing depends on it any more.
   case release(worker: Int)
@@ -38,15 +38,6 @@ public enum Command: Equatable, Sendable {
   /// State of `from` was lost with all who held it; the run goes on from `to`.
   case rewound(from: Int, to: Int)
   case finish(RunEnd)
-}
-
-public struct SaveShare: Equatable, Sendable {
-  public let worker: Int
-  public let chunks: Range<Int>
-  public init(worker: Int, chunks: Range<Int>) {
-    self.worker = worker
-    self.chunks = chunks
-  }
 }
 
 public enum RunEnd: Equatable, Sendable {

@@ -8,19 +8,15 @@ public struct RunOutline: Equatable, Sendable {
   public var operationCount: Int
   /// Positions at which a checkpoint is due, ascending; the last is ``operationCount``.
   public var checkpointPositions: [Int]
-  /// 4 MiB chunks of the state.
-  public var chunkCount: Int
   /// Workers to wait for before the first view.
   public var workerCountMin: Int
 
   public init(
-    tree: SliceTree, operationCount: Int, checkpointPositions: [Int], chunkCount: Int,
-    workerCountMin: Int
+    tree: SliceTree, operationCount: Int, checkpointPositions: [Int], workerCountMin: Int
   ) {
     self.tree = tree
     self.operationCount = operationCount
     self.checkpointPositions = checkpointPositions
-    self.chunkCount = chunkCount
     self.workerCountMin = workerCountMin
   }
 }
@@ -395,13 +391,7 @@ public struct ClusterSchedule: Sendable {
     if checkpointPosition == committedPosition { return noteCheckpoint(committedPosition) }
     let holders = members.indices.filter { !isFetching(rank: $0) }
     savingPosition = committedPosition
-    let shares = holders.enumerated().map { index, rank in
-      SaveShare(
-        worker: members[rank],
-        chunks: outline.chunkCount * index / holders.count
-          ..< outline.chunkCount * (index + 1) / holders.count)
-    }
-    return [.save(position: committedPosition, shares: shares.filter { !$0.chunks.isEmpty })]
+    return [.save(position: committedPosition, workers: holders.map { members[$0] })]
   }
 
   /// Whether the member may still be taking its state from elsewhere.

@@ -25,8 +25,11 @@ public final class Transformer {
   /// - Parameters:
   ///   - tokenCapacity: Most rows of a micro-batch.
   ///   - lookupRowCapacity: Most rows of the look-up part of a gradient; 0 where none is computed.
+  ///   - other: A transformer of the same sizes (its head apart) that computes at other times: both
+  ///     keep their activations in the same memory.
   public init(
-    weights: ModelWeights, engine: Engine, tokenCapacity: Int, lookupRowCapacity: Int
+    weights: ModelWeights, engine: Engine, tokenCapacity: Int, lookupRowCapacity: Int,
+    sharing other: Transformer? = nil
   ) {
     precondition(
       weights.form == engine.form, "weights in \(weights.form), an engine with \(engine.form)")
@@ -35,7 +38,11 @@ public final class Transformer {
     self.engine = engine
     self.tokenCapacity = tokenCapacity
     self.shape = shape
-    activations = Activations(shape: shape, tokenCapacity: tokenCapacity, form: engine.form)
+    precondition(
+      other.map { $0.tokenCapacity == tokenCapacity && $0.engine === engine } ?? true,
+      "activations of other sizes cannot be shared")
+    activations = other?.activations
+      ?? Activations(shape: shape, tokenCapacity: tokenCapacity, form: engine.form)
     attentionShape = AttentionShape(shape)
     workspaces = Workspaces(
       layout: weights.layout, engine: engine, tokenCapacity: tokenCapacity,

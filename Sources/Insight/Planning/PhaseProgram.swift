@@ -2,9 +2,13 @@ public import Settings
 
 /// One thing that all workers do together.
 public enum Operation: Equatable, Sendable {
+  /// The state becomes that of phase `phase`: models are made of those there are.
+  case enter(phase: Int)
+  /// Answers of iteration `iteration` (0-based), drawn from the policy and scored.
+  case rollout(phase: Int, iteration: Int)
   /// Step `step` (0-based) of the plan's phase `phase`.
   case train(phase: Int, step: Int)
-  /// Mean loss of the held-back text with the weights after `afterStep` steps.
+  /// How good the weights after `afterStep` steps are on what was held back.
   case validate(phase: Int, afterStep: Int, isFull: Bool)
   /// Behind the last operation.
   case end
@@ -13,19 +17,61 @@ public enum Operation: Equatable, Sendable {
 /// The operations of a plan's phases, one after the other, by position.
 ///
 /// Both sides evaluate it: what comes next never travels. A position is the number of operations
-/// whose effect a state holds.
+/// whose effect a state holds, so the state at a position is that of the operation before it. A
+/// phase is
+///
+///     [enter]  [rollout] step step ... [validate]  [rollout] step step ...  validate
+///
+/// with an `enter` except in the first phase, which starts with the state that a run starts with,
+/// and a rollout before every iteration of a phase that learns from the policy's own answers.
 public struct PhaseProgram: Equatable, Sendable {
   private struct Section: Equatable, Sendable {
     var phase: Int
+    /// Position of its first operation.
     var start: Int
+    /// 1 if it begins with an `enter`.
+    var entryCount: Int
     var steps: Int
     /// Steps between validations; 0: only at the end.
     var every: Int
+    /// Steps of an iteration; 0: no rollouts.
+    var stepsPerIteration: Int
     var isFullAtEnd: Bool
-    /// Validations before the last step.
-    var innerCount: Int { every > 0 && steps > 0 ? (steps - 1) / every : 0 }
-    /// Steps, validations between them, and the one at the end.
-    var count: Int { steps + innerCount + 1 }
+
+    /// Operations of the section before step `step`, its own rollout included.
+    func offset(ofStep step: Int) -> Int {
+      let validations = every > 0 ? step / every : 0
+      let rollouts = stepsPerIteration > 0 ? step / stepsPerIteration + 1 : 0
+      return entryCount + step + validations + rollouts
+    }
+
+    /// The last operation: the validation at the end.
+    var last: Int { steps == 0 ? entryCount : offset(ofStep: steps - 1) + 1 }
+    var count: Int { last + 1 }
+
+    /// The last step that does not come after the section's operation `index`; nil before step 0.
+    func step(atOrBefore index: Int) -> Int? {
+      guard steps > 0, index >= offset(ofStep: 0) else { return nil }
+      var (low, high) = (0, steps)
+      while high - low > 1 {
+        let middle = (low + high) / 2
+        if offset(ofStep: middle) <= index { low = middle } else { high = middle }
+      }
+      return low
+    }
+
+    func operation(at index: Int) -> Operation {
+      if index < entryCount { return .enter(phase: phase) }
+      if index == last { return .validate(phase: phase, afterStep: steps, isFull: isFullAtEnd) }
+      guard let step = step(atOrBefore: index) else { return .rollout(phase: phase, iteration: 0) }
+      if offset(ofStep: step) == index { return .train(phase: phase, step: step) }
+      let done = step + 1
+      // Behind a step come a validation, if one is due, and the next iteration's rollout.
+      if every > 0, done % every == 0, offset(ofStep: step) + 1 == index {
+        return .validate(phase: phase, afterStep: done, isFull: false)
+      }
+      return .rollout(phase: phase, iteration: done / stepsPerIteration)
+    }
   }
 
   private let sections: [Section]
@@ -37,8 +83,10 @@ public struct PhaseProgram: Equatable, Sendable {
     var start = 0
     for (index, phase) in plan.phases.enumerated() where phase.kind != .tokenizer {
       let section = Section(
-        phase: index, start: start, steps: phase.kind == .evaluate ? 0 : phase.steps,
-        every: phase.validation.every, isFullAtEnd: phase.validation.isFullAtEnd)
+        phase: index, start: start, entryCount: sections.isEmpty ? 0 : 1,
+        steps: phase.kind.takesSteps ? phase.steps : 0, every: phase.validation.every,
+        stepsPerIteration: phase.reinforcement?.stepsPerIteration(plan.batch) ?? 0,
+        isFullAtEnd: phase.validation.isFullAtEnd)
       sections.append(section)
       start += section.count
     }
@@ -52,44 +100,37 @@ public struct PhaseProgram: Equatable, Sendable {
 
   public func operation(at position: Int) -> Operation {
     guard let section = section(at: position) else { return .end }
-    let index = position - section.start
-    let inner = section.innerCount * (section.every + 1)
-    if index < inner {
-      let (round, rest) = index.quotientAndRemainder(dividingBy: section.every + 1)
-      if rest < section.every {
-        return .train(phase: section.phase, step: round * section.every + rest)
-      }
-      return .validate(
-        phase: section.phase, afterStep: (round + 1) * section.every, isFull: false)
-    }
-    let step = section.innerCount * section.every + index - inner
-    if step < section.steps { return .train(phase: section.phase, step: step) }
-    return .validate(phase: section.phase, afterStep: section.steps, isFull: section.isFullAtEnd)
+    return section.operation(at: position - section.start)
   }
 
-  /// The position right after step `step` (0-based) of a phase.
+  /// The position right after step `step` (0-based) of a phase; -1: where its steps begin.
   public func position(afterStep step: Int, ofPhase phase: Int) -> Int? {
     guard let section = sections.first(where: { $0.phase == phase }), step < section.steps else {
       return nil
     }
-    let rounds = section.every > 0 ? min(step / section.every, section.innerCount) : 0
-    return section.start + step + rounds + 1
+    return section.start
+      + (step < 0 ? section.entryCount : section.offset(ofStep: step) + 1)
   }
 
-  /// Phase index and steps done in it for a state at `position`.
+  /// The phase whose models a state at `position` consists of, and the steps done in it.
   public func progress(at position: Int) -> (phase: Int, steps: Int) {
-    guard position < operationCount, let section = section(at: position) else {
-      return (sections.last?.phase ?? 0, sections.last?.steps ?? 0)
-    }
-    switch operation(at: position) {
-    case .train(let phase, let step): return (phase, step)
-    case .validate(let phase, let afterStep, _): return (phase, afterStep)
-    case .end: return (section.phase, section.steps)
+    switch operation(at: position - 1) {
+    case .enter(let phase): (phase, 0)
+    case .rollout(let phase, let iteration):
+      (phase, iteration * (sections.first { $0.phase == phase }?.stepsPerIteration ?? 0))
+    case .train(let phase, let step): (phase, step + 1)
+    case .validate(let phase, let afterStep, _): (phase, afterStep)
+    case .end: (firstPhaseIndex, 0)
     }
   }
 
   /// Index in the plan of the phase that the operation at `position` belongs to, if there is one.
   public func phase(at position: Int) -> Int? { section(at: position)?.phase }
+
+  /// The position of the validation that ends the phase of the operation at `position`.
+  public func lastPosition(ofPhaseAt position: Int) -> Int {
+    section(at: position).map { $0.start + $0.last } ?? operationCount
+  }
 
   /// Steps among the operations at `start` and behind it, before `end`.
   public func stepCount(from start: Int, to end: Int) -> Int {

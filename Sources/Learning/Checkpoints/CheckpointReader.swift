@@ -12,8 +12,9 @@ public final class CheckpointReader: Sendable {
   public let name: String
   public let path: String
   public let state: CheckpointState
-  public let layout: ParameterLayout
-  public let chunks: StateChunks
+  /// What the checkpoint holds.
+  public let stateLayout: StateLayout
+  public var chunks: StateChunks { stateLayout.chunks }
   private let manifest: Manifest
   private let files: StateFiles
 
@@ -37,32 +38,35 @@ public final class CheckpointReader: Sendable {
   /// Opens a checkpoint whose files were found to be what `manifest` says.
   init(_ path: String, verified manifest: Manifest) throws(CheckpointError) {
     let state = try Self.state(path)
-    let layout = ParameterLayout(state.model)
-    guard layout.count == manifest.elementCount else {
-      throw .layoutDiffers(elementCount: manifest.elementCount, expected: layout.count)
+    let layout = state.layout
+    guard layout[.policy].layout.count == manifest.elementCount else {
+      throw .layoutDiffers(
+        elementCount: manifest.elementCount, expected: layout[.policy].layout.count)
     }
-    let chunks = StateChunks(count: layout.count)
-    guard manifest.chunkChecksums.count == chunks.chunkCount else {
+    guard manifest.chunkChecksums.count == layout.chunks.chunkCount else {
       throw .malformed(file: Manifest.fileName)
     }
-    let header = try Self.header(path)
-    if let name = StateFiles.missingTensor(of: layout, in: header) {
-      throw .tensorDiffers(name: name)
+    for part in layout.parts where manifest.entry(CheckpointFile.name(of: part)) == nil {
+      throw .missing(file: CheckpointFile.name(of: part))
     }
-    let files = try StateFiles(layout: layout, header: header, folder: path, access: .read)
-    for file in [files.firstMoment, files.secondMoment] {
-      let byteCount = try wrapping { () throws(SystemError) in try file.byteCount() }
-      guard byteCount == 4 * layout.count else {
-        throw .sizeDiffers(
-          file: Files.name(of: file.path), byteCount: byteCount, expected: 4 * layout.count)
+    var headers: [ModelRole: SafetensorsHeader] = [:]
+    for model in layout.models {
+      let header = try Self.header(path, CheckpointFile.name(of: .master(model.role)))
+      if let name = StateFiles.missingTensor(of: model.layout, in: header) {
+        throw .tensorDiffers(name: name)
       }
+      headers[model.role] = header
+    }
+    let files = try StateFiles(layout: layout, headers: headers, folder: path, access: .read)
+    if let wrong = try wrapping({ () throws(SystemError) in try files.wrongSize() }) {
+      throw .sizeDiffers(
+        file: Files.name(of: wrong.path), byteCount: wrong.found, expected: wrong.expected)
     }
     name = Files.name(of: path)
     self.path = path
     self.manifest = manifest
     self.state = state
-    self.layout = layout
-    self.chunks = chunks
+    stateLayout = layout
     self.files = files
   }
 
@@ -178,9 +182,11 @@ public final class CheckpointReader: Sendable {
     try CheckpointState(reading: try read(CheckpointFile.state, path, byteCountMax: 1 << 20))
   }
 
-  private static func header(_ path: String) throws(CheckpointError) -> SafetensorsHeader {
+  private static func header(
+    _ path: String, _ name: String
+  ) throws(CheckpointError) -> SafetensorsHeader {
     do {
-      return try SafetensorsHeader(readingFrom: "\(path)/\(CheckpointFile.weights)")
+      return try SafetensorsHeader(readingFrom: "\(path)/\(name)")
     } catch {
       switch error {
       case .system(let error): throw .system(error)
@@ -197,59 +203,54 @@ public final class CheckpointReader: Sendable {
     guard index >= 0, index < chunks.chunkCount else {
       throw .noSuchChunk(index: index, count: chunks.chunkCount)
     }
-    let bytes = try wrapping { () throws(SystemError) in try files.read(chunks, index) }
+    let bytes = try wrapping { () throws(SystemError) in try files.read(chunk: index) }
     guard CRC32C.checksum(bytes) == manifest.chunkChecksums[index] else {
       throw .chunkDamaged(index: index)
     }
     return bytes
   }
 
-  /// Reads the master weights into their flat space, `[layout.count]`.
-  public func loadWeights(into flat: SharedRows<Float>) throws(CheckpointError) {
-    try load([.master], into: [flat])
+  /// The policy's tensors, and where they lie in its flat space.
+  public var layout: ParameterLayout { stateLayout[.policy].layout }
+
+  /// Reads a model's master weights into their flat space, `[layout.count]`.
+  ///
+  /// - Precondition: The state has the model.
+  public func loadWeights(
+    of role: ModelRole = .policy, into flat: SharedRows<Float>
+  ) throws(CheckpointError) {
+    try load([.master(role)], into: [flat])
   }
 
-  /// Reads the whole state into its three flat spaces, each `[layout.count]`.
-  public func loadAll(
-    master: SharedRows<Float>, firstMoment: SharedRows<Float>, secondMoment: SharedRows<Float>
-  ) throws(CheckpointError) {
-    try load(StatePart.allCases, into: [master, firstMoment, secondMoment])
+  /// Reads the whole state, each part into its window.
+  public func loadAll(into windows: [SharedRows<Float>]) throws(CheckpointError) {
+    try load(stateLayout.parts, into: windows)
   }
 
   /// Reads whole parts. Every chunk that lies inside them is checked against the manifest.
   private func load(
-    _ parts: [StatePart], into windows: [SharedRows<Float>]
+    _ parts: [StateLayout.Part], into windows: [SharedRows<Float>]
   ) throws(CheckpointError) {
+    var loaded: [Int: SharedRows<Float>] = [:]
     for (part, window) in zip(parts, windows) {
-      guard window.count == layout.count else {
-        throw .layoutDiffers(elementCount: layout.count, expected: window.count)
+      guard let index = stateLayout.parts.firstIndex(of: part) else {
+        preconditionFailure("the state has no \(part)")
       }
-      try wrapping { () throws(SystemError) in
-        try files.read(part, 0..<layout.count, into: window)
+      guard window.count == chunks.counts[index] else {
+        throw .layoutDiffers(elementCount: chunks.counts[index], expected: window.count)
       }
+      try wrapping { () throws(SystemError) in try files.read(part: index, into: window) }
+      loaded[index] = window
     }
     for index in 0..<chunks.chunkCount {
       let pieces = chunks.pieces(of: index)
-      guard pieces.allSatisfy({ $0.part < parts.count }) else { continue }
+      guard pieces.allSatisfy({ loaded[$0.part] != nil }) else { continue }
       var checksum: UInt32 = 0
       for piece in pieces {
-        checksum = windows[piece.part][piece.range].withBytes {
-          CRC32C.checksum($0, seed: checksum)
-        }
+        guard let window = loaded[piece.part] else { continue }
+        checksum = window[piece.range].withBytes { CRC32C.checksum($0, seed: checksum) }
       }
       guard checksum == manifest.chunkChecksums[index] else { throw .chunkDamaged(index: index) }
-    }
-  }
-
-  /// Hands out one tensor of one part of the state, piece by piece, as `f32` little-endian bytes.
-  private func bytes(
-    of parameter: Parameter, _ part: StatePart, _ body: ([UInt8]) -> Void
-  ) throws(CheckpointError) {
-    var start = parameter.offset
-    while start < parameter.range.upperBound {
-      let range = start..<min(start + StateChunks.chunkElementCount, parameter.range.upperBound)
-      body(try wrapping { () throws(SystemError) in try files.read(part, range) })
-      start = range.upperBound
     }
   }
 
@@ -267,10 +268,16 @@ public final class CheckpointReader: Sendable {
   /// The run's digest at this point, see ``Digest``.
   public func digest() throws(CheckpointError) -> String {
     try Digest.hex(
-      layout: layout, phaseIndex: state.phaseIndex, step: state.step,
+      layout: stateLayout, phaseIndex: state.phaseIndex, step: state.step,
       tokensTotal: state.tokensTotal
-    ) { (parameter, part, append) throws(CheckpointError) in
-      try bytes(of: parameter, part, append)
+    ) { (part, range, hash) throws(CheckpointError) in
+      for start in stride(
+        from: range.lowerBound, to: range.upperBound, by: StateChunks.chunkElementCount)
+      {
+        let end = min(start + StateChunks.chunkElementCount, range.upperBound)
+        let piece = StateChunks.Piece(part: part, range: start..<end)
+        hash.update(try wrapping { () throws(SystemError) in try files.read(piece) })
+      }
     }
   }
 }

@@ -1,6 +1,6 @@
 public import Tensors
 
-/// Where a run stands: everything a checkpoint holds besides weights, moments and the tokenizer.
+/// Where a run stands: everything a checkpoint holds besides the state's parts and the tokenizer.
 ///
 /// Saved as `state.json`, keys in snake_case.
 public struct CheckpointState: Codable, Equatable, Sendable {
@@ -24,6 +24,11 @@ public struct CheckpointState: Codable, Equatable, Sendable {
   /// Name of the numeric profile; the run goes on only under the same one.
   public var profile: String
   public var model: ModelShape
+  /// Models that the phase changes, and those that it only carries. Older releases wrote neither:
+  /// the policy, in training.
+  private var trained: Set<ModelRole>?
+  private var frozen: Set<ModelRole>?
+  private var rolloutCount: Int?
   /// SHA-256 of the text that each phase reads, by its index in the plan, as far as they were
   /// known: a run whose ledger is gone still notices a text that changed. Older releases wrote
   /// none.
@@ -32,7 +37,7 @@ public struct CheckpointState: Codable, Equatable, Sendable {
   public init(
     run: String, phaseIndex: Int, phaseName: String, step: Int, position: Int,
     schedulePosition: Int, tokensTotal: UInt64, dataCursor: UInt64, profile: String,
-    model: ModelShape, textDigests: [Int: String]? = nil
+    layout: StateLayout, textDigests: [Int: String]? = nil
   ) {
     self.run = run
     self.phaseIndex = phaseIndex
@@ -43,8 +48,17 @@ public struct CheckpointState: Codable, Equatable, Sendable {
     self.tokensTotal = tokensTotal
     self.dataCursor = dataCursor
     self.profile = profile
-    self.model = model
+    model = layout.shape
+    trained = Set(layout.models.filter(\.isTrained).map(\.role))
+    frozen = Set(layout.models.filter { !$0.isTrained }.map(\.role))
+    rolloutCount = layout.rolloutCount
     self.textDigests = textDigests
+  }
+
+  /// What the checkpoint holds.
+  public var layout: StateLayout {
+    StateLayout(
+      model, trained: trained ?? [.policy], frozen: frozen ?? [], rolloutCount: rolloutCount ?? 0)
   }
 
   /// The checkpoint's folder name: `<phase>-<step>`.
@@ -60,8 +74,10 @@ public struct CheckpointState: Codable, Equatable, Sendable {
   /// Counts are bounded far out of any run's reach, so that what is computed from them cannot
   /// overflow.
   var isPlausible: Bool {
-    let counts = [phaseIndex, step, position, schedulePosition]
-    return model.isPlausible && counts.allSatisfy { $0 >= 0 && $0 < 1 << 48 }
+    let counts = [phaseIndex, step, position, schedulePosition, rolloutCount ?? 0]
+    let (trained, frozen) = (trained ?? [.policy], frozen ?? [])
+    return model.isPlausible && trained.isDisjoint(with: frozen)
+      && trained.union(frozen).contains(.policy) && counts.allSatisfy { $0 >= 0 && $0 < 1 << 48 }
       && tokensTotal < 1 << 60
   }
 }

@@ -6,7 +6,9 @@ public import Tensors
 ///
 ///     checkpoints/<phase>-<step>/
 ///       model.safetensors                     master weights, f32, Hugging Face names and shapes
-///       first_moment.f32, second_moment.f32   flat, little-endian, in chunks of 4 MiB
+///       first_moment.f32, second_moment.f32   flat, little-endian
+///       reward.safetensors and so on          the same of other models, where the phase has them
+///       rollouts.f32                          answers to learn from, where it has them
 ///       state.json, plan.resolved.json, tokenizer.json
 ///       manifest.json                         sizes and checksums; written last
 ///
@@ -41,8 +43,8 @@ public final class CheckpointWriter: Sendable {
   ///   - plan: The contents of `plan.resolved.json`.
   /// - Throws: ``CheckpointError/system(_:)``, for a full disk too.
   public init(
-    runDirectory: String, name: String? = nil, layout: ParameterLayout, state: CheckpointState,
-    tokenizer: [UInt8]?, plan: [UInt8]
+    runDirectory: String, name: String? = nil, state: CheckpointState, tokenizer: [UInt8]?,
+    plan: [UInt8]
   ) throws(CheckpointError) {
     let name = name ?? state.name
     let folder = CheckpointFolder.path(inRun: runDirectory)
@@ -52,7 +54,8 @@ public final class CheckpointWriter: Sendable {
     self.state = state
     self.aside = aside
     path = "\(folder)/\(name)"
-    chunks = StateChunks(count: layout.count)
+    let layout = state.layout
+    chunks = layout.chunks
     progress = Mutex(Progress(checksums: [UInt32?](repeating: nil, count: chunks.chunkCount)))
     var small = [
       (CheckpointFile.state, try encoded(state, file: CheckpointFile.state)),
@@ -66,8 +69,7 @@ public final class CheckpointWriter: Sendable {
         try Files.removeTree(aside)
         try Files.createDirectory(aside)
       }
-      files = try StateFiles(
-        layout: layout, header: StateFiles.header(for: layout), folder: aside, access: .create)
+      files = try StateFiles(layout: layout, headers: [:], folder: aside, access: .create)
       try Self.prepare(files, aside: aside, small: small)
     } catch {
       try? Files.removeTree(aside)
@@ -79,10 +81,7 @@ public final class CheckpointWriter: Sendable {
     _ files: StateFiles, aside: String, small: [(String, [UInt8])]
   ) throws(CheckpointError) {
     try wrapping { () throws(SystemError) in
-      try files.weights.reserve(byteCount: files.header.fileByteCount)
-      try files.firstMoment.reserve(byteCount: 4 * files.layout.count)
-      try files.secondMoment.reserve(byteCount: 4 * files.layout.count)
-      try files.weights.write(files.header.bytes, at: 0)
+      try files.prepare()
       for (name, bytes) in small {
         let file = try File("\(aside)/\(name)", .create)
         try file.write(bytes, at: 0)
@@ -108,7 +107,7 @@ public final class CheckpointWriter: Sendable {
     var clean = bytes
     var start = 0
     for piece in chunks.pieces(of: index) {
-      files.clearPadding(piece.range, in: &clean, from: start)
+      files.clearPadding(piece, in: &clean, from: start)
       start += 4 * piece.range.count
     }
     let checksum = CRC32C.checksum(clean)
@@ -124,7 +123,7 @@ public final class CheckpointWriter: Sendable {
     var start = 0
     for piece in chunks.pieces(of: index) {
       let end = start + 4 * piece.range.count
-      try files.write(StatePart.allCases[piece.part], piece.range, bytes[start..<end])
+      try files.write(piece, bytes[start..<end])
       start = end
     }
   }
@@ -192,19 +191,18 @@ public final class CheckpointWriter: Sendable {
   /// Whether the files hold what was written to them.
   private func verify(_ checksums: [UInt32]) throws(CheckpointError) {
     for index in 0..<chunks.chunkCount {
-      let bytes = try wrapping { () throws(SystemError) in try files.read(chunks, index) }
+      let bytes = try wrapping { () throws(SystemError) in try files.read(chunk: index) }
       guard CRC32C.checksum(bytes) == checksums[index] else { throw .chunkDamaged(index: index) }
     }
   }
 
   private func synchronizedManifest(_ checksums: [UInt32]) throws(CheckpointError) -> Manifest {
-    let layout = files.layout
+    let layout = files.layout[.policy].layout
     var manifest = Manifest(
       format: Manifest.knownFormat, files: [], elementCount: layout.count,
       tensors: layout.parameters.map { .init(name: $0.name, shape: $0.shape, offset: $0.offset) },
       chunkChecksums: checksums)
-    let large = [CheckpointFile.weights, CheckpointFile.firstMoment, CheckpointFile.secondMoment]
-    for name in large + smallFiles {
+    for name in files.layout.parts.map(CheckpointFile.name(of:)) + smallFiles {
       let file = try wrapping { () throws(SystemError) in try File("\(aside)/\(name)", .update) }
       let byteCount = try wrapping { () throws(SystemError) in
         try file.synchronize()

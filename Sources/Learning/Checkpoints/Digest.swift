@@ -3,47 +3,48 @@ public import Tensors
 
 /// The identity of a run's state: 64 hex digits that differ if any bit of it does.
 ///
-///     SHA-256( for every tensor in byte order of its Hugging Face name:
-///                name, 0x00, shape as u64, master, first moment, second moment as f32
-///              phase index, step, tokens_total as u64 )          all little-endian
+///     SHA-256( for every model, for every tensor in byte order of its Hugging Face name:
+///                name, 0x00, shape as u64, master and, if trained, first and second moment as f32
+///              phase index, step, tokens_total as u64
+///              rollouts as f32, where there are any )          all little-endian
 public enum Digest {
-  /// The digest of a state in memory; each window holds `layout.count` elements.
+  /// The digest of a state in memory.
   ///
   /// - Parameters:
+  ///   - parts: A window for each part of the layout.
   ///   - step: Steps of the phase that were taken.
   ///   - tokensTotal: Real tokens trained on since the run began.
   public static func hex(
-    layout: ParameterLayout, master: SharedRows<Float>, firstMoment: SharedRows<Float>,
-    secondMoment: SharedRows<Float>, phaseIndex: Int, step: Int, tokensTotal: UInt64
+    layout: StateLayout, parts: [SharedRows<Float>], phaseIndex: Int, step: Int,
+    tokensTotal: UInt64
   ) -> String {
-    for window in [master, firstMoment, secondMoment] {
-      precondition(
-        window.count == layout.count, "a window of \(window.count) is not [\(layout.count)]")
+    for (window, count) in zip(parts, layout.chunks.counts) {
+      precondition(window.count == count, "a window of \(window.count) is not [\(count)]")
     }
-    var hash = SHA256()
-    for parameter in ordered(layout) {
-      hash.updatePrologue(of: parameter)
-      for window in [master, firstMoment, secondMoment] {
-        window[parameter.range].withBytes { hash.update($0) }
-      }
+    return hex(layout: layout, phaseIndex: phaseIndex, step: step, tokensTotal: tokensTotal) {
+      part, range, hash in parts[part][range].withBytes { hash.update($0) }
     }
-    hash.updateEpilogue(phaseIndex: phaseIndex, step: step, tokensTotal: tokensTotal)
-    return hash.hexDigest
   }
 
-  /// The digest of a state whose tensors are read piece by piece.
-  static func hex(
-    layout: ParameterLayout, phaseIndex: Int, step: Int, tokensTotal: UInt64,
-    read: (Parameter, StatePart, ([UInt8]) -> Void) throws(CheckpointError) -> Void
-  ) throws(CheckpointError) -> String {
+  /// The digest of a state that is read piece by piece.
+  ///
+  /// - Parameter append: Adds a range of the part with an index to the hash.
+  static func hex<Failure: Error>(
+    layout: StateLayout, phaseIndex: Int, step: Int, tokensTotal: UInt64,
+    append: (_ part: Int, _ range: Range<Int>, _ hash: inout SHA256) throws(Failure) -> Void
+  ) throws(Failure) -> String {
     var hash = SHA256()
-    for parameter in ordered(layout) {
-      hash.updatePrologue(of: parameter)
-      for part in StatePart.allCases {
-        try read(parameter, part) { hash.update($0) }
+    var part = 0
+    for model in layout.models {
+      let own = part..<part + (model.isTrained ? 3 : 1)
+      for parameter in ordered(model.layout) {
+        hash.updatePrologue(of: parameter)
+        for part in own { try append(part, parameter.range, &hash) }
       }
+      part = own.upperBound
     }
     hash.updateEpilogue(phaseIndex: phaseIndex, step: step, tokensTotal: tokensTotal)
+    if layout.rolloutCount > 0 { try append(part, 0..<layout.rolloutCount, &hash) }
     return hash.hexDigest
   }
 

@@ -1,5 +1,6 @@
 internal import FoundationEssentials
 internal import System
+internal import Tensors
 
 /// What a checkpoint consists of. Written last: a folder without it is not a checkpoint.
 package struct Manifest: Codable, Equatable {
@@ -14,7 +15,8 @@ package struct Manifest: Codable, Equatable {
     var sha256: String
   }
 
-  /// One tensor and where it starts in the flat files of the moments, counted in elements.
+  /// One tensor of the policy and where it starts in the flat files of its moments, counted in
+  /// elements.
   struct Place: Codable, Equatable {
     var name: String
     var shape: [Int]
@@ -23,11 +25,11 @@ package struct Manifest: Codable, Equatable {
 
   var format: Int
   var files: [Entry]
-  /// Elements of `first_moment.f32` and `second_moment.f32`, padding between tensors included.
+  /// Elements of the policy's flat space, padding between tensors included.
   var elementCount: Int
   /// In flat order.
   var tensors: [Place]
-  /// CRC-32C of every chunk of the state: master weights, first moment, second moment.
+  /// CRC-32C of every chunk of the state, see ``StateLayout``.
   var chunkChecksums: [UInt32]
 
   func entry(_ name: String) -> Entry? { files.first { $0.name == name } }
@@ -39,8 +41,7 @@ extension Manifest {
     self = try decoded(Manifest.self, bytes, file: Self.fileName)
     guard format == Self.knownFormat else { throw .unknownFormat(format) }
     let needed = [
-      CheckpointFile.weights, CheckpointFile.firstMoment, CheckpointFile.secondMoment,
-      CheckpointFile.state, CheckpointFile.plan,
+      CheckpointFile.name(of: .master(.policy)), CheckpointFile.state, CheckpointFile.plan,
     ]
     guard needed.allSatisfy({ entry($0) != nil }),
       files.allSatisfy({ !$0.name.contains("/") && !$0.name.hasPrefix(".") })
@@ -50,12 +51,21 @@ extension Manifest {
 
 /// The names of a checkpoint's files.
 enum CheckpointFile {
-  static let weights = "model.safetensors"
-  static let firstMoment = "first_moment.f32"
-  static let secondMoment = "second_moment.f32"
   static let state = "state.json"
   static let tokenizer = "tokenizer.json"
   static let plan = "plan.resolved.json"
+
+  /// The file of a part of the state; the policy's have the names that other programs look for.
+  static func name(of part: StateLayout.Part) -> String {
+    func prefix(_ role: ModelRole) -> String { role == .policy ? "" : "\(role.rawValue)." }
+    return switch part {
+    case .master(.policy): "model.safetensors"
+    case .master(let role): "\(role.rawValue).safetensors"
+    case .firstMoment(let role): "\(prefix(role))first_moment.f32"
+    case .secondMoment(let role): "\(prefix(role))second_moment.f32"
+    case .rollouts: "rollouts.f32"
+    }
+  }
 }
 
 /// JSON with sorted snake_case keys, so that equal values have equal bytes.

@@ -1,44 +1,60 @@
 internal import System
 internal import Tensors
 
-/// The three parts of a state, numbered as ``StateChunks`` numbers them.
-enum StatePart: Int, CaseIterable, Sendable { case master, firstMoment, secondMoment }
-
-/// The three files that hold a checkpoint's state, and where each flat range lies in them.
+/// The files that hold a checkpoint's state, one for each part, and where its elements lie in them.
 ///
-/// The moments lie flat, in the order and with the padding of the layout. The master weights lie
-/// in `model.safetensors` tensor by tensor in byte order of their names, without padding, so that
-/// the file opens in any program that reads Hugging Face models.
+/// Moments and rollouts lie flat, in the order and with the padding of their window. Master weights
+/// lie in safetensors files tensor by tensor in byte order of their names, without padding, so that
+/// these open in any program that reads Hugging Face models.
 struct StateFiles: Sendable {
-  let layout: ParameterLayout
-  let header: SafetensorsHeader
-  let weights: File
-  let firstMoment: File
-  let secondMoment: File
-  /// Where the bytes of the i-th parameter of the layout start in `model.safetensors`.
-  private let starts: [Int]
+  let layout: StateLayout
+  /// By index in the layout's parts.
+  private let files: [PartFile]
 
-  /// - Precondition: `header` has every tensor of the layout (see ``missingTensor(of:in:)``).
+  private struct PartFile: Sendable {
+    let file: File
+    let count: Int
+    /// What tells tensors from padding; nil for rollouts, which have neither.
+    let parameters: ParameterLayout?
+    /// Of master weights: the file's header, and where the bytes of the i-th parameter start.
+    var header: SafetensorsHeader?
+    var starts: [Int] = []
+  }
+
+  /// - Precondition: `headers` has every tensor of the layout's models (see
+  ///   ``missingTensor(of:in:)``).
   init(
-    layout: ParameterLayout, header: SafetensorsHeader, folder: String, access: File.Access
+    layout: StateLayout, headers: [ModelRole: SafetensorsHeader], folder: String,
+    access: File.Access
   ) throws(CheckpointError) {
     self.layout = layout
-    self.header = header
-    let open = { (name: String) throws(CheckpointError) in
-      try wrapping { () throws(SystemError) in try File("\(folder)/\(name)", access) }
-    }
-    weights = try open(CheckpointFile.weights)
-    firstMoment = try open(CheckpointFile.firstMoment)
-    secondMoment = try open(CheckpointFile.secondMoment)
-    starts = layout.parameters.map { parameter in
-      guard let tensor = header[parameter.name] else {
-        preconditionFailure("the header lacks \(parameter.name)")
+    files = try layout.parts.map { (part) throws(CheckpointError) in
+      let file = try wrapping { () throws(SystemError) in
+        try File("\(folder)/\(CheckpointFile.name(of: part))", access)
       }
-      return header.dataOffset + tensor.range.lowerBound
+      switch part {
+      case .rollouts:
+        return PartFile(file: file, count: layout.rolloutCount, parameters: nil)
+      case .firstMoment(let role), .secondMoment(let role):
+        let parameters = layout[role].layout
+        return PartFile(file: file, count: parameters.count, parameters: parameters)
+      case .master(let role):
+        let parameters = layout[role].layout
+        let header = headers[role] ?? Self.header(for: parameters)
+        let starts = parameters.parameters.map { parameter in
+          guard let tensor = header[parameter.name] else {
+            preconditionFailure("the header lacks \(parameter.name)")
+          }
+          return header.dataOffset + tensor.range.lowerBound
+        }
+        return PartFile(
+          file: file, count: parameters.count, parameters: parameters, header: header,
+          starts: starts)
+      }
     }
   }
 
-  /// The header that the layout's weights have.
+  /// The header that a model's weights have.
   static func header(for layout: ParameterLayout) -> SafetensorsHeader {
     SafetensorsHeader(laying: layout.parameters.map { ($0.name, $0.shape) }, as: .f32)
   }
@@ -51,10 +67,29 @@ struct StateFiles: Sendable {
     }?.name
   }
 
-  /// Parts of tensors inside a flat range of the master weights: their flat range and where their
-  /// bytes lie in the file. Ascending; what lies between them is padding.
-  func pieces(of range: Range<Int>) -> [(flat: Range<Int>, fileOffset: Int)] {
-    var found: [(flat: Range<Int>, fileOffset: Int)] = []
+  /// Reserves the room that every part needs, and writes the headers.
+  func prepare() throws(SystemError) {
+    for part in files {
+      try part.file.reserve(byteCount: part.header?.fileByteCount ?? 4 * part.count)
+      if let header = part.header { try part.file.write(header.bytes, at: 0) }
+    }
+  }
+
+  /// The first file that has not the size that its part needs, that size and its own.
+  func wrongSize() throws(SystemError) -> (path: String, found: Int, expected: Int)? {
+    for part in files where part.header == nil {
+      let found = try part.file.byteCount()
+      if found != 4 * part.count { return (part.file.path, found, 4 * part.count) }
+    }
+    return nil
+  }
+
+  /// Parts of tensors inside a range of a part: their range in it and their place among the
+  /// parameters. Ascending; what lies between them is padding.
+  private func pieces(
+    of range: Range<Int>, _ layout: ParameterLayout
+  ) -> [(range: Range<Int>, parameter: Int)] {
+    var found: [(range: Range<Int>, parameter: Int)] = []
     // The first parameter that ends after the range's start.
     var low = 0
     var high = layout.parameters.count
@@ -67,82 +102,79 @@ struct StateFiles: Sendable {
       }
     }
     while low < layout.parameters.count, layout.parameters[low].offset < range.upperBound {
-      let parameter = layout.parameters[low]
-      let part = parameter.range.clamped(to: range)
-      if !part.isEmpty {
-        found.append((part, starts[low] + 4 * (part.lowerBound - parameter.offset)))
-      }
+      let piece = layout.parameters[low].range.clamped(to: range)
+      if !piece.isEmpty { found.append((piece, low)) }
       low += 1
     }
     return found
   }
 
-  /// Where the bytes of a range of a part lie.
+  /// Where the elements of a range of a part lie in its file.
   private func places(
-    of part: StatePart, _ range: Range<Int>
-  ) -> [(flat: Range<Int>, fileOffset: Int, file: File)] {
-    switch part {
-    case .master: pieces(of: range).map { ($0.flat, $0.fileOffset, weights) }
-    case .firstMoment: [(range, 4 * range.lowerBound, firstMoment)]
-    case .secondMoment: [(range, 4 * range.lowerBound, secondMoment)]
+    of part: PartFile, _ range: Range<Int>
+  ) -> [(range: Range<Int>, offset: Int)] {
+    guard part.header != nil, let layout = part.parameters else {
+      return [(range, 4 * range.lowerBound)]
+    }
+    return pieces(of: range, layout).map { piece in
+      let inside = piece.range.lowerBound - layout.parameters[piece.parameter].offset
+      return (piece.range, part.starts[piece.parameter] + 4 * inside)
     }
   }
 
-  /// Writes a range of a part whose padding is zero.
-  func write(
-    _ part: StatePart, _ range: Range<Int>, _ bytes: ArraySlice<UInt8>
-  ) throws(SystemError) {
-    for place in places(of: part, range) {
-      let start = bytes.startIndex + 4 * (place.flat.lowerBound - range.lowerBound)
-      try place.file.write(bytes[start..<start + 4 * place.flat.count], at: place.fileOffset)
+  /// Writes a piece of a chunk, whose padding is zero.
+  func write(_ piece: StateChunks.Piece, _ bytes: ArraySlice<UInt8>) throws(SystemError) {
+    let part = files[piece.part]
+    for place in places(of: part, piece.range) {
+      let start = bytes.startIndex + 4 * (place.range.lowerBound - piece.range.lowerBound)
+      try part.file.write(bytes[start..<start + 4 * place.range.count], at: place.offset)
     }
   }
 
-  /// Reads a range of a part; padding reads as zero.
-  func read(_ part: StatePart, _ range: Range<Int>) throws(SystemError) -> [UInt8] {
-    var bytes = [UInt8](repeating: 0, count: 4 * range.count)
-    for place in places(of: part, range) {
-      let start = 4 * (place.flat.lowerBound - range.lowerBound)
-      try place.file.read(
-        at: place.fileOffset, into: &bytes, start..<start + 4 * place.flat.count)
+  /// Reads a piece of a chunk; padding reads as zero.
+  func read(_ piece: StateChunks.Piece) throws(SystemError) -> [UInt8] {
+    let part = files[piece.part]
+    var bytes = [UInt8](repeating: 0, count: 4 * piece.range.count)
+    for place in places(of: part, piece.range) {
+      let start = 4 * (place.range.lowerBound - piece.range.lowerBound)
+      try part.file.read(at: place.offset, into: &bytes, start..<start + 4 * place.range.count)
     }
     return bytes
   }
 
   /// Reads a chunk; padding reads as zero.
-  func read(_ chunks: StateChunks, _ index: Int) throws(SystemError) -> [UInt8] {
+  func read(chunk index: Int) throws(SystemError) -> [UInt8] {
     var bytes: [UInt8] = []
-    for piece in chunks.pieces(of: index) {
-      bytes += try read(StatePart.allCases[piece.part], piece.range)
-    }
+    for piece in layout.chunks.pieces(of: index) { bytes += try read(piece) }
     return bytes
   }
 
-  /// Reads a range of a part into the flat window of that part; padding becomes zero.
-  func read(
-    _ part: StatePart, _ range: Range<Int>, into window: SharedRows<Float>
-  ) throws(SystemError) {
-    window[range].fill(with: 0)
-    for place in places(of: part, range) {
+  /// Reads a whole part into its window; padding becomes zero.
+  func read(part index: Int, into window: SharedRows<Float>) throws(SystemError) {
+    let part = files[index]
+    window.fill(with: 0)
+    for place in places(of: part, 0..<part.count) {
       // The file is little-endian, as every supported host is.
-      try window[place.flat].withMutableBytes { (bytes: inout MutableRawSpan) throws(SystemError) in
-        try place.file.read(at: place.fileOffset, into: &bytes)
+      try window[place.range].withMutableBytes {
+        (bytes: inout MutableRawSpan) throws(SystemError) in
+        try part.file.read(at: place.offset, into: &bytes)
       }
     }
   }
 
-  /// Sets to zero what the layout has as padding in a range of a part, whose bytes start at
+  /// Sets to zero what the layout has as padding in a piece of a chunk, whose bytes start at
   /// `bytes[start]`.
-  func clearPadding(_ range: Range<Int>, in bytes: inout [UInt8], from start: Int) {
+  func clearPadding(_ piece: StateChunks.Piece, in bytes: inout [UInt8], from start: Int) {
+    guard let layout = files[piece.part].parameters else { return }
     func clear(_ gap: Range<Int>) {
-      let first = start + 4 * (gap.lowerBound - range.lowerBound)
+      let first = start + 4 * (gap.lowerBound - piece.range.lowerBound)
       for index in first..<first + 4 * gap.count { bytes[index] = 0 }
     }
-    var end = range.lowerBound
-    for piece in pieces(of: range) {
-      clear(end..<piece.flat.lowerBound)
-      end = piece.flat.upperBound
+    var end = piece.range.lowerBound
+    for tensor in pieces(of: piece.range, layout) {
+      clear(end..<tensor.range.lowerBound)
+      end = tensor.range.upperBound
     }
-    clear(end..<range.upperBound)
+    clear(end..<piece.range.upperBound)
   }
 }

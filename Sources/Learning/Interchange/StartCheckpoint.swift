@@ -28,10 +28,10 @@ public enum StartCheckpoint {
     let state = CheckpointState(
       run: plan.name, phaseIndex: phaseIndex, phaseName: plan.phases[phaseIndex].name, step: 0,
       position: 0, schedulePosition: 0, tokensTotal: 0, dataCursor: 0, profile: "",
-      model: plan.model)
+      layout: StateLayout(training: plan.model))
     return try wrapping(checkpoint: { () throws(CheckpointError) in
       let writer = try CheckpointWriter(
-        runDirectory: runDirectory, layout: layout, state: state, tokenizer: tokenizer,
+        runDirectory: runDirectory, state: state, tokenizer: tokenizer,
         plan: Array(plan.planJSON().utf8))
       do throws(CheckpointError) {
         for chunk in 0..<writer.chunks.chunkCount {

@@ -4,31 +4,33 @@ internal import System
 internal import Tensors
 
 extension Replica {
-  /// Draws the weights from the plan's seed, clears the moments, packs.
+  /// Draws the policy's weights from the plan's seed, clears everything else, packs.
   ///
   /// Matrices are normal with mean 0 and the plan's deviation, gains 1. With `scalesResidual` the
   /// matrices that write to the residual stream are smaller by `1 / sqrt(2 layers)`.
   public func initialize() {
-    firstMoment.fill(with: 0)
-    secondMoment.fill(with: 0)
-    master.fill(with: 0)
-    for (index, parameter) in layout.parameters.enumerated() {
-      let values = master[parameter.range]
-      if parameter.role.isGain {
-        values.fill(with: 1)
-        continue
-      }
-      let stream = RandomStream(
-        seed: plan.seed, purpose: Self.initializationPurpose + UInt64(index))
-      engine.team.run(
-        NormalFill(values: values, stream: stream, deviation: deviation(of: parameter.role)))
+    for part in parts { part.fill(with: 0) }
+    for (index, parameter) in policy.layout.parameters.enumerated() {
+      draw(parameter, of: policy, purpose: Self.initializationPurpose + UInt64(index))
     }
     repack()
+  }
+
+  /// Draws one tensor.
+  func draw(_ parameter: Parameter, of model: ModelReplica, purpose: UInt64) {
+    let values = model.master[parameter.range]
+    if parameter.role.isGain { return values.fill(with: 1) }
+    engine.team.run(
+      NormalFill(
+        values: values, stream: RandomStream(seed: plan.seed, purpose: purpose),
+        deviation: deviation(of: parameter.role)))
   }
 
   /// First of the purposes of initial draws, one for each tensor in flat order; dropout's purposes
   /// stay below.
   private static let initializationPurpose: UInt64 = 1 << 32
+  /// Of the head of a model that scores, made of one that speaks.
+  static let headPurpose: UInt64 = 1 << 34
 
   private func deviation(of role: ParameterRole) -> Double {
     let base = plan.initialization.standardDeviation

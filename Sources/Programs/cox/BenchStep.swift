@@ -19,7 +19,8 @@ struct StepBench {
   private let corpus: Corpus
   private let metrics: MetricsWriter
   private let replica: Replica
-  private let gradients: GradientStore
+  private let work: GradientWork
+  private let gradients: NodeStore
   private let peak: Double
 
   private static let warmUpCount = 2
@@ -89,7 +90,8 @@ struct StepBench {
     self.plan = plan
     self.phase = phase
     replica = Replica(plan: plan, engine: engine, phaseIndex: phase)
-    gradients = GradientStore(replica: replica)
+    work = GradientWork(replica)
+    gradients = NodeStore(work, sliceCount: plan.batch.slices)
     replica.initialize()
   }
 
@@ -118,12 +120,12 @@ struct StepBench {
       }
       if index == warmUpCount {
         times?.reset()
-        _ = replica.transformer.takeForwardSeconds()
+        _ = replica.takeForwardSeconds()
       }
       steps.append(try take(index, slices, &tokensTotal))
       progress.update(Double(index + 1) / Double(stepCount))
       if index >= warmUpCount {
-        forwardSeconds += replica.transformer.takeForwardSeconds()
+        forwardSeconds += replica.takeForwardSeconds()
       }
     }
     let timed = steps[warmUpCount...]
@@ -146,13 +148,14 @@ struct StepBench {
     _ index: Int, _ slices: [TokenSlice], _ tokensTotal: inout Int
   ) throws -> Step {
     let start = Clock.monotonicSeconds
-    gradients.begin(step: index, touchedRows: replica.touchedRows(of: slices))
+    gradients.begin(step: index, slices: slices)
     _ = gradients.compute(
       0..<plan.batch.slices, tokens: { slices[$0] }, isCancelled: { false }, ready: { _ in })
     guard let root = gradients.nodes[gradients.tree.root],
       let statistics = gradients.statistics[gradients.tree.root]
     else { preconditionFailure("one worker holds every slice") }
-    let outcome = replica.update(gradient: root, statistics: statistics, step: index)
+    let outcome = replica.update(
+      work.windows(of: root), statistics: statistics, step: index)
     gradients.release()
     let seconds = Clock.monotonicSeconds - start
     tokensTotal += Int(statistics.tokenCount)
@@ -183,7 +186,7 @@ struct StepBench {
       ("shape", .text(preset.rawValue)), ("world", .integer(1)),
       ("threads", .integer(engine.team.memberCount)),
       ("dtype", .text(plan.precision == .f32 ? "fp32" : "bf16")),
-      ("parameters", .integer(replica.layout.parameterCount)),
+      ("parameters", .integer(replica.policy.layout.parameterCount)),
       ("flops_per_token", .decimal(flops.perToken)),
       ("tokens_per_step", .integer(plan.tokensPerStep)),
       ("tokens_per_s_best", BenchCommand.rounded(best, 1)),
@@ -204,8 +207,7 @@ struct StepBench {
 
   private func digest(_ stepCount: Int, _ tokensTotal: Int) -> String {
     Digest.hex(
-      layout: replica.layout, master: replica.master, firstMoment: replica.firstMoment,
-      secondMoment: replica.secondMoment, phaseIndex: phase, step: stepCount,
+      layout: replica.stateLayout, parts: replica.parts, phaseIndex: phase, step: stepCount,
       tokensTotal: UInt64(tokensTotal))
   }
 

@@ -57,7 +57,7 @@ final class CoordinatorDriver {
         tree: SliceTree(sliceCount: folder.plan.batch.slices),
         operationCount: program.operationCount,
         checkpointPositions: program.checkpointPositions,
-        chunkCount: source.chunkCount, workerCountMin: options.workerCountMin),
+        workerCountMin: options.workerCountMin),
       view: start.view, committedPosition: start.committedPosition,
       checkpointPosition: start.checkpointPosition, expectedWorkerCount: start.workerCount)
   }
@@ -278,7 +278,7 @@ final class CoordinatorDriver {
       guard beginPhase(before: position) else { return }
       for worker in workers { connections[worker]?.extendFeed(view: view, limit: position) }
       send(.grant(view: view, position: position), to: workers)
-    case .save(let position, let shares): save(position, shares)
+    case .save(let position, let workers): save(position, workers)
     case .abandonSave(let position):
       guard intake.abandon(position: position) else { return }
       recorder.event(.checkpointFailed, "position \(position): a worker left while saving")
@@ -360,21 +360,21 @@ final class CoordinatorDriver {
     }
   }
 
-  private func save(_ position: Int, _ shares: [SaveShare]) {
+  private func save(_ position: Int, _ workers: [Int]) {
     // All of it came before the view changed: what comes of it is known shortly.
     if intake.isCommitting(position: position) { return }
     // The checkpoint counts the tokens of every step before it.
     recorder.commit(upTo: position)
     do {
       let tokensTotal = try recorder.tokensTotal(at: position)
-      intake.begin(
-        position: position,
-        writer: try folder.makeWriter(at: position, program, tokensTotal: tokensTotal))
+      let writer = try folder.makeWriter(at: position, program, tokensTotal: tokensTotal)
+      intake.begin(position: position, writer: writer)
+      for (rank, worker) in workers.enumerated() {
+        let share = writer.chunks.share(ofRank: rank, of: workers.count)
+        connections[worker]?.send(.save(position: position, chunks: share))
+      }
     } catch {
-      return noteFailedSave(position, "\(error)")
-    }
-    for share in shares {
-      connections[share.worker]?.send(.save(position: position, chunks: share.chunks))
+      noteFailedSave(position, "\(error)")
     }
   }
 

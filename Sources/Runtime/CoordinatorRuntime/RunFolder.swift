@@ -39,7 +39,6 @@ package final class RunFolder {
   private var textDigests: [Int: String]
   private let lock: FileLock
   private let tokenizerJSON: [UInt8]
-  private let layout: ParameterLayout
   /// What to type to go on with the run.
   private let resumeCommand: String
 
@@ -71,7 +70,6 @@ package final class RunFolder {
       let (plan, changes) = try opening.plan(tokenizer, isAmending: options.isAmending)
       self.plan = plan
       planText = plan.planJSON()
-      layout = ParameterLayout(plan.model)
       let reader = try opening.checkpoint(plan, tokenizerJSON)
       checkpoint = reader
       textDigests = opening.textDigests
@@ -162,10 +160,10 @@ package final class RunFolder {
     let state = CheckpointState(
       run: plan.name, phaseIndex: phase, phaseName: plan.phases[phase].name, step: step,
       position: position, schedulePosition: step, tokensTotal: tokensTotal,
-      dataCursor: UInt64(step * plan.batch.sequences), profile: profile, model: plan.model,
-      textDigests: textDigests)
+      dataCursor: UInt64(step * plan.batch.sequences), profile: profile,
+      layout: plan.stateLayout(inPhase: phase), textDigests: textDigests)
     return try CheckpointWriter(
-      runDirectory: path, layout: layout, state: state, tokenizer: tokenizerJSON,
+      runDirectory: path, state: state, tokenizer: tokenizerJSON,
       plan: Array(planText.utf8))
   }
 

@@ -268,7 +268,7 @@ package final class RunRecorder {
         unwritten.append(record)
       case .validate(let phase, let afterStep, let isFull):
         addValidation(phase, afterStep, any, reports, isFull: isFull, seconds: seconds)
-      case .end: break
+      case .enter, .rollout, .end: break
       }
     }
     noteBoundary(behind: position)

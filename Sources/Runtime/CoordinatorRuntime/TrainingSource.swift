@@ -11,16 +11,12 @@ package final class TrainingSource: FeedSource {
   private let program: PhaseProgram
   /// By phase index.
   private let corpora: [Int: Corpus]
-  private let layout: StateChunks
 
   package init(plan: ResolvedPlan, program: PhaseProgram, corpora: [Int: Corpus]) {
     self.plan = plan
     self.program = program
     self.corpora = corpora
-    layout = StateChunks(count: ParameterLayout(plan.model).count)
   }
-
-  var chunkCount: Int { layout.chunkCount }
 
   func tokens(at position: Int) throws(CorpusError) -> [UInt8] {
     switch program.operation(at: position) {
@@ -34,7 +30,7 @@ package final class TrainingSource: FeedSource {
             slice: $0, sliceCount: plan.batch.slices,
             sequenceLength: plan.model.sequenceLength, tokenLimit: tokenLimit(phase, isFull))
         })
-    case .end: return []
+    case .enter, .rollout, .end: return []
     }
   }
 

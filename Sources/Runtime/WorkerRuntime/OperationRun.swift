@@ -15,7 +15,9 @@ struct OperationRun {
   /// - Returns: nil when it was interrupted; complete gradient sums are kept then.
   func run() throws(ExchangeError) -> OperationReport? {
     switch session.program.operation(at: position) {
-    case .train(let phase, let step): try train(phase: phase, step: step)
+    case .enter(let phase): try enter(phase)
+    case .rollout: preconditionFailure("no phase answers yet")
+    case .train(_, let step): try train(step: step)
     case .validate: try validate()
     case .end: preconditionFailure("no operation at position \(position)")
     }
@@ -32,23 +34,42 @@ struct OperationRun {
         WorkerEnd(reason: "the coordinator sent tokens that do not fit the plan", code: 1))
       return nil
     }
-    return slices
+    return slices.map(session.replica.prepared)
+  }
+
+  // MARK: Phases
+
+  /// Nobody waits for anybody: each turns its own state into that of the phase. What still reads
+  /// the old one (a checkpoint, a member that takes it from here) is waited for.
+  private func enter(_ phase: Int) throws(ExchangeError) -> OperationReport {
+    var watch = Stopwatch()
+    try session.link.waiting { () throws(ExchangeError) in
+      session.saver.waitIdle()
+      try inForce.exchange?.waitStateSent()
+    }
+    watch.lap(\.checkpoint)
+    session.enter(phase)
+    return OperationReport(
+      view: inForce.number, position: position, tokenCount: 0, lossSum: 0, gradientNorm: 0,
+      learningRate: 0, isSkipped: false, sliceCount: 0, recomputedCount: 0, time: watch.finish(),
+      byteCount: 0)
   }
 
   // MARK: Training
 
-  private func train(phase: Int, step: Int) throws(ExchangeError) -> OperationReport? {
+  private func train(step: Int) throws(ExchangeError) -> OperationReport? {
     var watch = Stopwatch()
     guard let slices = tokens(isTraining: true) else { return nil }
     watch.lap(\.data)
     let shares = inForce.shares(at: position, tree: session.tree)
     let mine = shares[inForce.rank]
-    let takenOverCount = begin(phase: phase, step: step, slices: slices, mine: mine)
-    let held = session.gradients.heldSlices
+    let sums = session.gradients
+    let takenOverCount = begin(sums, step: step, slices: slices, mine: mine)
+    let held = sums.store.heldSlices
     let computing = mine.filter { !held.contains($0) }
 
-    let reduction = try Reduction(self, step: step, shares: shares)
-    let isComplete = session.gradients.compute(
+    let reduction = Reduction(self, sums, shares: shares)
+    let isComplete = sums.store.compute(
       mine, tokens: { slices[$0] },
       isCancelled: {
         session.link.noteProgress()
@@ -58,7 +79,7 @@ struct OperationRun {
     guard isComplete else { return nil }
     Failpoint.afterSlice.pass(step: step)
     watch.lapCompute(session.replica)
-    let (gradient, statistics) = try session.link.waiting { () throws(ExchangeError) in
+    let (sum, statistics) = try session.link.waiting { () throws(ExchangeError) in
       try reduction.finish()
     }
     watch.lap(\.exchange)
@@ -66,8 +87,9 @@ struct OperationRun {
     watch.lap(\.checkpoint)
 
     Failpoint.beforeUpdate.pass(step: step)
-    let outcome = session.replica.update(gradient: gradient, statistics: statistics, step: step)
-    session.gradients.release()
+    let outcome = session.replica.update(
+      sums.work.windows(of: sum), statistics: statistics, step: step)
+    sums.store.release()
     session.gradientPosition = nil
     Failpoint.afterUpdate.pass(step: step)
     watch.lap(\.optimizer)
@@ -76,9 +98,8 @@ struct OperationRun {
       view: inForce.number, position: position, tokenCount: statistics.tokenCount,
       lossSum: statistics.lossSum, gradientNorm: outcome.gradNorm,
       learningRate: outcome.learningRate, isSkipped: outcome.skipped,
-      sliceCount: computing.count,
-      recomputedCount: takenOverCount,
-      time: watch.finish(), byteCount: reduction.byteCount)
+      measures: statistics.measures, sliceCount: computing.count,
+      recomputedCount: takenOverCount, time: watch.finish(), byteCount: reduction.byteCount)
   }
 
   /// Starts the step, or takes up one that an older view left with some sums complete. Of these,
@@ -86,15 +107,16 @@ struct OperationRun {
   ///
   /// - Returns: How many of `mine` another worker had in that view: at most so many are computed
   ///   for a second time.
-  private func begin(phase: Int, step: Int, slices: [TokenSlice], mine: [Int]) -> Int {
+  private func begin(
+    _ sums: PhaseSums, step: Int, slices: [TokenSlice], mine: [Int]
+  ) -> Int {
     if session.gradientPosition == position {
-      session.gradients.keep(only: mine)
+      sums.store.keep(only: mine)
       let takenOver = Set(mine).subtracting(session.dealtSlices)
       session.dealtSlices.formUnion(mine)
       return takenOver.count
     }
-    session.replica.enterPhase(phase)
-    session.gradients.begin(step: step, touchedRows: session.replica.touchedRows(of: slices))
+    sums.store.begin(step: step, slices: slices)
     session.gradientPosition = position
     session.dealtSlices = Set(mine)
     return 0
@@ -110,7 +132,7 @@ struct OperationRun {
     var statistics: [SliceNode: SliceStatistics] = [:]
     for slice in shares[inForce.rank] {
       if session.interruption.isRaised { return nil }
-      statistics[.leaf(slice)] = session.replica.evaluateSlice(slices[slice])
+      statistics[.leaf(slice)] = session.replica.evaluate(slices[slice])
       session.link.noteProgress()
     }
     watch.lap(\.forward)
@@ -128,8 +150,8 @@ struct OperationRun {
     return OperationReport(
       view: inForce.number, position: position, tokenCount: total.tokenCount,
       lossSum: total.lossSum, gradientNorm: 0, learningRate: 0, isSkipped: false,
-      sliceCount: shares[inForce.rank].count, recomputedCount: 0, time: watch.finish(),
-      byteCount: 0)
+      measures: total.measures, sliceCount: shares[inForce.rank].count, recomputedCount: 0,
+      time: watch.finish(), byteCount: 0)
   }
 }
 
@@ -149,10 +171,11 @@ extension SliceTree {
   }
 }
 
-/// The sum of a step's gradients over all members, while and after they are computed.
+/// The sum of an operation over all members, while and after they compute their shares.
 private final class Reduction {
   private let session: WorkerSession
   private let exchange: GradientExchange?
+  private let sums: PhaseSums
   private let buckets: [Range<Int>]
   private var nextBucket = 0
   private var isBegun = false
@@ -163,13 +186,13 @@ private final class Reduction {
   private(set) var byteCount = 0
   private(set) var hiddenSeconds = 0.0
 
-  init(_ operation: OperationRun, step: Int, shares: [[Int]]) throws(ExchangeError) {
+  init(_ operation: OperationRun, _ sums: PhaseSums, shares: [[Int]]) {
+    self.sums = sums
     session = operation.session
     exchange = operation.inForce.exchange
-    self.step = operation.position
+    step = operation.position
     self.shares = shares
-    buckets = BucketPlan.buckets(
-      layout: session.replica.layout, lookupCount: session.replica.lookupCount)
+    buckets = sums.work.buckets
   }
 
   /// Elements before `range.upperBound` are final in all nodes of this worker.
@@ -185,20 +208,17 @@ private final class Reduction {
   private func begin(_ exchange: GradientExchange) {
     isBegun = true
     before = exchange.figures
-    let sum = session.sumBuffer()
     exchange.begin(
       step: step, holdings: shares.map { session.tree.nodes(covering: $0) },
-      nodes: session.gradients.upcomingNodes.mapValues {
-        ExchangeBuffer(session.replica.windows(of: $0))
-      },
-      sum: ExchangeBuffer(session.replica.windows(of: sum)), buckets: buckets)
+      nodes: sums.store.upcomingNodes.mapValues { ExchangeBuffer(sums.work.windows(of: $0)) },
+      sum: ExchangeBuffer(sums.work.windows(of: sums.total)), buckets: buckets)
   }
 
-  func finish() throws(ExchangeError) -> (NodeGradient, SliceStatistics) {
-    let gradients = session.gradients
+  func finish() throws(ExchangeError) -> (NodeSum, SliceStatistics) {
+    let store = sums.store
     guard let exchange else {
-      guard let root = gradients.nodes[session.tree.root],
-        let statistics = gradients.statistics[session.tree.root]
+      guard let root = store.nodes[session.tree.root],
+        let statistics = store.statistics[session.tree.root]
       else { preconditionFailure("a view of one holds every slice") }
       return (root, statistics)
     }
@@ -207,13 +227,13 @@ private final class Reduction {
       exchange.markReady(bucket: nextBucket)
       nextBucket += 1
     }
-    exchange.setStatistics(gradients.statistics)
+    exchange.setStatistics(store.statistics)
     let statistics = try exchange.wait(atMost: session.exchangeLimit)
     try exchange.waitStateSent()
     let figures = exchange.figures
     byteCount = Int(figures.bytesSent - before.bytesSent)
     hiddenSeconds = figures.hiddenSeconds - before.hiddenSeconds
-    return (session.sumBuffer(), statistics)
+    return (sums.total, statistics)
   }
 }
 
@@ -234,7 +254,7 @@ struct Stopwatch {
   mutating func lapCompute(_ replica: Replica) {
     let now = Clock.monotonicSeconds
     let elapsed = now - last
-    let forward = min(replica.transformer.takeForwardSeconds(), elapsed)
+    let forward = min(replica.takeForwardSeconds(), elapsed)
     time.forward += forward
     time.backward += elapsed - forward
     last = now

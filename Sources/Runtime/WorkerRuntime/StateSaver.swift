@@ -8,27 +8,26 @@ final class StateSaver: Sendable {
   private struct Job {
     var position: Int
     var chunks: Range<Int>
+    var layout: StateChunks
+    var parts: [SharedRows<Float>]
   }
   private let job = Monitor<Job?>(nil)
   private let send: @Sendable (_ bytes: [UInt8], _ position: Int, _ chunk: Int) -> Void
-  private let parts: [SharedRows<Float>]
-  private let layout: StateChunks
 
-  /// - Parameter parts: Master, first and second moment.
-  init(
-    parts: [SharedRows<Float>],
-    send: @escaping @Sendable (_ bytes: [UInt8], _ position: Int, _ chunk: Int) -> Void
-  ) {
-    self.parts = parts
+  init(send: @escaping @Sendable (_ bytes: [UInt8], _ position: Int, _ chunk: Int) -> Void) {
     self.send = send
-    layout = StateChunks(count: parts[0].count)
     startDetachedThread { [self] in serve() }
   }
 
-  func start(position: Int, chunks: Range<Int>) {
+  /// - Parameter parts: A window for each part of the state.
+  func start(
+    position: Int, chunks: Range<Int>, layout: StateChunks, parts: [SharedRows<Float>]
+  ) {
     waitIdle()
     job.update {
-      $0 = Job(position: position, chunks: chunks.clamped(to: 0..<layout.chunkCount))
+      $0 = Job(
+        position: position, chunks: chunks.clamped(to: 0..<layout.chunkCount), layout: layout,
+        parts: parts)
     }
   }
 
@@ -38,7 +37,9 @@ final class StateSaver: Sendable {
   private func serve() {
     while true {
       guard let next = job.wait({ $0 }) else { continue }
-      for chunk in next.chunks { send(layout.bytes(of: chunk, in: parts), next.position, chunk) }
+      for chunk in next.chunks {
+        send(next.layout.bytes(of: chunk, in: next.parts), next.position, chunk)
+      }
       job.update { $0 = nil }
     }
   }

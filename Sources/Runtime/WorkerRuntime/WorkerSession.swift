@@ -29,7 +29,8 @@ final class WorkerSession {
   private let listener: Listener
   private let congestion: String
   let replica: Replica
-  let gradients: GradientStore
+  /// The sums of training steps; made anew by every phase.
+  private(set) var gradients: PhaseSums
   let saver: StateSaver
   let tree: SliceTree
 
@@ -38,8 +39,6 @@ final class WorkerSession {
   var view: ViewInForce?
   /// Position whose slices ``gradients`` holds.
   var gradientPosition: Int?
-  /// Where sums go that take part in an exchange: the nodes stay as they are.
-  private var sum: NodeGradient?
   /// Slices of the operation at ``gradientPosition`` that were this worker's in any view.
   var dealtSlices: Set<Int> = []
   /// The longest operation so far, seconds.
@@ -69,9 +68,8 @@ final class WorkerSession {
     program = PhaseProgram(plan)
     tree = SliceTree(sliceCount: plan.batch.slices)
     replica = Replica(plan: plan, engine: engine, phaseIndex: program.firstPhaseIndex)
-    gradients = GradientStore(replica: replica)
+    gradients = PhaseSums(GradientWork(replica), sliceCount: plan.batch.slices)
     saver = StateSaver(
-      parts: [replica.master, replica.firstMoment, replica.secondMoment],
       send: { [link] bytes, position, chunk in
         link.sendChunk(bytes, position: position, chunk: chunk)
       })
@@ -118,7 +116,9 @@ final class WorkerSession {
       }
     case .save(let position, let chunks):
       if position == self.position {
-        saver.start(position: position, chunks: chunks)
+        saver.start(
+          position: position, chunks: chunks, layout: replica.stateLayout.chunks,
+          parts: replica.parts)
       } else {
         link.send(.saveRefused(position: position))
       }
@@ -134,7 +134,8 @@ final class WorkerSession {
 
   private func suspend(_ number: Int) {
     dropView()
-    let nodes = position != nil && gradientPosition == position ? gradients.nodes.keys.sorted() : []
+    let nodes = position != nil && gradientPosition == position
+      ? gradients.store.nodes.keys.sorted() : []
     link.send(.suspended(view: number, position: position, nodes: nodes))
     interruption.lower()
     tokens.allow()
@@ -202,22 +203,22 @@ final class WorkerSession {
 
   /// Takes weights and moments from where the view says, and serves those who take them from here.
   private func takeState(_ inForce: ViewInForce) throws(ExchangeError) {
-    let parts = [replica.master, replica.firstMoment, replica.secondMoment]
     link.waiting { saver.waitIdle() }
+    if inForce.sources[inForce.rank] != .own {
+      position = nil
+      arrange(program.progress(at: inForce.position).phase)
+    }
+    let parts = replica.parts
     switch inForce.sources[inForce.rank] {
     case .own: break
-    case .seed:
-      position = nil
-      replica.initialize()
+    case .seed: replica.initialize()
     case .member(let donor):
-      position = nil
       try link.waiting { () throws(ExchangeError) in
         try inForce.exchange?.receiveState(from: donor, into: parts)
       }
       replica.repack()
     case .checkpoint:
-      position = nil
-      let layout = StateChunks(count: replica.layout.count)
+      let layout = replica.stateLayout.chunks
       for _ in 0..<layout.chunkCount {
         let next = link.waiting { link.chunks.next(view: inForce.number) }
         guard let (chunk, bytes) = next else { throw ExchangeError.aborted }
@@ -229,7 +230,7 @@ final class WorkerSession {
       replica.repack()
     }
     if position != inForce.position {
-      gradients.release()
+      gradients.store.release()
       gradientPosition = nil
     }
     position = inForce.position
@@ -273,12 +274,46 @@ final class WorkerSession {
     }
   }
 
-  /// Memory for sums, made once when the first exchange needs it.
-  func sumBuffer() -> NodeGradient {
-    if let sum { return sum }
-    let made = replica.makeGradient()
-    sum = made
-    return made
+  // MARK: Phases
+
+  /// Turns the state into that of phase `index`.
+  func enter(_ index: Int) {
+    replica.enter(index)
+    renewSums()
+  }
+
+  /// Makes room for a state of phase `index`.
+  private func arrange(_ index: Int) {
+    guard index != replica.phaseIndex else { return }
+    replica.arrange(index)
+    renewSums()
+  }
+
+  /// The sums of one phase fit no other: it may train other models.
+  private func renewSums() {
+    gradients = PhaseSums(GradientWork(replica), sliceCount: plan.batch.slices)
+    gradientPosition = nil
+  }
+}
+
+/// The sums of one kind of operation, as long as a phase runs.
+final class PhaseSums {
+  let work: any SliceWork
+  let store: NodeStore
+  private var made: NodeSum?
+
+  init(_ work: any SliceWork, sliceCount: Int) {
+    self.work = work
+    store = NodeStore(work, sliceCount: sliceCount)
+  }
+
+  /// Where the sum goes that an exchange makes: the nodes stay as they are. Made once, when the
+  /// first exchange needs it.
+  var total: NodeSum {
+    if let made { return made }
+    let sum = work.makeSum()
+    made = sum
+    return sum
   }
 }
 

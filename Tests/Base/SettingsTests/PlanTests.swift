@@ -193,7 +193,7 @@ private func message(
       \t"model": { "with": 64, "heads": 0 },
         "precision": "bf61",
         "batch": { "sequences": 12, "slices": 8 },
-        "phases": [ { "kind": "tokenizer" }, { "kind": "sft", "steps": 5 }, 3 ],
+        "phases": [ { "kind": "tokenizer" }, { "kind": "evaluate", "steps": 5 }, 3 ],
       }
       """
     #expect(
@@ -217,14 +217,13 @@ private func message(
         Error: 8 slices do not divide 12 sequences at test.json:6:41
             6 |   "batch": { "sequences": 12, "slices": 8 },
               |                                         ^ leave batch.slices out for 4
-        Error: phase kind 'sft' is not in this version at test.json:7:50
-            7 |   "phases": [ { "kind": "tokenizer" }, { "kind": "sft", "steps": 5 }, 3 ],
-              |                                                  ^^^^^ this version runs \
-        tokenizer, pretrain, anneal, evaluate
-        Error: phases[2] is the number 3 at test.json:7:71
-            7 |   "phases": [ { "kind": "tokenizer" }, { "kind": "sft", "steps": 5 }, 3 ],
-              |                                                                       ^ expected a \
-        section { }
+        Error: evaluate takes no steps at test.json:7:71
+            7 |   "phases": [ { "kind": "tokenizer" }, { "kind": "evaluate", "steps": 5 }, 3 ],
+              |                                                                       ^ remove steps
+        Error: phases[2] is the number 3 at test.json:7:76
+            7 |   "phases": [ { "kind": "tokenizer" }, { "kind": "evaluate", "steps": 5 }, 3 ],
+              |                                                                            ^ \
+        expected a section { }
         """)
   }
 

@@ -52,7 +52,7 @@ struct Impostor {
   }
 
   static var statistics: (header: FrameHeader, payload: [UInt8]) {
-    let words: [UInt64] = [1, 10, Double(2.5).bitPattern]
+    let words: [UInt64] = [1, 10, Double(2.5).bitPattern] + [UInt64](repeating: 0, count: 16)
     let payload = words.flatMap { word in
       (0..<8).map { UInt8(truncatingIfNeeded: word >> (8 * $0)) }
     }

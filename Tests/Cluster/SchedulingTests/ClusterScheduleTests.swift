@@ -6,7 +6,7 @@ import Testing
 @Suite struct `Cluster schedule` {
   static let outline = RunOutline(
     tree: SliceTree(sliceCount: 8), operationCount: 30, checkpointPositions: [10, 20, 30],
-    chunkCount: 5, workerCountMin: 1)
+    workerCountMin: 1)
 
   static func member(_ number: Int) -> Member {
     Member(worker: number, name: "w\(number)", dataAddress: "h:\(number)")
@@ -154,12 +154,12 @@ import Testing
     var schedule = ClusterSchedule(
       outline: RunOutline(
         tree: SliceTree(sliceCount: 8), operationCount: 4, checkpointPositions: [1, 2, 4],
-        chunkCount: 5, workerCountMin: 1))
+        workerCountMin: 1))
     _ = schedule.apply(.joined(Self.member(0)))
     _ = schedule.apply(.suspended(worker: 0, view: 1, position: nil, nodes: []))
     _ = schedule.apply(.measuredPeak(worker: 0))
     func save(_ position: Int) -> Command {
-      .save(position: position, shares: [SaveShare(worker: 0, chunks: 0..<5)])
+      .save(position: position, workers: [0])
     }
     func grant(_ position: Int) -> Command { .grant(workers: [0], view: 1, position: position) }
     #expect(schedule.apply(.completed(worker: 0, view: 1, position: 0)) == [save(1), grant(2)])
@@ -182,7 +182,7 @@ import Testing
     }
     #expect(schedule.apply(.stopRequested) == [.suspend(workers: [0], view: 2)])
     let commands = schedule.apply(.suspended(worker: 0, view: 2, position: 3, nodes: []))
-    #expect(commands.first == .save(position: 3, shares: [SaveShare(worker: 0, chunks: 0..<5)]))
+    #expect(commands.first == .save(position: 3, workers: [0]))
     #expect(schedule.apply(.checkpointed(position: 3)) == [.finish(.stopped)])
   }
 
@@ -270,7 +270,7 @@ import Testing
     #expect(schedule.apply(.stopRequested) == [.suspend(workers: [0], view: 5)])
     _ = schedule.apply(.suspended(worker: 0, view: 5, position: 6, nodes: []))
     let commands = schedule.apply(.measuredPeak(worker: 0))
-    #expect(commands.first == .save(position: 6, shares: [SaveShare(worker: 0, chunks: 0..<5)]))
+    #expect(commands.first == .save(position: 6, workers: [0]))
     #expect(schedule.apply(.checkpointed(position: 6)) == [.finish(.stopped)])
   }
 

@@ -44,6 +44,8 @@ struct SimulatedCluster {
   private var nextWorker = 0
   private var draws: UInt64 = 0
   private let random: RandomStream
+  /// Of the state.
+  private static let chunkCount = 5
   /// The regular shares of 1, 2, ... workers.
   private let deals: [[[Int]]]
 
@@ -137,7 +139,7 @@ struct SimulatedCluster {
     if schedule.isGathering, workers.values.contains(where: \.isWelcomed) {
       moves.append { $0.deliver(.gatherDeadline) }
     }
-    if let position = savingPosition, saved[position]?.count == outline.chunkCount {
+    if let position = savingPosition, saved[position]?.count == Self.chunkCount {
       moves.append { $0.endSave(position) }
     }
     guard !moves.isEmpty else { return false }
@@ -324,11 +326,13 @@ struct SimulatedCluster {
       send(.resume(resumption), to: resumption.members.map(\.worker))
     case .grant(let numbers, let view, let position):
       send(.grant(view: view, position: position), to: numbers)
-    case .save(let position, let shares):
+    case .save(let position, let savers):
       savingPosition = position
       saved[position] = []
-      for share in shares {
-        send(.save(position: position, chunks: share.chunks), to: [share.worker])
+      let chunks = StateChunks(counts: [Self.chunkCount * StateChunks.chunkElementCount])
+      for (rank, saver) in savers.enumerated() {
+        let share = chunks.share(ofRank: rank, of: savers.count)
+        send(.save(position: position, chunks: share), to: [saver])
       }
     case .abandonSave: savingPosition = nil
     case .release(let number): part(number)

@@ -54,14 +54,19 @@ private let checkpointState = ForeignParser(
       {"data_cursor": 64, "model": \(modelJSON), "phase_index": 1, "phase_name": "pretrain", \
       "position": 12, "profile": "avx2", "run": "r", "schedule_position": 10, "step": 10, \
       "tokens_total": 5120}
+      """,
       """
+      {"data_cursor": 64, "frozen": ["reference", "reward"], "model": \(modelJSON), \
+      "phase_index": 4, "phase_name": "ppo", "position": 12, "profile": "avx2", \
+      "rollout_count": 96, "run": "r", "schedule_position": 10, "step": 10, \
+      "tokens_total": 5120, "trained": ["policy", "value"]}
+      """,
     ].map { Array($0.utf8) }
   },
   read: { bytes in
     guard let state = try? CheckpointState(reading: bytes) else { return }
-    let layout = ParameterLayout(state.model)
-    _ = StateChunks(count: layout.count).chunkCount
-    _ = layout.parameterCount
+    _ = state.layout.chunks.chunkCount
+    _ = state.layout[.policy].layout.parameterCount
     _ = state.name
   })
 

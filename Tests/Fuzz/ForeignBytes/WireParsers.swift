@@ -97,14 +97,16 @@ private let tokenSlices = ForeignParser(
 private let statistics = ForeignParser(
   "statistics",
   seeds: {
-    let words: [UInt64] = [1, 64, (2.5).bitPattern, 1 << 32 | 1, 128, (5.0).bitPattern]
-    return [words.flatMap(littleEndianBytes)]
+    let measures = (0..<16).map { Double($0).bitPattern }
+    let words: [[UInt64]] = [[1, 64, (2.5).bitPattern], [1 << 32 | 1, 128, (5.0).bitPattern]]
+    return [words.flatMap { $0 + measures }.flatMap(littleEndianBytes)]
   },
   read: { bytes in
     let nodes = [SliceNode.leaf(0), SliceNode.leaf(1), SliceNode(level: 1, index: 1)]
-    let held = Array(nodes[(bytes.count / 24 == 3 ? 0 : 1)...])
-    guard bytes.count == 24 * held.count else { return }
-    let rows = AlignedStorage<UInt64>(count: 3 * held.count, filledWith: 0).rows
+    let wordCount = StatisticsPayload.wordsPerNode
+    let held = Array(nodes[(bytes.count / (8 * wordCount) == 3 ? 0 : 1)...])
+    guard bytes.count == 8 * wordCount * held.count else { return }
+    let rows = AlignedStorage<UInt64>(count: wordCount * held.count, filledWith: 0).rows
     for (index, word) in bytes.words.enumerated() { rows[index] = word.littleEndian }
     var found: [SliceNode: SliceStatistics] = [:]
     guard

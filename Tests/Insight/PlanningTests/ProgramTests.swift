@@ -7,7 +7,12 @@ import Testing
 private func unrolled(_ plan: ResolvedPlan) -> [Planning.Operation] {
   var found: [Planning.Operation] = []
   for (index, phase) in plan.phases.enumerated() where phase.kind != .tokenizer {
+    if !found.isEmpty { found.append(.enter(phase: index)) }
+    let perIteration = phase.reinforcement?.stepsPerIteration(plan.batch)
     for step in 0..<phase.steps {
+      if let perIteration, step % perIteration == 0 {
+        found.append(.rollout(phase: index, iteration: step / perIteration))
+      }
       found.append(.train(phase: index, step: step))
       let done = step + 1
       if phase.validation.every > 0, done % phase.validation.every == 0, done < phase.steps {
@@ -42,9 +47,45 @@ private func unrolled(_ plan: ResolvedPlan) -> [Planning.Operation] {
     for (position, operation) in expected.enumerated() {
       guard case .train(let phase, let step) = operation else { continue }
       #expect(program.position(afterStep: step, ofPhase: phase) == position + 1)
-      #expect(program.progress(at: position) == (phase, step))
+      #expect(program.progress(at: position + 1) == (phase, step + 1))
+    }
+    let entries = expected.indices.filter { expected[$0] == .enter(phase: 2) }
+    for entry in entries {
+      #expect(program.progress(at: entry) == (1, steps))
+      #expect(program.progress(at: entry + 1) == (2, 0))
+      #expect(program.lastPosition(ofPhaseAt: entry - 1) == entry - 1)
+      #expect(program.lastPosition(ofPhaseAt: 0) == entry - 1)
     }
     #expect(program.position(afterStep: steps, ofPhase: 1) == nil)
+  }
+
+  @Test(arguments: [1, 2, 5].flatMap { i in [(i, 1), (i, 3)] }, [0, 1, 4, 6])
+  func `of a phase that samples has a rollout before every iteration`(
+    rounds: (iterations: Int, epochs: Int), every: Int
+  ) throws {
+    let (iterations, epochs) = rounds
+    let plan = try plan(
+      """
+      { "batch": {"sequences": 8, "slices": 2, "microbatch": 2}, "phases": [
+        {"kind": "tokenizer"}, {"kind": "sft", "steps": 2},
+        {"kind": "reward", "steps": 3}, {"kind": "ppo", "validation": {"every": \(every)},
+          "reinforcement": {"iterations": \(iterations), "epochs": \(epochs), "prompts": 16}},
+        {"kind": "evaluate"} ] }
+      """)
+    let program = PhaseProgram(plan)
+    let expected = unrolled(plan)
+    #expect(plan.phases[3].steps == iterations * epochs * 2)
+    #expect((0..<expected.count).map(program.operation) == expected)
+    #expect(program.operationCount == expected.count)
+    for (position, operation) in expected.enumerated() {
+      switch operation {
+      case .train(let phase, let step):
+        #expect(program.position(afterStep: step, ofPhase: phase) == position + 1)
+      case .rollout(let phase, let iteration):
+        #expect(program.progress(at: position + 1) == (phase, iteration * epochs * 2))
+      default: break
+      }
+    }
   }
 
   @Test func `checkpoints are due every so many steps and at the end of each phase`() throws {

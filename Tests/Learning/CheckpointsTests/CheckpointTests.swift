@@ -35,7 +35,7 @@ import Testing
       let parts = (0..<3).map { _ in
         AlignedStorage<Float>(count: sample.layout.count, filledWith: 9).rows
       }
-      try reader.loadAll(master: parts[0], firstMoment: parts[1], secondMoment: parts[2])
+      try reader.loadAll(into: parts)
       for (read, written) in zip(parts, sample.windows) { #expect(read.array == written.array) }
       for index in 0..<reader.chunks.chunkCount {
         #expect(try reader.readChunk(index) == sample.bytes(writer, index))
@@ -56,7 +56,7 @@ import Testing
       let parts = (0..<3).map { _ in
         AlignedStorage<Float>(count: sample.layout.count, filledWith: 9).rows
       }
-      try reader.loadAll(master: parts[0], firstMoment: parts[1], secondMoment: parts[2])
+      try reader.loadAll(into: parts)
       for rows in parts { #expect(rows[gap] == 0) }
       #expect(try reader.digest() == sample.digest)
     }
@@ -230,6 +230,68 @@ import Testing
         try CheckpointFolder.keep(newest: 1, inRun: run)
       }
       #expect(try Files.list(folder) == ["pretrain-20", "pretrain-30", "pretrain-40"])
+    }
+  }
+}
+
+@Suite struct `A state of several models` {
+  @Test func `is saved and read back, with a digest that every part changes`() throws {
+    try withTemporaryDirectory { run in
+      let sample = SampleState()
+      let layout = StateLayout(
+        sample.state.model, trained: [.policy, .value], frozen: [.reference, .reward],
+        rolloutCount: 77)
+      #expect(layout.parts.count == 3 + 1 + 1 + 3 + 1)
+      let parts = layout.parts.enumerated().map { index, part in
+        let rows = AlignedStorage<Float>(count: layout.count(of: part), filledWith: 0).rows
+        // Padding is zero in every state that a worker holds.
+        let ranges = switch part {
+        case .rollouts: [0..<layout.rolloutCount]
+        case .master(let role), .firstMoment(let role), .secondMoment(let role):
+          layout[role].layout.parameters.map(\.range)
+        }
+        for range in ranges {
+          for element in range { rows[element] = Float(element % 1013 + 7 * index) }
+        }
+        return rows
+      }
+      var state = sample.state
+      state = CheckpointState(
+        run: state.run, phaseIndex: 5, phaseName: "ppo", step: 3, position: 9,
+        schedulePosition: 3, tokensTotal: 77, dataCursor: 0, profile: "portable", layout: layout)
+      let writer = try CheckpointWriter(runDirectory: run, state: state, tokenizer: nil, plan: [])
+      for index in 0..<writer.chunks.chunkCount {
+        try writer.writeChunk(index: index, bytes: writer.chunks.bytes(of: index, in: parts))
+      }
+      try writer.commit()
+
+      let reader = try CheckpointReader(writer.path)
+      #expect(reader.stateLayout == layout)
+      let read = layout.parts.map {
+        AlignedStorage<Float>(count: layout.count(of: $0), filledWith: 9).rows
+      }
+      try reader.loadAll(into: read)
+      for (written, found) in zip(parts, read) { #expect(written.array == found.array) }
+      let score = AlignedStorage<Float>(count: layout[.reward].layout.count, filledWith: 0).rows
+      try reader.loadWeights(of: .reward, into: score)
+      #expect(score.array == parts[4].array)
+
+      func digest() -> String {
+        Digest.hex(layout: layout, parts: parts, phaseIndex: 5, step: 3, tokensTotal: 77)
+      }
+      var seen: Set<String> = [digest()]
+      #expect(try reader.digest() == digest())
+      for rows in parts {
+        rows[1] += 1
+        #expect(seen.insert(digest()).inserted)
+      }
+      for name in ["reward.safetensors", "value.first_moment.f32", "rollouts.f32"] {
+        let file = "\(writer.path)/\(name)"
+        let bytes = try Files.read(file)
+        try Files.remove(file)
+        #expect(throws: CheckpointError.missing(file: name)) { try CheckpointReader(writer.path) }
+        try Files.write(bytes, to: file)
+      }
     }
   }
 }

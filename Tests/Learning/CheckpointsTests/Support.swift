@@ -45,7 +45,7 @@ struct SampleState {
       run: "sample", phaseIndex: phaseIndex, phaseName: "pretrain", step: step,
       position: step, schedulePosition: step, tokensTotal: 12_345 + UInt64(step),
       dataCursor: UInt64(8 * step),
-      profile: "portable", model: shape)
+      profile: "portable", layout: StateLayout(training: shape))
   }
 
   var windows: [SharedRows<Float>] { [master, firstMoment, secondMoment] }
@@ -56,13 +56,13 @@ struct SampleState {
 
   var digest: String {
     Digest.hex(
-      layout: layout, master: master, firstMoment: firstMoment, secondMoment: secondMoment,
-      phaseIndex: state.phaseIndex, step: state.step, tokensTotal: state.tokensTotal)
+      layout: state.layout, parts: windows, phaseIndex: state.phaseIndex,
+      step: state.step, tokensTotal: state.tokensTotal)
   }
 
   func writer(in run: String) throws(CheckpointError) -> CheckpointWriter {
     try CheckpointWriter(
-      runDirectory: run, layout: layout, state: state, tokenizer: Array("{}".utf8),
+      runDirectory: run, state: state, tokenizer: Array("{}".utf8),
       plan: Array("{\"name\": \"sample\"}".utf8))
   }
 

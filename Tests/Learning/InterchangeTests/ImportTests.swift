@@ -247,7 +247,7 @@ import Tokenization
         let rows = (0..<3).map { _ in
           AlignedStorage(count: model.layout.count, filledWith: Float(1)).rows
         }
-        try reader.loadAll(master: rows[0], firstMoment: rows[1], secondMoment: rows[2])
+        try reader.loadAll(into: rows)
         #expect(rows[0].array == model.master.array)
         #expect(rows[1].array.allSatisfy { $0 == 0 } && rows[2].array.allSatisfy { $0 == 0 })
       }

@@ -49,9 +49,10 @@ struct SampleModel {
   func save(inRun run: String) throws -> CheckpointReader {
     let state = CheckpointState(
       run: plan.name, phaseIndex: 1, phaseName: "pretrain", step: 3, position: 3,
-      schedulePosition: 3, tokensTotal: 1, dataCursor: 1, profile: "portable", model: plan.model)
+      schedulePosition: 3, tokensTotal: 1, dataCursor: 1, profile: "portable",
+      layout: StateLayout(training: plan.model))
     let writer = try CheckpointWriter(
-      runDirectory: run, layout: layout, state: state, tokenizer: Tokenizer.bytes.json(),
+      runDirectory: run, state: state, tokenizer: Tokenizer.bytes.json(),
       plan: Array(plan.planJSON().utf8))
     for chunk in 0..<writer.chunks.chunkCount {
       let bytes = writer.chunks.bytes(of: chunk, in: [master, master, master])

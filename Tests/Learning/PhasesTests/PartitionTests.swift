@@ -35,21 +35,18 @@ import Testing
       sequences: sequences.count, slices: cut.slices, microbatch: cut.microbatch,
       isHeadTied: isHeadTied, dropout: 0, precision: precision)
     return withReplica(plan) { replica in
-      fill(replica.master, replica.layout)
+      fill(replica.policy.master, replica.policy.layout)
       replica.repack()
       let slices = (0..<cut.slices).map { slice in
         let size = plan.batch.sequencesPerSlice
         return TokenSlice(sequences: Array(sequences[slice * size..<(slice + 1) * size]))
       }
-      let store = GradientStore(replica: replica)
-      store.begin(step: 0, touchedRows: replica.touchedRows(of: slices))
-      _ = store.compute(
-        slices.indices, tokens: { slices[$0] }, isCancelled: { false }, ready: { _ in })
-      guard let root = store.nodes[store.tree.root], let sum = store.statistics[store.tree.root]
-      else { preconditionFailure("the store does not hold the root") }
-      let update = replica.update(gradient: root, statistics: sum, step: 0)
+      let gradients = Gradients(replica)
+      let (root, sum) = gradients.whole(slices, step: 0)
+      let update = replica.update(gradients.work.windows(of: root), statistics: sum, step: 0)
       return Outcome(
-        statistics: sum, update: update, gradient: root.flat.array, layout: replica.layout)
+        statistics: sum, update: update, gradient: root.windows[0].array,
+        layout: replica.policy.layout)
     }
   }
 

@@ -7,27 +7,22 @@ import Testing
 
 @Suite struct `Worker replica` {
   /// A step of one worker: all slices, tree sum, update.
-  private func step(_ step: Int, _ store: GradientStore) -> (UpdateOutcome, SliceStatistics) {
-    let (replica, plan) = (store.replica, store.replica.plan)
-    store.begin(step: step, touchedRows: plan.touchedRows(step: step))
-    let isDone = store.compute(
-      0..<plan.batch.slices, tokens: { plan.slice($0, step: step) }, isCancelled: { false },
-      ready: { _ in })
-    guard isDone, let root = store.nodes[store.tree.root],
-      let sum = store.statistics[store.tree.root]
-    else { preconditionFailure("the store does not hold the root") }
-    return (replica.update(gradient: root, statistics: sum, step: step), sum)
+  private func step(_ step: Int, _ gradients: Gradients) -> (UpdateOutcome, SliceStatistics) {
+    let slices = gradients.replica.plan.slices(step: step)
+    let (root, sum) = gradients.whole(slices, step: step)
+    let windows = gradients.work.windows(of: root)
+    return (gradients.replica.update(windows, statistics: sum, step: step), sum)
   }
 
   private func train(_ plan: ResolvedPlan, threadCount: Int, steps: Int) -> [UInt64] {
     withReplica(plan, threadCount: threadCount) { replica in
-      let store = GradientStore(replica: replica)
+      let gradients = Gradients(replica)
       var bits: [UInt64] = []
       for index in 0..<steps {
-        let (outcome, _) = step(index, store)
+        let (outcome, _) = step(index, gradients)
         bits += [outcome.loss.bitPattern, outcome.gradNorm.bitPattern]
       }
-      for state in [replica.master, replica.firstMoment, replica.secondMoment] {
+      for state in replica.parts {
         bits += state.array.map { UInt64($0.bitPattern) }
       }
       return bits
@@ -48,16 +43,12 @@ import Testing
     plan.phases[0].steps = 120
     plan.phases[0].schedule.kind = .constant
     withReplica(plan, threadCount: 2) { replica in
-      let store = GradientStore(replica: replica)
+      let gradients = Gradients(replica)
       var losses: [Double] = []
       for index in 0..<120 {
-        store.begin(step: index, touchedRows: plan.touchedRows(step: 0))
-        _ = store.compute(
-          0..<plan.batch.slices, tokens: { plan.slice($0, step: 0) }, isCancelled: { false },
-          ready: { _ in })
-        guard let root = store.nodes[store.tree.root], let sum = store.statistics[store.tree.root]
-        else { preconditionFailure("the store does not hold the root") }
-        losses.append(replica.update(gradient: root, statistics: sum, step: index).loss)
+        let (root, sum) = gradients.whole(plan.slices(step: 0), step: index)
+        let windows = gradients.work.windows(of: root)
+        losses.append(replica.update(windows, statistics: sum, step: index).loss)
       }
       // ln 71 = 4.26 is what knowing nothing costs.
       #expect(abs(losses[0] - 4.26) < 0.1)
@@ -68,36 +59,38 @@ import Testing
   @Test func `a step without a valid token changes nothing and says so`() {
     let plan = tinyPlan()
     withReplica(plan) { replica in
-      let before = replica.master.array
-      replica.beginStep(0, touchedRows: plan.touchedRows(step: 0))
+      let before = replica.policy.master.array
+      let work = GradientWork(replica)
+      work.begin(step: 0, slices: plan.slices(step: 0))
       var tokens = plan.slice(0, step: 0)
       for index in tokens.sequences.indices {
         tokens.sequences[index].isTarget = tokens.sequences[index].isTarget.map { _ in false }
       }
-      let gradient = replica.makeGradient()
-      let statistics = replica.computeSlice(
-        tokens, step: 0, slice: 0, into: gradient, accumulate: false, isCancelled: { false },
+      let sum = work.makeSum()
+      let statistics = work.compute(
+        tokens, slice: 0, into: sum, accumulate: false, isCancelled: { false },
         finished: { _ in })
       #expect(statistics == SliceStatistics(tokenCount: 0, lossSum: 0))
       guard let statistics else { return }
-      let outcome = replica.update(gradient: gradient, statistics: statistics, step: 0)
+      let outcome = replica.update(work.windows(of: sum), statistics: statistics, step: 0)
       #expect(outcome.skipped)
-      #expect(replica.master.array == before)
+      #expect(replica.policy.master.array == before)
     }
   }
 
   @Test func `a gradient that is not finite skips the step`() {
     let plan = tinyPlan()
     withReplica(plan) { replica in
-      let before = replica.master.array
-      replica.beginStep(0, touchedRows: plan.touchedRows(step: 0))
-      let gradient = replica.makeGradient()
-      gradient.flat[5] = .infinity
+      let before = replica.policy.master.array
+      let work = GradientWork(replica)
+      work.begin(step: 0, slices: plan.slices(step: 0))
+      let sum = work.makeSum()
+      sum.windows[0][5] = .infinity
       let outcome = replica.update(
-        gradient: gradient, statistics: SliceStatistics(tokenCount: 3, lossSum: 6), step: 0)
+        work.windows(of: sum), statistics: SliceStatistics(tokenCount: 3, lossSum: 6), step: 0)
       #expect(outcome.skipped)
       #expect(outcome.loss == 2)
-      #expect(replica.master.array == before)
+      #expect(replica.policy.master.array == before)
     }
   }
 
@@ -110,16 +103,17 @@ import Testing
     plan.phases[1].kind = kind
     plan.phases[1].schedule = .init(kind: .constant, peak: 5e-3, final: 5e-3, warmupSteps: 0)
     withReplica(plan) { replica in
-      let store = GradientStore(replica: replica)
-      let (first, _) = step(0, store)
-      let before = replica.secondMoment.array
-      replica.enterPhase(1)
-      let (second, _) = step(0, store)
+      let gradients = Gradients(replica)
+      let (first, _) = step(0, gradients)
+      let before = replica.policy.moments?.second.array ?? []
+      replica.enter(1)
+      let (second, _) = step(0, Gradients(replica))
       #expect(abs(first.learningRate - 1e-3) < 1e-15)
       #expect(second.learningRate == 5e-3)
       // A second moment that is carried on keeps beta2 = 0.95 of itself and grows by a square; one
       // that starts anew is 0.05 of a square, and so are both after one step.
-      let isKept = zip(replica.secondMoment.array, before).allSatisfy { $0 >= 0.949 * $1 }
+      let after = replica.policy.moments?.second.array ?? []
+      let isKept = zip(after, before).allSatisfy { $0 >= 0.949 * $1 }
       #expect(isKept == (kind == .anneal))
     }
   }
@@ -127,10 +121,11 @@ import Testing
   @Test func `a cancelled slice returns nil`() {
     let plan = tinyPlan()
     withReplica(plan) { replica in
-      replica.beginStep(0, touchedRows: plan.touchedRows(step: 0))
+      let work = GradientWork(replica)
+      work.begin(step: 0, slices: plan.slices(step: 0))
       var asked = 0
-      let statistics = replica.computeSlice(
-        plan.slice(0, step: 0), step: 0, slice: 0, into: replica.makeGradient(),
+      let statistics = work.compute(
+        plan.slice(0, step: 0), slice: 0, into: work.makeSum(),
         accumulate: false,
         isCancelled: {
           asked += 1
@@ -148,13 +143,18 @@ import Testing
   @Test func `the rows of a step are those of its slices, whatever the last step read`() {
     let plan = tinyPlan()
     withReplica(plan) { replica in
+      let work = GradientWork(replica)
+      let width = plan.model.modelWidth
       for step in [0, 5, 0] {
-        let slices = (0..<plan.batch.slices).map { plan.slice($0, step: step) }
-        #expect(replica.touchedRows(of: slices) == plan.touchedRows(step: step))
+        let slices = plan.slices(step: step)
+        work.begin(step: step, slices: slices)
+        #expect(work.lookupCount == width * plan.touchedRows(step: step).count)
         let read = Set(slices[0].sequences.flatMap { $0.tokens.dropLast() })
-        #expect(replica.touchedRows(of: [slices[0]]) == read.sorted())
+        work.begin(step: step, slices: [slices[0]])
+        #expect(work.lookupCount == width * read.count)
       }
-      #expect(replica.touchedRows(of: []).isEmpty)
+      work.begin(step: 1, slices: [])
+      #expect(work.lookupCount == 0)
     }
   }
 
@@ -162,8 +162,8 @@ import Testing
     let plan = tinyPlan(dropout: 0.5)
     withReplica(plan) { replica in
       let tokens = plan.slice(1, step: 4)
-      let first = replica.evaluateSlice(tokens)
-      #expect(first == replica.evaluateSlice(tokens))
+      let first = replica.evaluate(tokens)
+      #expect(first == replica.evaluate(tokens))
       #expect(first.tokenCount == Int64(tokens.targetCount))
       // Fresh weights predict every token alike, within what deviation 0.02 lets logits differ.
       #expect(abs(first.lossSum / Double(first.tokenCount) - 4.26) < 0.1)
@@ -172,8 +172,8 @@ import Testing
 
   @Test func `fresh weights have the deviation of the plan`() {
     withReplica(tinyPlan()) { replica in
-      for parameter in replica.layout.parameters {
-        let values = replica.master[parameter.range].array.map(Double.init)
+      for parameter in replica.policy.layout.parameters {
+        let values = replica.policy.master[parameter.range].array.map(Double.init)
         guard !parameter.role.isGain else {
           #expect(values.allSatisfy { $0 == 1 })
           continue

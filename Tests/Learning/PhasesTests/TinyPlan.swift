@@ -1,5 +1,6 @@
 import Operators
 import Phases
+import Planning
 import Settings
 import System
 import Tensors
@@ -50,6 +51,11 @@ extension ResolvedPlan {
     return TokenSlice(sequences: sequences)
   }
 
+  /// The slices of a step.
+  func slices(step: Int) -> [TokenSlice] {
+    (0..<batch.slices).map { slice($0, step: step) }
+  }
+
   /// Ids that a step touches, ascending.
   func touchedRows(step: Int) -> [UInt32] {
     var ids: Set<UInt32> = []
@@ -72,12 +78,34 @@ func withReplica<R>(_ plan: ResolvedPlan, threadCount: Int = 1, _ body: (Replica
   return body(replica)
 }
 
-extension NodeGradient {
+/// A replica's gradients: the store, and the work behind it.
+struct Gradients {
+  let replica: Replica
+  let work: GradientWork
+  let store: NodeStore
+
+  init(_ replica: Replica) {
+    self.replica = replica
+    work = GradientWork(replica)
+    store = NodeStore(work, sliceCount: replica.plan.batch.slices)
+  }
+
+  /// The sum of all slices of a step.
+  func whole(_ slices: [TokenSlice], step: Int) -> (NodeSum, SliceStatistics) {
+    store.begin(step: step, slices: slices)
+    let isDone = store.compute(
+      slices.indices, tokens: { slices[$0] }, isCancelled: { false }, ready: { _ in })
+    guard isDone, let root = store.nodes[store.tree.root],
+      let sum = store.statistics[store.tree.root]
+    else { preconditionFailure("the store does not hold the root") }
+    return (root, sum)
+  }
+
   /// The bits that the tests compare; an untied embedding has none in the flat part.
-  func bits(_ replica: Replica) -> [UInt32] {
-    let end = replica.plan.model.isHeadTied
-      ? replica.layout.count : replica.layout[.embedding].offset
-    return flat[0..<end].array.map(\.bitPattern)
-      + lookup[0..<replica.lookupCount].array.map(\.bitPattern)
+  func bits(_ sum: NodeSum) -> [UInt32] {
+    let layout = replica.policy.layout
+    let end = layout.isHeadTied ? layout.count : layout[.embedding].offset
+    let windows = work.windows(of: sum)
+    return windows[0][0..<end].array.map(\.bitPattern) + windows[1].array.map(\.bitPattern)
   }
 }

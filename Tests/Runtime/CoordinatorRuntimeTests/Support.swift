@@ -19,7 +19,8 @@ func withRun<R>(_ body: (String) throws -> R) throws -> R {
 /// A plan of two training phases (indices 1 and 2) and one that only evaluates. Operations by
 /// position:
 ///
-///     a: steps 0-2, validation (3)    b: steps 4-5, validation (6)    c: validation (7)
+///     a: steps 0-2, validation (3)
+///     b: enter (4), steps 5-6, validation (7)    c: enter (8), validation (9)
 func planText(stepsOfA: Int = 3, source: String = "world", tokenizer: String = "bytes") -> String {
   """
   {

@@ -1,45 +1,42 @@
-internal import Operators
 public import Planning
-internal import Settings
 public import Tensors
-internal import Transformer
 
-/// The gradients of a step that a worker holds: one buffer for each node of the slice tree.
+/// The sums of an operation that a worker holds: one for each node of the slice tree.
 ///
 /// Slices are computed in ascending order. As soon as both children of a node are held, the right
 /// one is added to the left one, which becomes the node; the freed buffer is used again. A right
 /// leaf of one micro-batch is added while it is computed and needs no buffer at all. What is held
-/// survives an abandoned exchange; ``begin(step:touchedRows:)`` of the next step frees it.
-public final class GradientStore {
-  public let replica: Replica
+/// survives an abandoned exchange; ``begin(step:slices:)`` of the next operation frees it.
+public final class NodeStore {
+  private let work: any SliceWork
   public let tree: SliceTree
   /// The largest nodes held.
-  public private(set) var nodes: [SliceNode: NodeGradient] = [:]
+  public private(set) var nodes: [SliceNode: NodeSum] = [:]
   /// Tokens and losses of the nodes held.
   public private(set) var statistics: [SliceNode: SliceStatistics] = [:]
   /// Buffers allocated so far, in use or free.
   public private(set) var bufferCount = 0
-  private var free: [NodeGradient] = []
-  private var step = 0
+  private var free: [NodeSum] = []
   /// The slice under way and the nodes that it completes, from the leaf up; empty between slices.
   private var path: [SliceNode] = []
   /// The additions that make those nodes, in order: `right` into `left`.
-  private var merges: [(left: NodeGradient, right: NodeGradient)] = []
+  private var merges: [(left: NodeSum, right: NodeSum)] = []
   /// Where the last node of ``path`` will lie.
-  private var pathEnd: NodeGradient?
+  private var pathEnd: NodeSum?
   private var hasMerged = false
   private var missing: [Int] = []
 
-  public init(replica: Replica) {
-    self.replica = replica
-    tree = SliceTree(sliceCount: replica.plan.batch.slices)
+  public init(_ work: any SliceWork, sliceCount: Int) {
+    self.work = work
+    tree = SliceTree(sliceCount: sliceCount)
   }
 
-  /// Frees what an earlier step left and begins `step`.
-  public func begin(step: Int, touchedRows: [UInt32]) {
+  /// Frees what an earlier operation left and begins the one with index `step`.
+  ///
+  /// - Parameter slices: Of all workers.
+  public func begin(step: Int, slices: [TokenSlice]) {
     release()
-    self.step = step
-    replica.beginStep(step, touchedRows: touchedRows)
+    work.begin(step: step, slices: slices)
   }
 
   /// Frees every node, as after an update; buffers are kept for the next step.
@@ -63,7 +60,7 @@ public final class GradientStore {
 
   /// The nodes held once the slice under way is complete; an exchange that starts while it is
   /// computed sends these. Equals ``nodes`` between slices.
-  public var upcomingNodes: [SliceNode: NodeGradient] {
+  public var upcomingNodes: [SliceNode: NodeSum] {
     var upcoming = nodes
     for child in path.dropLast() { upcoming[child.sibling] = nil }
     if let last = path.last { upcoming[last] = pathEnd }
@@ -76,9 +73,9 @@ public final class GradientStore {
   ///   - tokens: The sequences of a slice.
   ///   - isCancelled: true makes the store stop soon. Finished slices stay. A slice that has begun
   ///     to change the gradient of another node is finished first.
-  ///   - ready: Gets ranges that are final in all nodes held, ascending and without gaps from 0,
-  ///     while the last slice is computed; look-up elements count from `layout.count` on. A store
-  ///     that lacks no slice reports the whole range at once.
+  ///   - ready: Gets ranges of elements that are final in all nodes held, ascending and without
+  ///     gaps from 0, while the last slice is computed. A store that lacks no slice reports the
+  ///     whole range at once.
   /// - Returns: Whether all of `slices` are held now; false when cancelled.
   public func compute(
     _ slices: some Sequence<Int>, tokens: (Int) -> TokenSlice, isCancelled: () -> Bool,
@@ -89,7 +86,7 @@ public final class GradientStore {
       missing.insert(slice, at: missing.firstIndex { $0 > slice } ?? missing.endIndex)
     }
     guard let last = missing.last else {
-      ready(0..<replica.layout.count + replica.lookupCount)
+      ready(0..<(nodes.values.first.map(work.elementCount) ?? 0))
       return true
     }
     for slice in missing {
@@ -107,7 +104,7 @@ public final class GradientStore {
     ready: (Range<Int>) -> Void
   ) -> Bool {
     let leaf = SliceNode.leaf(slice)
-    let isJoinable = !leaf.isLeft && tokens.sequences.count <= replica.plan.batch.microbatch
+    let isJoinable = !leaf.isLeft && work.isJoinable(tokens)
     let sibling = isJoinable ? nodes[leaf.sibling] : nil
     let buffer = sibling ?? takeBuffer()
     climb(from: leaf, in: buffer, isJoined: sibling != nil)
@@ -119,13 +116,13 @@ public final class GradientStore {
 
     // A merge changes a node that was complete, hence no cancelling once one has begun.
     hasMerged = false
-    let result = replica.computeSlice(
-      tokens, step: step, slice: slice, into: buffer, accumulate: sibling != nil,
+    let result = work.compute(
+      tokens, slice: slice, into: buffer, accumulate: sibling != nil,
       isCancelled: { !hasMerged && isCancelled() },
       finished: { range in
         for merge in merges {
           hasMerged = true
-          add(range, of: merge.right, into: merge.left)
+          work.add(range, of: merge.right, into: merge.left)
         }
         if isLast { ready(range) }
       })
@@ -138,7 +135,7 @@ public final class GradientStore {
   }
 
   /// Finds the nodes that a leaf completes, and the additions that make them.
-  private func climb(from leaf: SliceNode, in buffer: NodeGradient, isJoined: Bool) {
+  private func climb(from leaf: SliceNode, in buffer: NodeSum, isJoined: Bool) {
     var (node, top) = (leaf, buffer)
     path.append(node)
     if isJoined {
@@ -169,23 +166,9 @@ public final class GradientStore {
     statistics[node] = sum
   }
 
-  private func takeBuffer() -> NodeGradient {
+  private func takeBuffer() -> NodeSum {
     if let buffer = free.popLast() { return buffer }
     bufferCount += 1
-    return replica.makeGradient()
-  }
-
-  /// Adds the elements `range` of a gradient, flat and look-up part counted as one. An untied
-  /// embedding has no flat gradient yet, so its part is left out.
-  private func add(_ range: Range<Int>, of right: NodeGradient, into left: NodeGradient) {
-    let layout = replica.layout
-    let embedding = replica.transformer.weights.embedding
-    let flatEnd = replica.layout.isHeadTied ? layout.count : embedding.lowerBound
-    let flat = range.clamped(to: 0..<flatEnd)
-    if !flat.isEmpty { replica.engine.add(right.flat[flat], into: left.flat[flat]) }
-    let lookup = range.clamped(to: layout.count..<layout.count + replica.lookupCount)
-    guard !lookup.isEmpty else { return }
-    let part = lookup.lowerBound - layout.count..<lookup.upperBound - layout.count
-    replica.engine.add(right.lookup[part], into: left.lookup[part])
+    return work.makeSum()
   }
 }

@@ -5,21 +5,21 @@ import Settings
 import Tensors
 import Testing
 
-@Suite struct `Gradient store` {
+@Suite struct `Node store` {
   /// Two sequences of this length are more than one chunk of the head.
   private static let overChunk = Engine.headChunkTokenCount / 2 + 10
 
   /// The gradient of each slice apart, added along the tree by hand.
-  private func byHand(_ node: SliceNode, _ replica: Replica, step: Int) -> [Float] {
+  private func byHand(_ node: SliceNode, _ gradients: Gradients, step: Int) -> [Float] {
     if node.level == 0 {
-      let gradient = replica.makeGradient()
-      _ = replica.computeSlice(
-        replica.plan.slice(node.index, step: step), step: step, slice: node.index, into: gradient,
+      let sum = gradients.work.makeSum()
+      _ = gradients.work.compute(
+        gradients.replica.plan.slice(node.index, step: step), slice: node.index, into: sum,
         accumulate: false, isCancelled: { false }, finished: { _ in })
-      return gradient.bits(replica).map(Float.init(bitPattern:))
+      return gradients.bits(sum).map(Float.init(bitPattern:))
     }
-    let left = byHand(node.left, replica, step: step)
-    let right = byHand(node.right, replica, step: step)
+    let left = byHand(node.left, gradients, step: step)
+    let right = byHand(node.right, gradients, step: step)
     return zip(left, right).map { $0 + $1 }
   }
 
@@ -32,22 +32,23 @@ import Testing
     let plan = tinyPlan(
       microbatch: shape.microbatch, isHeadTied: shape.isHeadTied, sequenceLength: shape.length)
     withReplica(plan, threadCount: 2) { replica in
-      let store = GradientStore(replica: replica)
-      store.begin(step: 3, touchedRows: plan.touchedRows(step: 3))
+      let gradients = Gradients(replica)
+      let store = gradients.store
+      store.begin(step: 3, slices: plan.slices(step: 3))
       var ready: [Range<Int>] = []
       let isDone = store.compute(
         slices, tokens: { plan.slice($0, step: 3) }, isCancelled: { false },
         ready: { ready.append($0) })
       #expect(isDone)
       #expect(store.nodes.keys.sorted() == store.tree.nodes(covering: slices))
-      for (node, gradient) in store.nodes {
-        let expected = byHand(node, replica, step: 3).map(\.bitPattern)
-        #expect(gradient.bits(replica) == expected)
+      for (node, sum) in store.nodes {
+        let expected = byHand(node, gradients, step: 3).map(\.bitPattern)
+        #expect(gradients.bits(sum) == expected)
         let count = node.slices.reduce(0) { $0 + plan.slice($1, step: 3).targetCount }
         #expect(store.statistics[node]?.tokenCount == Int64(count))
       }
       #expect(ready.first?.lowerBound == 0)
-      #expect(ready.last?.upperBound == replica.layout.count + replica.lookupCount)
+      #expect(ready.last?.upperBound == replica.policy.layout.count + gradients.work.lookupCount)
       for (range, next) in zip(ready, ready.dropFirst()) {
         #expect(range.upperBound == next.lowerBound)
       }
@@ -61,24 +62,26 @@ import Testing
   @Test func `more slices may be added after an exchange was abandoned`() {
     let plan = tinyPlan(sequences: 8, slices: 8, microbatch: 1)
     withReplica(plan) { replica in
-      let store = GradientStore(replica: replica)
-      store.begin(step: 0, touchedRows: plan.touchedRows(step: 0))
+      let gradients = Gradients(replica)
+      let store = gradients.store
+      store.begin(step: 0, slices: plan.slices(step: 0))
       for part in [2..<5, 0..<2, 5..<8] {
         let isDone = store.compute(
           part, tokens: { plan.slice($0, step: 0) }, isCancelled: { false }, ready: { _ in })
         #expect(isDone)
       }
       #expect(store.nodes.keys.sorted() == [store.tree.root])
-      let expected = byHand(store.tree.root, replica, step: 0).map(\.bitPattern)
-      #expect(store.nodes[store.tree.root]?.bits(replica) == expected)
+      let expected = byHand(store.tree.root, gradients, step: 0).map(\.bitPattern)
+      #expect(store.nodes[store.tree.root].map(gradients.bits) == expected)
     }
   }
 
   @Test func `sums that another worker makes again are dropped, those beside them stay`() {
     let plan = tinyPlan(sequences: 8, slices: 8, microbatch: 1)
     withReplica(plan) { replica in
-      let store = GradientStore(replica: replica)
-      store.begin(step: 0, touchedRows: plan.touchedRows(step: 0))
+      let gradients = Gradients(replica)
+      let store = gradients.store
+      store.begin(step: 0, slices: plan.slices(step: 0))
       func compute(_ slices: Range<Int>) -> Bool {
         store.compute(
           slices, tokens: { plan.slice($0, step: 0) }, isCancelled: { false }, ready: { _ in })
@@ -90,8 +93,8 @@ import Testing
       #expect(store.statistics.keys.sorted() == store.nodes.keys.sorted())
       #expect(compute(3..<8))
       #expect(store.nodes.keys.sorted() == store.tree.nodes(covering: 3..<8))
-      for (node, gradient) in store.nodes {
-        #expect(gradient.bits(replica) == byHand(node, replica, step: 0).map(\.bitPattern))
+      for (node, sum) in store.nodes {
+        #expect(gradients.bits(sum) == byHand(node, gradients, step: 0).map(\.bitPattern))
       }
     }
   }
@@ -100,8 +103,9 @@ import Testing
   func `cancelling at any moment loses no finished slice`(questionCount: Int) {
     let plan = tinyPlan()
     withReplica(plan) { replica in
-      let store = GradientStore(replica: replica)
-      store.begin(step: 0, touchedRows: plan.touchedRows(step: 0))
+      let gradients = Gradients(replica)
+      let store = gradients.store
+      store.begin(step: 0, slices: plan.slices(step: 0))
       var asked = 0
       _ = store.compute(
         0..<4, tokens: { plan.slice($0, step: 0) },
@@ -112,8 +116,8 @@ import Testing
       let isDone = store.compute(
         0..<4, tokens: { plan.slice($0, step: 0) }, isCancelled: { false }, ready: { _ in })
       #expect(isDone)
-      let expected = byHand(store.tree.root, replica, step: 0).map(\.bitPattern)
-      #expect(store.nodes[store.tree.root]?.bits(replica) == expected)
+      let expected = byHand(store.tree.root, gradients, step: 0).map(\.bitPattern)
+      #expect(store.nodes[store.tree.root].map(gradients.bits) == expected)
     }
   }
 }
