@@ -97,7 +97,7 @@ import Testing
       let report = try TailReport(runDirectory: run)
       #expect(report.summary?.phase == "b")
       #expect(report.summary?.evaluations.map(\.loss) == [73.0 / 32])
-      #expect(report.text().contains("evaluated c: 2.2812 nats per token"))
+      #expect(report.text().contains("evaluated c: 2.281"))
       let events = try RunReader(runDirectory: run).update().events
       #expect(events.filter { $0.event == .phaseEnded }.map(\.phase) == ["a", "b", "c"])
       #expect(events.contains { $0.event == .validating && $0.phase == "a" })
