@@ -42,13 +42,118 @@ extension Measures {
   }
 }
 
+/// Of rollouts.
+extension Measures {
+  static let answers = 1
+  static let score = 2
+  static let ended = 3
+  static let answerTokens = 4
+  static let surprise = 5
+  static let k1 = 6
+  static let k3 = 7
+
+  /// The measures of one answer.
+  ///
+  /// - Parameter estimates: k1 and k3 of each of its tokens.
+  public static func answer(
+    score: Double, isEnded: Bool, promptCount: Int, logProbabilities: [Double],
+    estimates: [(k1: Double, k3: Double)]
+  ) -> SIMD16<Double> {
+    var sums = SIMD16<Double>.zero
+    sums[tokens] = Double(promptCount + logProbabilities.count)
+    sums[answers] = 1
+    sums[Self.score] = score
+    sums[ended] = isEnded ? 1 : 0
+    sums[answerTokens] = Double(logProbabilities.count)
+    // Its mean over tokens that were drawn from the policy is the policy's entropy.
+    sums[surprise] = -logProbabilities.reduce(0, +)
+    sums[k1] = estimates.reduce(0) { $0 + $1.k1 }
+    sums[k3] = estimates.reduce(0) { $0 + $1.k3 }
+    return sums
+  }
+
+  /// What a rollout's measures come to, by the names that records give them.
+  public static func rolloutFigures(_ sums: SIMD16<Double>) -> [String: Double] {
+    guard sums[answers] > 0, sums[answerTokens] > 0 else { return [:] }
+    let (perAnswer, perToken) = (1 / sums[answers], 1 / sums[answerTokens])
+    return [
+      "reward": sums[score] * perAnswer, "ended": sums[ended] * perAnswer,
+      "length": sums[answerTokens] * perAnswer, "entropy": sums[surprise] * perToken,
+      "kl": sums[k1] * perToken, "kl_k3": sums[k3] * perToken,
+    ]
+  }
+}
+
+/// Of updates that learn from answers; per token of an answer.
+extension Measures {
+  static let clipped = 1
+  static let ratio = 2
+  static let ratioSquare = 3
+  static let oldK1 = 4
+  static let policyLoss = 5
+  static let valueLoss = 6
+  static let returns = 7
+  static let returnSquares = 8
+  static let errors = 9
+  static let errorSquares = 10
+  static let divergence = 11
+
+  /// The measures of one token, as the policy's update sees it.
+  public static func policyToken(
+    ratio: Double, isClipped: Bool, old: Double, loss: Double, divergence: Double
+  ) -> SIMD16<Double> {
+    var sums = SIMD16<Double>.zero
+    sums[clipped] = isClipped ? 1 : 0
+    sums[Self.ratio] = ratio
+    sums[ratioSquare] = ratio * ratio
+    sums[oldK1] = old
+    sums[policyLoss] = loss
+    sums[Self.divergence] = divergence
+    return sums
+  }
+
+  /// The measures of one token, as the value model's update sees it.
+  public static func valueToken(loss: Double, value: Double, target: Double) -> SIMD16<Double> {
+    var sums = SIMD16<Double>.zero
+    sums[valueLoss] = loss
+    sums[returns] = target
+    sums[returnSquares] = target * target
+    sums[errors] = target - value
+    sums[errorSquares] = (target - value) * (target - value)
+    return sums
+  }
+
+  fileprivate static func updateFigures(
+    _ sums: SIMD16<Double>, share: Double, hasValues: Bool
+  ) -> [String: Double] {
+    let ratio = sums[Measures.ratio] * share
+    var figures = [
+      "clip_fraction": sums[clipped] * share, "ratio_mean": ratio,
+      "ratio_deviation": max(0, sums[ratioSquare] * share - ratio * ratio).squareRoot(),
+      "kl_old": sums[oldK1] * share, "policy_loss": sums[policyLoss] * share,
+      "divergence": sums[divergence] * share,
+    ]
+    guard hasValues else { return figures }
+    func variance(_ sum: Double, _ squares: Double) -> Double {
+      squares * share - sum * share * sum * share
+    }
+    let spread = variance(sums[returns], sums[returnSquares])
+    figures["value_loss"] = sums[valueLoss] * share
+    figures["explained_variance"] =
+      spread > 0 ? 1 - variance(sums[errors], sums[errorSquares]) / spread : 0
+    return figures
+  }
+}
+
 extension ResolvedPlan.Phase.Kind {
   /// What the phase's measures come to, by the names that records give them.
   ///
   /// - Parameter count: What the loss is a mean over.
   public func figures(_ sums: SIMD16<Double>, count: Int64) -> [String: Double] {
-    guard count > 0, readsPairs else { return [:] }
+    guard count > 0 else { return [:] }
     let share = 1 / Double(count)
+    if samples { return Measures.updateFigures(sums, share: share, hasValues: self == .ppo) }
+    guard readsPairs else { return [:] }
     return [
       "accuracy": sums[Measures.accuracy] * share,
       "margin": sums[Measures.margin] * share,

@@ -22,9 +22,12 @@ extension Replica {
     of model: ModelReplica, _ slice: TokenSlice, _ sequences: Range<Int>
   ) -> RowObjective? {
     switch phase.kind {
-    case .tokenizer, .pretrain, .anneal, .sft, .evaluate, .ppo, .grpo: nil
+    case .tokenizer, .pretrain, .anneal, .sft, .evaluate: nil
     case .reward: scoredPairs(RowRanges(slice, sequences))
     case .dpo: preferredPairs(RowRanges(slice, sequences), slice, sequences)
+    case .ppo, .grpo:
+      model.role == .value
+        ? valuedAnswers(slice, sequences) : clippedAnswers(slice, sequences)
     }
   }
 
@@ -51,10 +54,10 @@ extension Replica {
     return { values, weights in
       weights.fill(with: 0)
       var sum = SliceStatistics(tokenCount: 0, lossSum: 0)
-      for (chosen, rejected) in rows.pairs {
+      for (pair, (chosen, rejected)) in rows.pairs.enumerated() {
         let (better, worse) = (chosen.upperBound - 1, rejected.upperBound - 1)
         let difference = values[better] - values[worse]
-        let term = bradleyTerry(difference: difference)
+        let term = bradleyTerry(difference: difference, isTie: rows.isTie[pair])
         weights[better] = Float(term.slope)
         weights[worse] = Float(-term.slope)
         sum.tokenCount += 1
@@ -137,12 +140,17 @@ struct ReferenceKey: Hashable {
 /// Where the sequences of a micro-batch lie among its rows.
 struct RowRanges {
   let ranges: [Range<Int>]
+  /// Of each pair.
+  let isTie: [Bool]
 
   init(_ slice: TokenSlice, _ sequences: Range<Int>) {
     var start = 0
     ranges = sequences.map { index in
       defer { start += slice.sequences[index].count }
       return start..<start + slice.sequences[index].count
+    }
+    isTie = stride(from: sequences.lowerBound, to: sequences.upperBound, by: 2).map {
+      slice.sequences[$0].isTie
     }
   }
 
@@ -154,7 +162,7 @@ struct RowRanges {
 
 extension TokenSlice.Sequence {
   /// With a position that reads the last token, where there is room for it.
-  fileprivate func readToEnd(sequenceLength: Int) -> Self {
+  func readToEnd(sequenceLength: Int) -> Self {
     guard count < sequenceLength, let last = tokens.last else { return self }
     var longer = self
     longer.tokens.append(last)

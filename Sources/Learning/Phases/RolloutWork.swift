@@ -1,0 +1,244 @@
+public import Corpus
+public import Evaluation
+internal import Operators
+internal import Planning
+internal import Settings
+public import Tensors
+public import Tokenization
+internal import Transformer
+
+/// Who scores answers by a rule, and how answers become text for it.
+public struct RuleJudge {
+  public let rule: AnswerRule
+  public let tokenizer: Tokenizer
+
+  public init(rule: AnswerRule, tokenizer: Tokenizer) {
+    self.rule = rule
+    self.tokenizer = tokenizer
+  }
+}
+
+/// The slices of a rollout: the policy answers prompts, and its answers are scored.
+///
+/// An answer is a function of the weights, (seed, phase, iteration) and its place in the iteration:
+/// whoever generates it, and beside whatever others, gets the same tokens and numbers.
+public final class RolloutWork: SliceWork {
+  private let replica: Replica
+  private let shape: RolloutShape
+  private let settings: ResolvedPlan.Reinforcement
+  private let judge: RuleJudge?
+  private let stopToken: UInt32
+  private let idCount: Int
+  private var iteration = 0
+  private var generator: Generator?
+
+  /// Texts that are continued at once, and tokens of them.
+  private static let streamCapacity = 32
+  private static let rowCapacity = 256
+
+  /// - Parameters:
+  ///   - judge: Of a phase whose judge is a rule.
+  ///   - stopToken: Ends an answer.
+  ///   - idCount: Ids that the tokenizer has.
+  public init(_ replica: Replica, judge: RuleJudge?, stopToken: UInt32, idCount: Int) {
+    guard let settings = replica.phase.reinforcement,
+      let shape = replica.plan.rolloutShape(ofPhase: replica.phaseIndex)
+    else { preconditionFailure("phase \(replica.phase.name) has no rollouts") }
+    self.replica = replica
+    self.settings = settings
+    self.shape = shape
+    self.judge = judge
+    self.stopToken = stopToken
+    self.idCount = idCount
+  }
+
+  public func makeSum() -> NodeSum { NodeSum(counts: [shape.count]) }
+
+  public func windows(of sum: NodeSum) -> [SharedRows<Float>] { sum.windows }
+
+  public var buckets: [Range<Int>] {
+    stride(from: 0, to: shape.count, by: BucketPlan.elementCountMax).map {
+      $0..<min($0 + BucketPlan.elementCountMax, shape.count)
+    }
+  }
+
+  public func begin(step: Int, slices: [TokenSlice]) { iteration = step }
+
+  public func isJoinable(_ tokens: TokenSlice) -> Bool { false }
+
+  public func add(_ range: Range<Int>, of right: NodeSum, into left: NodeSum) {
+    replica.engine.add(right.windows[0][range], into: left.windows[0][range])
+  }
+
+  public func compute(
+    _ tokens: TokenSlice, slice: Int, into sum: NodeSum, accumulate: Bool,
+    isCancelled: () -> Bool, finished: (Range<Int>) -> Void
+  ) -> SliceStatistics? {
+    let first = slice * tokens.sequences.count * settings.answers
+    let purpose = Self.answerPurpose
+    guard
+      let answers = answer(tokens, first: first, purpose: purpose, isCancelled: isCancelled)
+    else { return nil }
+    let window = sum.windows[0]
+    window.fill(with: 0)
+    let rollouts = Rollouts(shape, window)
+    for (index, answer) in answers.enumerated() { rollouts[first + index] = answer }
+    finished(0..<shape.count)
+    return statistics(answers)
+  }
+
+  /// How good answers to prompts that were held back are.
+  public func evaluate(
+    _ tokens: TokenSlice, isCancelled: () -> Bool
+  ) -> SliceStatistics? {
+    answer(tokens, first: 0, purpose: Self.validationPurpose, isCancelled: isCancelled)
+      .map(statistics)
+  }
+
+  /// Apart from all other draws of a run.
+  private static let answerPurpose: UInt64 = 0x414E_5357  // "ANSW"
+  private static let validationPurpose: UInt64 = 0x4845_4C44  // "HELD"
+
+  // MARK: Answering
+
+  /// - Parameter first: Place of the first answer among those of the iteration.
+  private func answer(
+    _ prompts: TokenSlice, first: Int, purpose: UInt64, isCancelled: () -> Bool
+  ) -> [Rollouts.Answer]? {
+    // A validation's answers are named by their prompt, so that slices do not matter.
+    let draws = RandomStream(
+      seed: replica.plan.seed, phase: replica.phaseIndex,
+      step: purpose == Self.answerPurpose ? iteration : 0, purpose: purpose)
+    let repeats = purpose == Self.answerPurpose ? settings.answers : 1
+    var requests: [Generator.Request] = []
+    for sequence in prompts.sequences {
+      for _ in 0..<repeats {
+        let place = purpose == Self.answerPurpose ? first + requests.count : Int(sequence.row)
+        let index = UInt64(2 * place)
+        let seed = UInt64(draws.bits(at: index)) << 32 | UInt64(draws.bits(at: index + 1))
+        requests.append(
+          Generator.Request(
+            prompt: Array(sequence.prompt),
+            sampler: Sampler(temperature: settings.temperature, seed: seed),
+            tokenLimit: settings.answerTokens, stopTokens: [stopToken]))
+      }
+    }
+    let continuations = generate(requests, isCancelled: isCancelled)
+    guard let continuations else { return nil }
+    var answers = zip(requests.indices, continuations).map { index, continuation in
+      let prompt = requests[index].prompt
+      return Rollouts.Answer(
+        row: prompts.sequences[index / repeats].row, tokens: prompt + continuation.tokens,
+        promptCount: prompt.count, isEnded: continuation.ending == .stopToken, score: 0,
+        logProbabilities: continuation.logProbabilities.map { Double(Float($0)) }, reference: [],
+        values: [], advantages: [], returns: [])
+    }
+    let expected = prompts.sequences.flatMap { sequence in
+      [[UInt32]](repeating: Array(sequence.answer), count: repeats)
+    }
+    for start in stride(from: 0, to: answers.count, by: replica.plan.batch.microbatch) {
+      if isCancelled() { return nil }
+      let end = min(start + replica.plan.batch.microbatch, answers.count)
+      measure(&answers[start..<end], expected[start..<end])
+    }
+    estimateAdvantages(&answers)
+    return answers
+  }
+
+  private func generate(
+    _ requests: [Generator.Request], isCancelled: () -> Bool
+  ) -> [Generator.Continuation]? {
+    let generator = generator
+      ?? Generator(
+        decoder: StreamDecoder(
+          weights: replica.policy.transformer.weights, engine: replica.engine,
+          rowCapacity: Self.rowCapacity, streamCapacity: Self.streamCapacity), idCount: idCount)
+    self.generator = generator
+    return generator.generate(
+      requests, givesLogProbabilities: true, isCancelled: isCancelled)
+  }
+
+  // MARK: Judging
+
+  /// Asks the other models about a few answers.
+  private func measure(
+    _ answers: inout ArraySlice<Rollouts.Answer>, _ expected: ArraySlice<[UInt32]>
+  ) {
+    let sequences = answers.map { $0.sequence(row: 0) }
+    func ask(_ model: ModelReplica, _ sequences: [TokenSlice.Sequence]) -> [[Double]] {
+      let slice = TokenSlice(sequences: sequences)
+      replica.batch.load(sequences.indices, of: slice, firstToken: 0)
+      let values = model.transformer.values(replica.batch)
+      return RowRanges(slice, sequences.indices).ranges.map { values[$0].array }
+    }
+    let reference = ask(replica[.reference], sequences)
+    let values = replica.model(.value).map { ask($0, sequences) }
+    let scores: [Double]
+    if settings.judge == .model {
+      let whole = sequences.map { $0.readToEnd(sequenceLength: shape.sequenceLength) }
+      scores = ask(replica[.reward], whole).map { $0[$0.count - 1] }
+    } else {
+      scores = zip(answers, expected).map(ruleScore)
+    }
+    for (index, place) in answers.indices.enumerated() {
+      // The row before a token predicts it.
+      let rows = answers[place].promptCount - 1..<answers[place].tokens.count - 1
+      answers[place].reference = reference[index][rows].map { Double(Float(-$0)) }
+      answers[place].values = values.map { $0[index][rows].map { Double(Float($0)) } }
+        ?? rows.map { _ in 0 }
+      answers[place].score =
+        scores[index] - (answers[place].isEnded ? 0 : settings.missingEndPenalty)
+    }
+  }
+
+  private func ruleScore(_ answer: Rollouts.Answer, _ expected: [UInt32]) -> Double {
+    guard let judge else { preconditionFailure("no rule was given") }
+    func text(_ tokens: some Sequence<UInt32>) -> [UInt8] {
+      judge.tokenizer.decode(tokens.filter { $0 != stopToken })
+    }
+    return judge.rule.score(
+      row: answer.row, answer: text(answer.tokens[answer.promptCount...]),
+      expected: text(expected))
+  }
+
+  /// A score that is no number teaches nothing: its answer counts as one of score 0.
+  private func estimateAdvantages(_ answers: inout [Rollouts.Answer]) {
+    for index in answers.indices where !answers[index].score.isFinite { answers[index].score = 0 }
+    if replica.phase.kind == .grpo {
+      for start in stride(from: 0, to: answers.count, by: settings.answers) {
+        let group = start..<min(start + settings.answers, answers.count)
+        let advantages = Advantages.group(group.map { answers[$0].score })
+        for (index, advantage) in zip(group, advantages) {
+          answers[index].advantages = answers[index].values.map { _ in advantage }
+          answers[index].returns = answers[index].values.map { _ in answers[index].score }
+        }
+      }
+      return
+    }
+    for index in answers.indices {
+      let answer = answers[index]
+      let estimate = Advantages(
+        rewards: Advantages.rewards(
+          score: answer.score, logProbabilities: answer.logProbabilities,
+          reference: answer.reference, beta: settings.beta),
+        values: answer.values, gamma: settings.gamma, lambda: settings.lambda)
+      answers[index].advantages = estimate.advantages
+      answers[index].returns = estimate.returns
+    }
+  }
+
+  private func statistics(_ answers: [Rollouts.Answer]) -> SliceStatistics {
+    var sum = SliceStatistics(tokenCount: 0, lossSum: 0)
+    for answer in answers {
+      sum.tokenCount += Int64(answer.answerCount)
+      sum.measures += Measures.answer(
+        score: answer.score, isEnded: answer.isEnded, promptCount: answer.promptCount,
+        logProbabilities: answer.logProbabilities,
+        estimates: zip(answer.logProbabilities, answer.reference).map {
+          let estimate = KLEstimate(logProbability: $0, reference: $1)
+          return (estimate.k1, estimate.k3)
+        })
+    }
+    return sum
+  }
+}
