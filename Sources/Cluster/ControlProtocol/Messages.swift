@@ -1,7 +1,7 @@
 public import Planning
 
 /// The version both sides must speak; any difference is refused, naming both.
-public let protocolVersion = 3
+public let protocolVersion = 4
 
 /// The greeting on a connection: what the caller is, before anything else is believed.
 public enum Greeting: Codable, Equatable, Sendable {
