@@ -9,14 +9,17 @@ public struct TokenSlice: Equatable, Sendable {
     /// Ascending, starts with 0: where attention may not look back past. One element (0) for
     /// `attention: window`; the document starts inside the window for `attention: document`.
     public var segmentStarts: [UInt32]
-    /// Index of the example in its data; ``noRow`` for running text.
+    /// Index of the example among those of its data; ``noRow`` where the window is none.
     public var row: UInt32
+    /// Whether the two answers of the row are worth the same.
+    public var isTie: Bool
 
-    /// Stands for no example.
+    /// The ``row`` of running text, and of windows with several examples.
     public static let noRow = UInt32.max
 
     public init(
-      tokens: [UInt32], isTarget: [Bool], segmentStarts: [UInt32] = [0], row: UInt32 = noRow
+      tokens: [UInt32], isTarget: [Bool], segmentStarts: [UInt32] = [0], row: UInt32 = noRow,
+      isTie: Bool = false
     ) {
       precondition(
         tokens.count == isTarget.count + 1,
@@ -25,6 +28,7 @@ public struct TokenSlice: Equatable, Sendable {
       self.isTarget = isTarget
       self.segmentStarts = segmentStarts
       self.row = row
+      self.isTie = isTie
     }
 
     /// Positions, that is tokens read.

@@ -14,8 +14,8 @@ public enum BulkKind: UInt64, Sendable {
 /// Token slices of one operation as bytes: little-endian, no pointers, no alignment.
 ///
 ///     u32 slices, then per slice: u32 sequences, then per sequence:
-///     u32 positions, u32 segments, u32 x segments, u32 x (positions + 1) tokens,
-///     u8 x ceil(positions / 8) target bits
+///     u32 row, u8 marks (1: a tie), u32 positions, u32 segments, u32 x segments,
+///     u32 x (positions + 1) tokens, u8 x ceil(positions / 8) target bits
 public enum TokenSliceCoding {
   public static func encode(_ slices: [TokenSlice]) -> [UInt8] {
     var bytes: [UInt8] = []
@@ -26,6 +26,8 @@ public enum TokenSliceCoding {
     for slice in slices {
       put(UInt32(slice.sequences.count))
       for sequence in slice.sequences {
+        put(sequence.row)
+        bytes.append(sequence.isTie ? 1 : 0)
         put(UInt32(sequence.count))
         put(UInt32(sequence.segmentStarts.count))
         sequence.segmentStarts.forEach(put)
@@ -48,7 +50,7 @@ public enum TokenSliceCoding {
     let sliceCount = try reader.count(perItem: 4)
     var slices: [TokenSlice] = []
     for _ in 0..<sliceCount {
-      let sequenceCount = try reader.count(perItem: 8)
+      let sequenceCount = try reader.count(perItem: leastSequenceByteCount)
       var sequences: [TokenSlice.Sequence] = []
       for _ in 0..<sequenceCount { sequences.append(try reader.sequence()) }
       slices.append(TokenSlice(sequences: sequences))
@@ -59,9 +61,21 @@ public enum TokenSliceCoding {
     return slices
   }
 
+  /// Row, marks, both counts, the first segment and the first token.
+  private static let leastSequenceByteCount = 21
+
   private struct Reader {
     let bytes: [UInt8]
     var position = 0
+
+    mutating func mark() throws(ProtocolError) -> Bool {
+      guard position < bytes.count else { throw .unreadable("token slices end early") }
+      defer { position += 1 }
+      guard bytes[position] <= 1 else {
+        throw .unreadable("a sequence has the unknown marks \(bytes[position])")
+      }
+      return bytes[position] == 1
+    }
 
     mutating func word() throws(ProtocolError) -> UInt32 {
       guard bytes.count - position >= 4 else { throw .unreadable("token slices end early") }
@@ -80,6 +94,8 @@ public enum TokenSliceCoding {
     }
 
     mutating func sequence() throws(ProtocolError) -> TokenSlice.Sequence {
+      let row = try word()
+      let isTie = try mark()
       let positionCount = try count(perItem: 4)
       let segmentCount = try count(perItem: 4)
       var segments: [UInt32] = []
@@ -96,7 +112,8 @@ public enum TokenSliceCoding {
       guard segments.first == 0, zip(segments, segments.dropFirst()).allSatisfy({ $0 < $1 }),
         segments.allSatisfy({ $0 < max(1, UInt32(positionCount)) })
       else { throw .unreadable("segments \(segments) do not cut \(positionCount) positions") }
-      return TokenSlice.Sequence(tokens: tokens, isTarget: isTarget, segmentStarts: segments)
+      return TokenSlice.Sequence(
+        tokens: tokens, isTarget: isTarget, segmentStarts: segments, row: row, isTie: isTie)
     }
   }
 }

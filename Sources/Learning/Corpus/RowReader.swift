@@ -4,6 +4,22 @@ public import Settings
 public enum ExampleRow: Equatable, Sendable {
   case conversation(Conversation)
   case pair(PreferencePair)
+  /// Something to answer, without an answer.
+  case prompt(Conversation)
+
+  /// What is to be answered, and the answer where there is one.
+  var asked: (prompt: Conversation, answer: String?) {
+    switch self {
+    case .prompt(let prompt): (prompt, nil)
+    case .pair(let pair): (pair.prompt, nil)
+    case .conversation(let conversation):
+      if let last = conversation.messages.last, last.role == .assistant {
+        (Conversation(conversation.messages.dropLast()), last.content)
+      } else {
+        (conversation, nil)
+      }
+    }
+  }
 }
 
 /// Why a row is no example.
@@ -20,7 +36,8 @@ public struct RowProblem: Error, Equatable, Sendable {
 /// - `chosen` and `rejected` with `prompt` (text or messages) or `instruction`; without either, as
 ///   whole transcripts whose turns begin with `Human:` and `Assistant:`;
 /// - `instruction`, `response1`, `response2` and the votes of `annotator1`, `annotator2`, ...: 1 or
-///   2 for the better one, 0 for neither.
+///   2 for the better one, 0 for neither;
+/// - a prompt alone: `prompt` or `instruction` without an answer, `messages` without an assistant.
 ///
 /// Foreign bytes: it throws and never traps.
 public enum RowReader {
@@ -29,7 +46,7 @@ public enum RowReader {
     guard case .object = node.value else {
       throw RowProblem("it is \(node.inWords), not an object")
     }
-    if node["messages"] != nil { return .conversation(try conversation(node)) }
+    if node["messages"] != nil { return try conversation(node) }
     if node["chosen"] != nil || node["rejected"] != nil { return .pair(try pair(node)) }
     if node["response1"] != nil { return .pair(try votedPair(node)) }
     let prompt = try prompt(node)
@@ -37,9 +54,7 @@ public enum RowReader {
       return .conversation(
         Conversation(prompt.messages + [.init(.assistant, try filledText(node, key))]))
     }
-    throw RowProblem(
-      "it has neither messages, nor prompt and completion, nor instruction and output, nor chosen "
-        + "and rejected")
+    return .prompt(prompt)
   }
 
   private static func text(_ node: JSONNode, _ key: String) throws(RowProblem) -> String {
@@ -58,13 +73,11 @@ public enum RowReader {
 
   // MARK: - Conversations
 
-  private static func conversation(_ node: JSONNode) throws(RowProblem) -> Conversation {
+  private static func conversation(_ node: JSONNode) throws(RowProblem) -> ExampleRow {
     let found = Conversation(try messages(node, "messages"))
     if let problem = found.problem { throw RowProblem(problem) }
-    guard found.messages.contains(where: { $0.role == .assistant }) else {
-      throw RowProblem("no message is of the assistant, so there is nothing to learn")
-    }
-    return found
+    let isAnswered = found.messages.contains { $0.role == .assistant }
+    return isAnswered ? .conversation(found) : .prompt(found)
   }
 
   private static func messages(
@@ -90,6 +103,9 @@ public enum RowReader {
     } else if node["prompt"] != nil {
       found = Conversation([.init(.user, try filledText(node, "prompt"))])
     } else {
+      guard node["instruction"] != nil else {
+        throw RowProblem("it has no messages, prompt, instruction, or chosen and rejected")
+      }
       let instruction = try filledText(node, "instruction")
       let input = node["input"] == nil ? "" : try text(node, "input")
       found = Conversation(

@@ -84,7 +84,9 @@ private let tokenSlices = ForeignParser(
     let sequence = TokenSlice.Sequence(
       tokens: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
       isTarget: [true, false, true, true, true, false, true, true, true], segmentStarts: [0, 4])
-    let slice = TokenSlice(sequences: [sequence, sequence])
+    var tied = sequence
+    (tied.row, tied.isTie) = (7, true)
+    let slice = TokenSlice(sequences: [sequence, tied])
     return [TokenSliceCoding.encode([slice, TokenSlice(sequences: [])])]
   },
   read: { bytes in

@@ -36,6 +36,12 @@ import Tokenization
     ] {
       #expect(try read(text) == pair, "\(text)")
     }
+    for text in [
+      #"{"prompt": "Q"}"#, #"{"instruction": "Q", "input": ""}"#,
+      #"{"messages": [{"role": "user", "content": "Q"}]}"#,
+    ] {
+      #expect(try read(text) == .prompt(question))
+    }
     let tie = #"{"instruction": "Q", "response1": "A", "response2": "B", "annotator1": 0}"#
     #expect(
       try read(tie)
@@ -43,13 +49,11 @@ import Tokenization
   }
 
   @Test(arguments: [
-    (#"[1]"#, "it is a list, not an object"), (#"{"text": "x"}"#, "it has no instruction"),
-    (#"{"prompt": "Q"}"#, "it has neither messages"),
+    (#"[1]"#, "it is a list, not an object"), (#"{"text": "x"}"#, "it has no messages, prompt"),
     (#"{"prompt": "Q", "completion": ""}"#, "its completion is empty"),
     (#"{"prompt": 3, "completion": "A"}"#, "its prompt is the number 3, not a text"),
     (#"{"messages": "x"}"#, "its messages is no list"),
     (#"{"messages": []}"#, "it has no message"),
-    (#"{"messages": [{"role": "user", "content": "Q"}]}"#, "nothing to learn"),
     (#"{"messages": [{"role": "tool", "content": "Q"}]}"#, "'tool' is no role"),
     (
       #"{"messages": [{"role": "user", "content": "Q"}, {"role": "system", "content": "S"}]}"#,
