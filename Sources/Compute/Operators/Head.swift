@@ -31,12 +31,12 @@ public final class HeadWorkspace {
     let block = min(tokenCapacity, Engine.headBlockTokenCount)
     let form = engine.form
     self.vocabularySize = vocabularySize
-    stride = (vocabularySize + 63) / 64 * 64
+    stride = wholePanels(vocabularySize)
     chunkTokenCount = chunk
     logits = AlignedStorage(count: block * stride, filledWith: 0).rows
     dLogitsPairs = PackedPairs(rowCapacity: chunk, columnCount: stride, form: form)
     normedPairs = PackedPairs(rowCapacity: chunk, columnCount: width, form: form)
-    let sumCount = (block + 5) / 6 * 6 * ((width + 63) / 64 * 64)
+    let sumCount = (block + 5) / 6 * 6 * wholePanels(width)
     sums = AlignedStorage(count: sumCount, filledWith: 0).rows
     losses = AlignedStorage(count: block, filledWith: 0).rows
   }
@@ -95,7 +95,7 @@ extension Engine {
       "weights and losses have one element for each of \(tokenCount) tokens")
     var statistics = SliceStatistics(tokenCount: 0, lossSum: 0)
     forEachBlock(normed, head, gradient, workspace) { block in
-      computeLogits(normed.rows(block), head, workspace)
+      computeLogits(normed.rows(block), head, into: workspace.logits)
       statistics = statistics + computeLosses(
         block, targets, isTarget, weights?[block], workspace, isGradientWanted: gradient != nil)
       losses?[block].copy(from: workspace.losses[0..<block.count])
@@ -117,7 +117,7 @@ extension Engine {
       head.outputWidth == 1 && scores.count == normed.rowCount,
       "\(head.outputWidth) rows of the head, \(scores.count) scores, \(normed.rowCount) tokens")
     forEachBlock(normed, head, nil, workspace) { block in
-      computeLogits(normed.rows(block), head, workspace)
+      computeLogits(normed.rows(block), head, into: workspace.logits)
       for (row, token) in block.enumerated() {
         scores[token] = Double(workspace.logits[row * workspace.stride])
       }
@@ -182,22 +182,14 @@ extension Engine {
     }
   }
 
-  /// The logits of a few tokens, for generation.
-  ///
-  /// - Parameters:
-  ///   - normed: `[T, D]`.
-  ///   - head: `[V, D]`.
-  ///   - output: `[T, V]`, overwritten.
-  public func logits(normed: OperandRows, head: PackedWeights, into output: SharedRows<Float>) {
-    matmul(normed, head, .store(output))
-  }
-
-  private func computeLogits(
-    _ normed: OperandRows, _ head: PackedWeights, _ workspace: HeadWorkspace
+  /// Fills the first rows of `rows`, each `head`'s rows rounded up to whole panels.
+  func computeLogits(
+    _ normed: OperandRows, _ head: PackedWeights, into rows: SharedRows<Float>
   ) {
     // The columns that pad the last panel are computed too (they are 0), so that rows stay aligned.
-    let shape = ProductShape(rowCount: normed.rowCount, columnCount: workspace.stride)
-    let output = workspace.logits[0..<shape.rowCount * shape.columnCount]
+    let shape = ProductShape(
+      rowCount: normed.rowCount, columnCount: wholePanels(head.outputWidth))
+    let output = rows[0..<shape.rowCount * shape.columnCount]
     multiply(
       normed, head.rowsAsColumns, depth: head.inputWidth, shape,
       prepare(BackwardEpilogue.store(output), for: shape), .head)

@@ -33,8 +33,8 @@ public final class PackedWeights: Sendable {
     offsets.copy(from: rowOffsets)
     self.rowOffsets = offsets
     // Whole panels in every form: the head computes the columns that pad the last one, too.
-    let paddedCount = (rowOffsets.count + 63) / 64 * 64
-    let storage = form.makeStorage(columnCount: paddedCount, depth: columnCount)
+    let storage = form.makeStorage(
+      columnCount: wholePanels(rowOffsets.count), depth: columnCount)
     rowsAsColumns = RightOperand(storage: storage, isTransposed: true, stride: columnCount)
     rowsAsK = RightOperand(
       storage: form.layout == .panels
@@ -42,6 +42,9 @@ public final class PackedWeights: Sendable {
       isTransposed: false, stride: columnCount)
   }
 }
+
+/// Columns rounded up to whole panels of 64.
+func wholePanels(_ columnCount: Int) -> Int { (columnCount + 63) / 64 * 64 }
 
 /// One activation or gradient `X [T, C]` packed as an operand of a weight gradient, tokens as k.
 public final class PackedPairs: @unchecked Sendable {

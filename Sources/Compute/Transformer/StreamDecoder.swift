@@ -1,5 +1,5 @@
 public import Operators
-public import Tensors
+internal import Tensors
 
 /// One text being continued: the keys and values of its tokens in every layer.
 public final class DecoderStream {
@@ -28,7 +28,8 @@ public final class StreamDecoder {
   private let activations: Activations
   private let positions: SharedRows<Int32>
   private let lastRows: OperandStorage
-  private let logits: SharedRows<Float>
+  private let logits: LogitRows
+  private let losses: SharedRows<Double>
 
   public init(weights: ModelWeights, engine: Engine, rowCapacity: Int) {
     let shape = weights.layout.shape
@@ -42,7 +43,8 @@ public final class StreamDecoder {
     positions = AlignedStorage(count: rowCapacity, filledWith: 0).rows
     lastRows = OperandStorage(
       rowCount: rowCapacity, columnCount: shape.modelWidth, precision: engine.precision)
-    logits = AlignedStorage(count: rowCapacity * shape.vocabularySize, filledWith: 0).rows
+    logits = LogitRows(rowCount: rowCapacity, vocabularySize: shape.vocabularySize)
+    losses = AlignedStorage(count: rowCapacity, filledWith: 0).rows
   }
 
   /// An empty stream of this model.
@@ -57,7 +59,7 @@ public final class StreamDecoder {
   ///   next call.
   /// - Precondition: No stream grows beyond the model's sequence length, and there are at most
   ///   ``rowCapacity`` tokens.
-  public func feed(_ portions: [(stream: DecoderStream, tokens: [UInt32])]) -> SharedRows<Float> {
+  public func feed(_ portions: [(stream: DecoderStream, tokens: [UInt32])]) -> LogitRows {
     let ids = portions.flatMap(\.tokens)
     let counts = portions.map(\.tokens.count)
     precondition(ids.count <= rowCapacity, "\(ids.count) tokens, room for \(rowCapacity)")
@@ -95,7 +97,7 @@ public final class StreamDecoder {
   }
 
   /// Only the last row of each portion meets the head.
-  private func lastLogits(_ stream: SharedRows<Float>, _ counts: [Int]) -> SharedRows<Float> {
+  private func lastLogits(_ stream: SharedRows<Float>, _ counts: [Int]) -> LogitRows {
     let width = shape.modelWidth
     var end = 0
     for (index, count) in counts.enumerated() {
@@ -106,9 +108,19 @@ public final class StreamDecoder {
         output: lastRows.rows.rows(index..<index + 1),
         inverseRMS: activations.final.inverseRMS.rows[0..<1])
     }
-    let result = logits[0..<counts.count * shape.vocabularySize]
+    let result = logits.prefix(counts.count)
     engine.logits(
       normed: lastRows.rows.rows(0..<counts.count), head: weights.head.packed, into: result)
     return result
+  }
+
+  /// ln p of a token for each portion fed last, under the model itself, with the bits of the loss
+  /// that the training forward (without dropout) gives it. Overwrites the logits.
+  ///
+  /// - Parameter tokens: One for each portion.
+  public func logProbabilities(of tokens: [UInt32]) -> [Double] {
+    let found = losses[0..<tokens.count]
+    engine.losses(of: logits.prefix(tokens.count), targets: tokens, into: found)
+    return found.array.map(-)
   }
 }

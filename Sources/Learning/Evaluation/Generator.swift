@@ -45,6 +45,9 @@ public final class Generator {
 
   public struct Continuation: Equatable, Sendable {
     public var tokens: [UInt32]
+    /// ln p of each token under the model itself, whatever the sampler made of it, nats; with the
+    /// bits of the training forward. Empty unless asked for.
+    public var logProbabilities: [Double] = []
     public var ending: Ending
   }
 
@@ -57,9 +60,12 @@ public final class Generator {
 
   /// Continues every request, as many at once as the decoder has rows.
   ///
-  /// - Parameter onToken: Gets each token as it is drawn, with the index of its request.
+  /// - Parameters:
+  ///   - givesLogProbabilities: Whether continuations carry those of their tokens.
+  ///   - onToken: Gets each token as it is drawn, with the index of its request.
   public func generate(
-    _ requests: [Request], onToken: (_ request: Int, _ token: UInt32) -> Void = { _, _ in }
+    _ requests: [Request], givesLogProbabilities: Bool = false,
+    onToken: (_ request: Int, _ token: UInt32) -> Void = { _, _ in }
   ) -> [Continuation] {
     var results = requests.map { _ in Continuation(tokens: [], ending: .tokenLimit) }
     var waiting = requests.indices.filter { requests[$0].tokenLimit > 0 }[...]
@@ -69,13 +75,18 @@ public final class Generator {
         open.append(prefill(requests[index].prompt, index))
       }
       let logits = decoder.feed(open.map { ($0.stream, $0.pending) })
-      let width = logits.count / open.count
+      let drawn = open.indices.map { row in
+        let index = open[row].index
+        return requests[index].sampler.next(
+          logits[row][0..<idCount], index: results[index].tokens.count)
+      }
+      let found = givesLogProbabilities ? decoder.logProbabilities(of: drawn) : []
       var stillOpen: [Open] = []
       for (row, text) in open.enumerated() {
         let request = requests[text.index]
-        let token = request.sampler.next(
-          logits[row * width..<row * width + idCount], index: results[text.index].tokens.count)
+        let token = drawn[row]
         results[text.index].tokens.append(token)
+        if givesLogProbabilities { results[text.index].logProbabilities.append(found[row]) }
         onToken(text.index, token)
         let length = text.stream.tokenCount
         if let ending = ending(request, results[text.index].tokens, length) {

@@ -117,7 +117,7 @@ enum EvaluateCommand {
     let decoder = StreamDecoder(weights: model.weights, engine: model.engine, rowCapacity: 1)
     let stream = decoder.makeStream()
     var written = header.bytes
-    for id in ids { decoder.feed([(stream, [id])]).appendBytes(to: &written) }
+    for id in ids { decoder.feed([(stream, [id])])[0].appendBytes(to: &written) }
     let out = invocation.text("out") ?? "logits.safetensors"
     try Files.write(written, to: out)
     if invocation.has("json") {

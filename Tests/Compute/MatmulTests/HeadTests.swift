@@ -155,9 +155,32 @@ private let shapes: [[Int]] = [
     #expect(kind.withEngine { problem.run($0) }.statistics.lossSum.isNaN)
   }
 
+  @Test(arguments: Kind.all, shapes)
+  func `the losses of rows of logits are those of the fused head`(kind: Kind, shape: [Int]) {
+    let problem = Problem(shape, kind.precision)
+    kind.withEngine(members: 2) { engine in
+      let normed = problem.normed.operands(kind.precision)
+      let head = problem.weights.packed(by: engine)
+      let fused = AlignedStorage<Double>(count: shape[0], filledWith: .nan).rows
+      _ = engine.headLoss(
+        normed: normed, head: head, targets: problem.targets,
+        isTarget: Array(repeating: true, count: shape[0]), losses: fused, gradient: nil,
+        workspace: HeadWorkspace(width: shape[2], vocabularySize: shape[1], engine: engine))
+      // Rows a few at a time, as generation has them.
+      for first in stride(from: 0, to: shape[0], by: 5) {
+        let rows = first..<min(first + 5, shape[0])
+        let logits = LogitRows(rowCount: rows.count, vocabularySize: shape[1])
+        let losses = AlignedStorage<Double>(count: rows.count, filledWith: .nan).rows
+        engine.logits(normed: normed.rows(rows), head: head, into: logits)
+        engine.losses(of: logits, targets: Array(problem.targets[rows]), into: losses)
+        #expect(losses.array.map(\.bitPattern) == fused[rows].array.map(\.bitPattern))
+      }
+    }
+  }
+
   @Test(arguments: Kind.best) func `logits of a few rows are the product`(kind: Kind) {
     let problem = Problem([3, 70, 12], kind.precision)
-    let logits = filled(3 * 70)
+    let logits = LogitRows(rowCount: 3, vocabularySize: 70)
     kind.withEngine {
       $0.logits(
         normed: problem.normed.operands(kind.precision), head: problem.weights.packed(by: $0),
@@ -167,7 +190,7 @@ private let shapes: [[Int]] = [
       for v in 0..<70 {
         var sum = Sum()
         for d in 0..<12 { sum.add(problem.normed[t, d], problem.weights[v, d]) }
-        #expect(sum.matches(logits[t * 70 + v]))
+        #expect(sum.matches(logits[t][v]))
       }
     }
   }

@@ -7,7 +7,8 @@ import Transformer
 
 /// A model with weights large enough that its logits differ, and a decoder over it.
 private func withModel<R>(
-  precision: Precision = .bf16, threadCount: Int = 1, rowCapacity: Int = 8,
+  variant: KernelVariant = .best, precision: Precision = .bf16, threadCount: Int = 1,
+  rowCapacity: Int = 8, isHeadTied: Bool = true,
   _ body: (ModelWeights, Engine, StreamDecoder) -> R
 ) -> R {
   let team = ThreadTeam(memberCount: threadCount)
@@ -15,7 +16,7 @@ private func withModel<R>(
   let layout = ParameterLayout(
     ModelShape(
       layerCount: 2, modelWidth: 36, headCount: 4, keyValueHeadCount: 2, headWidth: 10,
-      feedForwardWidth: 52, vocabularySize: 71, sequenceLength: 150, isHeadTied: true))
+      feedForwardWidth: 52, vocabularySize: 71, sequenceLength: 150, isHeadTied: isHeadTied))
   let master = AlignedStorage<Float>(count: layout.count, filledWith: 0).rows
   for parameter in layout.parameters {
     let stream = RandomStream(seed: 5, purpose: UInt64(parameter.offset))
@@ -24,7 +25,7 @@ private func withModel<R>(
       master[parameter.offset + index] = parameter.role.isGain ? 1 + draw : draw
     }
   }
-  let engine = Engine(team: team, precision: precision)
+  let engine = Engine(team: team, variant: variant, precision: precision)
   let weights = ModelWeights(layout: layout, master: master, form: engine.form)
   weights.pack(engine)
   return body(
@@ -50,15 +51,17 @@ private func tokens(_ count: Int, seed: UInt64) -> [UInt32] {
   @Test(arguments: [Precision.bf16, .f32])
   func `a text is the same alone and in a batch`(precision: Precision) {
     let alone = withModel(precision: precision) { _, _, decoder in
-      requests().map { Generator(decoder: decoder).generate([$0])[0] }
+      requests().map {
+        Generator(decoder: decoder).generate([$0], givesLogProbabilities: true)[0]
+      }
     }
     #expect(alone.allSatisfy { $0.tokens.count == 30 && $0.ending == .tokenLimit })
     let together = withModel(precision: precision, threadCount: 3) { _, _, decoder in
-      Generator(decoder: decoder).generate(requests())
+      Generator(decoder: decoder).generate(requests(), givesLogProbabilities: true)
     }
     #expect(together == alone)
     let crowded = withModel(precision: precision, rowCapacity: 2) { _, _, decoder in
-      Generator(decoder: decoder).generate(requests())
+      Generator(decoder: decoder).generate(requests(), givesLogProbabilities: true)
     }
     #expect(crowded == alone)
   }
@@ -67,39 +70,79 @@ private func tokens(_ count: Int, seed: UInt64) -> [UInt32] {
   func `portions of a prompt do not change a bit of its logits`(precision: Precision) {
     withModel(precision: precision, rowCapacity: 140) { _, _, decoder in
       let prompt = tokens(140, seed: 4)
-      let whole = decoder.feed([(decoder.makeStream(), prompt)]).array
+      let whole = decoder.feed([(decoder.makeStream(), prompt)])[0].array
       let stream = decoder.makeStream()
       var last: [Float] = []
       var rest = prompt[...]
       for count in [1, 64, 5, 69, 1] {
-        last = decoder.feed([(stream, Array(rest.prefix(count)))]).array
+        last = decoder.feed([(stream, Array(rest.prefix(count)))])[0].array
         rest = rest.dropFirst(count)
       }
       #expect(last == whole)
     }
   }
 
-  @Test(arguments: [Precision.bf16, .f32])
-  func `decoding predicts with the loss of the training forward`(precision: Precision) {
-    withModel(precision: precision) { weights, engine, decoder in
-      let text = tokens(100, seed: 8)
-      var isTarget = Array(repeating: false, count: 99)
-      isTarget[98] = true
-      var batch = Microbatch(tokenCapacity: 150)
-      let sequence = TokenSlice.Sequence(tokens: text, isTarget: isTarget)
-      batch.load(0..<1, of: TokenSlice(sequences: [sequence]), firstToken: 0)
-      let transformer = Transformer(
-        weights: weights, engine: engine, tokenCapacity: 150, lookupRowCapacity: 0)
-      let loss = transformer.loss(batch).lossSum
-      let stream = decoder.makeStream()
-      var logits: [Float] = []
-      for token in text.dropLast() { logits = decoder.feed([(stream, [token])]).array }
-      let top = Double(logits.max() ?? 0)
-      let total = logits.reduce(0.0) { $0 + PortableMath.exp(Double($1) - top) }
-      let expected = PortableMath.log(total) + top - Double(logits[Int(text[99])])
-      // The same logits; only exp and log are those of f32 kernels in the one and f64 here.
-      #expect(abs(loss - expected) < 1e-5)
+  @Test(arguments: KernelVariant.available, Precision.allCases)
+  func `a text has its tokens and their training losses alone and in every slot among 31 others`(
+    variant: KernelVariant, precision: Precision
+  ) {
+    // It crosses the tile of 64 keys; the others begin and end before, with and after it.
+    let request = Generator.Request(
+      prompt: tokens(60, seed: 40), sampler: Sampler(seed: 3), tokenLimit: 8)
+    let others = (0..<31).map { index in
+      Generator.Request(
+        prompt: tokens(1 + index * 7 % 40, seed: UInt64(index)),
+        sampler: Sampler(temperature: 0.5, topP: index % 2 == 0 ? 1 : 0.8, seed: UInt64(index)),
+        tokenLimit: 1 + index * 5 % 12)
     }
+    for isHeadTied in [true, false] {
+      let (alone, expected) = withModel(
+        variant: variant, precision: precision, isHeadTied: isHeadTied
+      ) { weights, engine, decoder in
+        let found = Generator(decoder: decoder).generate([request], givesLogProbabilities: true)[0]
+        return (found, trainingLosses(request.prompt + found.tokens, weights, engine).suffix(8))
+      }
+      #expect(alone.logProbabilities.map(\.bitPattern) == expected.map { (-$0).bitPattern })
+      let differing = withModel(
+        variant: variant, precision: precision, rowCapacity: 64, isHeadTied: isHeadTied
+      ) { _, _, decoder in
+        let generator = Generator(decoder: decoder)
+        return (0..<32).filter { slot in
+          var crowd = others
+          crowd.insert(request, at: slot)
+          return generator.generate(crowd, givesLogProbabilities: true)[slot] != alone
+        }
+      }
+      #expect(differing == [])
+    }
+  }
+
+  @Test func `log-probabilities are given to those who ask`() {
+    withModel { _, _, decoder in
+      let generator = Generator(decoder: decoder)
+      let plain = generator.generate(requests())
+      #expect(plain.allSatisfy { $0.logProbabilities.isEmpty })
+      var asked = generator.generate(requests(), givesLogProbabilities: true)
+      for index in asked.indices {
+        #expect(asked[index].logProbabilities.count == asked[index].tokens.count)
+        #expect(asked[index].logProbabilities.allSatisfy { $0 < 0 })
+        asked[index].logProbabilities = []
+      }
+      #expect(asked == plain)
+    }
+  }
+
+  /// The loss of each token but the first, by a training forward.
+  private func trainingLosses(
+    _ text: [UInt32], _ weights: ModelWeights, _ engine: Engine
+  ) -> [Double] {
+    let sequence = TokenSlice.Sequence(
+      tokens: text, isTarget: Array(repeating: true, count: text.count - 1))
+    var batch = Microbatch(tokenCapacity: 150)
+    batch.load(0..<1, of: TokenSlice(sequences: [sequence]), firstToken: 0)
+    return Transformer(
+      weights: weights, engine: engine, tokenCapacity: 150, lookupRowCapacity: 0
+    ).values(batch).array
   }
 
   @Test func `it stops at a stop token, and where the model's sight ends`() {

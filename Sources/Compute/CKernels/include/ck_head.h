@@ -17,7 +17,8 @@ typedef struct {
     size_t row_count, column_count;  // tokens, V
     size_t row_stride;               // elements of a row of logits; V rounded up to 64
     const uint32_t *_Nonnull targets;  // [row_count], each below V where is_target
-    const bool *_Nonnull is_target;    // [row_count]; other rows have loss 0 and gradient 0
+    // [row_count]; other rows have loss 0 and gradient 0. NULL: every row has a target.
+    const bool *_Nullable is_target;
     double *_Nonnull losses;           // [row_count], nats; overwritten
     const float *_Nullable weights;    // [row_count], of the gradients, not the losses; NULL: 1
     // 1: each row of logits is overwritten by its gradient, (softmax - one-hot) * weight in the
