@@ -85,7 +85,8 @@ let package = Package(
         "Tensors", "System"]),
     room(
       "Phases", in: "Learning",
-      ["Transformer", "Optimization", "Operators", "Planning", "Settings", "Tensors", "System"]),
+      ["Evaluation", "Corpus", "Tokenization", "Transformer", "Optimization", "Operators",
+        "Planning", "Settings", "Tensors", "System"]),
 
     // Runtime: event loops, where sockets, threads and clocks meet decisions.
     room(
@@ -94,8 +95,9 @@ let package = Package(
         "Tokenization", "Telemetry", "Planning", "Settings", "Tensors", "System"]),
     room(
       "WorkerRuntime", in: "Runtime",
-      ["Phases", "Transformer", "Optimization", "Operators", "Collectives", "ControlProtocol",
-        "Transport", "Telemetry", "Planning", "Settings", "Tensors", "System"]),
+      ["Phases", "Corpus", "Tokenization", "Transformer", "Optimization", "Operators",
+        "Collectives", "ControlProtocol", "Transport", "Telemetry", "Planning", "Settings",
+        "Tensors", "System"]),
 
     // Programs: parse arguments, call one function, exit.
     program("coordinator", ["CoordinatorRuntime", "Transport", "Settings", "System"]),

@@ -39,6 +39,9 @@ public struct TokenSlice: Equatable, Sendable {
 
   public init(sequences: [Sequence]) { self.sequences = sequences }
 
+  /// Tokens read.
+  public var positionCount: Int { sequences.reduce(0) { $0 + $1.count } }
+
   /// Predictions that count.
   public var targetCount: Int {
     sequences.reduce(0) { $0 + $1.isTarget.count(where: { $0 }) }

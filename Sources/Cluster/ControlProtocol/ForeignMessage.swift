@@ -53,7 +53,7 @@ extension GreetingVersion: ForeignMessage {
 extension CoordinatorMessage: ForeignMessage {
   public var impossibility: String? {
     switch self {
-    case .welcome(_, let worker, _, _, _): ForeignNumber.firstImpossible(["worker": worker])
+    case .welcome(_, let worker, _, _, _, _): ForeignNumber.firstImpossible(["worker": worker])
     case .suspend(let view): impossibleView(view)
     case .resume(let resumption): resumption.impossibility
     case .grant(let view, let position):
@@ -130,10 +130,12 @@ extension Resumption {
 extension ResolvedPlan {
   /// Whether these can be the tokens of one operation: sizes and ids are those of the plan, so
   /// that whoever computes with them stays inside its memory.
-  public func fits(_ slices: [TokenSlice], isTraining: Bool) -> Bool {
+  ///
+  /// - Parameter sequencesPerSlice: nil: any number.
+  public func fits(_ slices: [TokenSlice], sequencesPerSlice: Int?) -> Bool {
     slices.count == batch.slices
       && slices.allSatisfy { slice in
-        (!isTraining || slice.sequences.count == batch.sequencesPerSlice)
+        slice.sequences.count == sequencesPerSlice ?? slice.sequences.count
           && slice.sequences.allSatisfy { sequence in
             (1...model.sequenceLength).contains(sequence.count)
               && sequence.tokens.allSatisfy { $0 < model.vocabularySize }

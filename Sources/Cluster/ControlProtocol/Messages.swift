@@ -152,8 +152,9 @@ public struct Resumption: Codable, Equatable, Sendable {
 /// From coordinator to worker.
 public enum CoordinatorMessage: Codable, Equatable, Sendable {
   /// The worker is part of the run, with the kernels it offered for `profile`. `plan` is the
-  /// resolved plan as JSON text.
-  case welcome(run: UInt64, worker: Int, name: String, profile: String, plan: String)
+  /// resolved plan, `tokenizer` the tokenizer, as JSON text.
+  case welcome(
+    run: UInt64, worker: Int, name: String, profile: String, plan: String, tokenizer: String)
   /// The worker cannot take part; `code` is the exit code it leaves with.
   case refused(reason: String, code: Int32)
   /// Stop at the next safe point, say where you stand, wait for `resume`.

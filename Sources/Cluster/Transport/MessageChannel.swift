@@ -7,7 +7,7 @@ public import System
 public final class MessageChannel: Sendable {
   public let connection: Connection
   /// 1 MiB.
-  public static let byteCountMaxDefault = 1 << 20
+  public static let byteCountMaxDefault = 32 << 20
 
   /// What has come of the message being received; kept when a deadline passes in its middle.
   private struct Incoming {

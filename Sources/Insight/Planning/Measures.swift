@@ -146,6 +146,13 @@ extension Measures {
 }
 
 extension ResolvedPlan.Phase.Kind {
+  /// What the measures of a validation come to, by name.
+  public func validationFigures(
+    _ sums: SIMD16<Double>, count: Int64
+  ) -> [String: Double] {
+    samples ? Measures.rolloutFigures(sums) : figures(sums, count: count)
+  }
+
   /// What the phase's measures come to, by the names that records give them.
   ///
   /// - Parameter count: What the loss is a mean over.

@@ -14,6 +14,8 @@ public struct RunEvent: Codable, Equatable, Sendable {
     case phaseEnded = "phase_ended"
     /// A long validation is under way: its step is recorded, its loss is not.
     case validating
+    /// An iteration of the policy's own answers is there.
+    case answered
     case stepSkipped = "step_skipped"
     case checkpointSaved = "checkpoint_saved"
     case checkpointFailed = "checkpoint_failed"

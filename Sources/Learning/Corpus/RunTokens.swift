@@ -119,7 +119,10 @@ extension ResolvedPlan {
   /// The phase under whose index a run keeps the tokens of phase `index`: phases that read the
   /// same text share those of the first.
   public func phaseWithTokens(of index: Int) -> Int {
-    phases.indices.first { phases[$0].kind != .tokenizer && phases[$0].data == phases[index].data }
-      ?? index
+    guard !phases[index].kind.readsExamples else { return index }
+    return phases.indices.first {
+      phases[$0].kind != .tokenizer && !phases[$0].kind.readsExamples
+        && phases[$0].data == phases[index].data
+    } ?? index
   }
 }

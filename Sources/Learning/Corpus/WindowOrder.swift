@@ -1,5 +1,5 @@
 internal import Synchronization
-internal import Tensors
+package import Tensors
 
 /// What the draws of a corpus are for.
 enum CorpusPurpose {
@@ -20,7 +20,7 @@ extension RandomStream {
   }
 
   /// 0 ..< count in random order (Fisher and Yates, from the end).
-  func permutation(count: Int) -> [UInt32] {
+  package func permutation(count: Int) -> [UInt32] {
     precondition(count <= Int(UInt32.max), "\(count) is more than a permutation holds")
     var order = (0..<UInt32(count)).map { $0 }
     for index in stride(from: count - 1, to: 0, by: -1) {

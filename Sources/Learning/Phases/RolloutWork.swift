@@ -1,5 +1,5 @@
 public import Corpus
-public import Evaluation
+internal import Evaluation
 internal import Operators
 internal import Planning
 internal import Settings
@@ -32,9 +32,10 @@ public final class RolloutWork: SliceWork {
   private var iteration = 0
   private var generator: Generator?
 
-  /// Texts that are continued at once, and tokens of them.
-  private static let streamCapacity = 32
-  private static let rowCapacity = 256
+  /// Texts that are continued at once.
+  private static let rowCapacity = 32
+  /// Texts between two looks at whether to go on.
+  private static let portionCount = 128
 
   /// - Parameters:
   ///   - judge: Of a phase whose judge is a rule.
@@ -152,10 +153,16 @@ public final class RolloutWork: SliceWork {
       ?? Generator(
         decoder: StreamDecoder(
           weights: replica.policy.transformer.weights, engine: replica.engine,
-          rowCapacity: Self.rowCapacity, streamCapacity: Self.streamCapacity), idCount: idCount)
+          rowCapacity: Self.rowCapacity), idCount: idCount)
     self.generator = generator
-    return generator.generate(
-      requests, givesLogProbabilities: true, isCancelled: isCancelled)
+    var found: [Generator.Continuation] = []
+    for start in stride(from: 0, to: requests.count, by: Self.portionCount) {
+      if isCancelled() { return nil }
+      let portion = Array(requests[start..<min(start + Self.portionCount, requests.count)])
+      found += generator.generate(
+        portion, givesLogProbabilities: true, onToken: { _, _ in _ = isCancelled() })
+    }
+    return found
   }
 
   // MARK: Judging

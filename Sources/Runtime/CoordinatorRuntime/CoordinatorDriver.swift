@@ -189,7 +189,7 @@ final class CoordinatorDriver {
     connection.send(
       .welcome(
         run: folder.runNumber, worker: worker, name: name, profile: offer.profile,
-        plan: folder.planText))
+        plan: folder.planText, tokenizer: folder.tokenizerText))
     Reception.listen(
       to: worker, over: control, silenceSeconds: Self.silenceSeconds,
       post: { [queue] in queue.post($0) })

@@ -1,6 +1,6 @@
 package import Checkpoints
 internal import ControlProtocol
-package import Corpus
+internal import Corpus
 package import Planning
 package import Settings
 internal import System
@@ -106,10 +106,10 @@ package final class RunFolder {
     return generator.next() >> 11
   }
 
-  /// Tokens of every phase that trains or evaluates, by phase index; phases that read the same
-  /// text share them. A text that changed since the run began is refused.
-  package func corpora(tell: (String) -> Void) throws(CoordinatorEnd) -> [Int: Corpus] {
-    var corpora: [Int: Corpus] = [:]
+  /// What every phase that trains or evaluates reads, by phase index; phases that read the same
+  /// text share its tokens. A text that changed since the run began is refused.
+  package func corpora(tell: (String) -> Void) throws(CoordinatorEnd) -> [Int: PhaseCorpus] {
+    var corpora: [Int: PhaseCorpus] = [:]
     for (index, phase) in plan.phases.enumerated() where phase.kind != .tokenizer {
       if let known = corpora[plan.phaseWithTokens(of: index)] {
         corpora[index] = known
@@ -117,15 +117,8 @@ package final class RunFolder {
       }
       do {
         let tokenizer = try Tokenizer.load(json: tokenizerJSON)
-        let line = ProgressLine("data: text made tokens")
-        defer { line.end() }
-        let corpus = try Corpus(
-          data: phase.data, tokenizer: tokenizer, cacheDirectory: "\(path)/data/\(index)",
-          sequenceLength: plan.model.sequenceLength, expectedTextDigest: textDigests[index],
-          event: {
-            line.end()
-            tell("\($0)")
-          }, progress: line.update)
+        let corpus = phase.kind.readsExamples
+          ? try examples(index, tokenizer, tell: tell) : try text(index, tokenizer, tell: tell)
         if textDigests[index] == nil, let digest = corpus.textDigest {
           try ledger.append(.text(phase: index, digest: digest), synchronizing: true)
           textDigests[index] = digest
@@ -136,6 +129,36 @@ package final class RunFolder {
       }
     }
     return corpora
+  }
+
+  private func text(
+    _ index: Int, _ tokenizer: Tokenizer, tell: (String) -> Void
+  ) throws(CorpusError) -> PhaseCorpus {
+    let line = ProgressLine("data: text made tokens")
+    defer { line.end() }
+    return .text(
+      try Corpus(
+        data: plan.phases[index].data, tokenizer: tokenizer,
+        cacheDirectory: "\(path)/data/\(index)", sequenceLength: plan.model.sequenceLength,
+        expectedTextDigest: textDigests[index],
+        event: {
+          line.end()
+          tell("\($0)")
+        }, progress: line.update))
+  }
+
+  private func examples(
+    _ index: Int, _ tokenizer: Tokenizer, tell: (String) -> Void
+  ) throws(CorpusError) -> PhaseCorpus {
+    let line = ProgressLine("data: examples of \(plan.phases[index].name) made tokens")
+    defer { line.end() }
+    return .examples(
+      try ExampleCorpus(
+        plan, phase: index, tokenizer: tokenizer, expectedTextDigest: textDigests[index],
+        event: {
+          line.end()
+          tell("\($0)")
+        }, progress: line.update))
   }
 
   // MARK: While it runs
@@ -171,6 +194,11 @@ package final class RunFolder {
   func removeOldCheckpoints(verified: String) {
     _ = try? CheckpointFolder.keep(
       newest: max(plan.checkpoints.keep, 1), inRun: path, verified: verified)
+  }
+
+  /// What workers read answers with; empty where no phase makes any.
+  var tokenizerText: String {
+    plan.phases.contains { $0.kind.samples } ? String(decoding: tokenizerJSON, as: UTF8.self) : ""
   }
 
   var closingMessage: String { Self.closingMessage(path) }

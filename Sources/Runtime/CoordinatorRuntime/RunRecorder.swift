@@ -36,6 +36,8 @@ package final class RunRecorder {
   private var peaks: [Int: WorkerPeak] = [:]
   /// The step that was recorded last, for a validation that follows it.
   private var latest: StepRecord?
+  /// Figures of the newest rollout, by the names that records give them.
+  private var rollout: [String: Double] = [:]
   /// Records that could not be written yet, oldest first.
   private var unwritten: [StepRecord] = []
   /// A disk that stays full this long loses records; the steps stay exact.
@@ -268,7 +270,9 @@ package final class RunRecorder {
         unwritten.append(record)
       case .validate(let phase, let afterStep, let isFull):
         addValidation(phase, afterStep, any, reports, isFull: isFull, seconds: seconds)
-      case .enter, .rollout, .end: break
+      case .rollout(let phase, let iteration):
+        noteRollout(phase, iteration, any, seconds: seconds)
+      case .enter, .end: break
       }
     }
     noteBoundary(behind: position)
@@ -318,7 +322,9 @@ package final class RunRecorder {
     _ phase: Int, _ step: Int, _ any: OperationReport, _ reports: [Int: OperationReport],
     seconds: Double
   ) -> StepRecord {
-    let tokens = Int(any.tokenCount)
+    let kind = plan.phases[phase].kind
+    let tokens = kind.trainsPolicyAlone
+      ? Int(any.tokenCount) : Int(any.measures[Measures.tokens])
     noteStep(any, tokens, seconds: seconds)
     var record = StepRecord(
       run: plan.name, phase: plan.phases[phase].name, step: step + 1,
@@ -335,6 +341,8 @@ package final class RunRecorder {
       nominalGigaflops: peakNominal, measuredGigaflops: peakMeasured,
       causalFlopsPerToken: flops.perTokenCausal)
     if let share = record.mfuMeasuredCausal, share > 1 { wishesProbe = true }
+    record.extra = kind.figures(any.measures, count: any.tokenCount)
+    if kind.samples { record.extra.merge(rollout) { figure, _ in figure } }
     record.slicesRecomputed = reports.values.reduce(0) { $0 + $1.recomputedCount }
     record.exchangeHidden =
       reports.values.reduce(0) { $0 + $1.time.hiddenExchange } / Double(reports.count)
@@ -346,6 +354,23 @@ package final class RunRecorder {
           + "\(tokens) tokens; weights stay", step: step + 1)
     }
     return record
+  }
+
+  /// What is known of the answers that the steps to come learn from.
+  private func noteRollout(
+    _ phase: Int, _ iteration: Int, _ report: OperationReport, seconds: Double
+  ) {
+    rollout = Measures.rolloutFigures(report.measures)
+    rollout["iteration"] = Double(iteration + 1)
+    rollout["rollout_tokens"] = Double(report.tokenCount)
+    rollout["rollout_seconds"] = seconds
+    rollout["rollout_tokens_per_s"] = seconds > 0 ? Double(report.tokenCount) / seconds : 0
+    func figure(_ name: String) -> String { Figures.fixed(rollout[name] ?? 0, 3) }
+    event(
+      .answered,
+      "iteration \(iteration + 1): reward \(figure("reward")), length \(figure("length")), "
+        + "ended \(figure("ended")), entropy \(figure("entropy")), KL \(figure("kl"))",
+      phase: plan.phases[phase].name)
   }
 
   private func noteStep(_ report: OperationReport, _ tokens: Int, seconds: Double) {
@@ -394,7 +419,12 @@ package final class RunRecorder {
     if latest?.phase != name || latest?.step != afterStep { latest = recorded(name, afterStep) }
     var record = latest ?? validationRecord(phase, afterStep, report, reports, seconds: seconds)
     let coverage = source.coverage(phase: phase, isFull: isFull)
-    record.validationLoss = report.loss
+    let kind = plan.phases[phase].kind
+    for (name, figure) in kind.validationFigures(report.measures, count: report.tokenCount) {
+      record.extra["validation_\(name)"] = figure
+    }
+    // Answers have no loss.
+    if !kind.samples { record.validationLoss = report.loss }
     record.validationTokens = Int(report.tokenCount)
     if coverage.byteCount > 0 {
       record.validationBitsPerByte =

@@ -5,54 +5,108 @@ package import Settings
 internal import System
 internal import Tensors
 
+/// What a phase reads.
+package enum PhaseCorpus: Sendable {
+  case text(Corpus)
+  case examples(ExampleCorpus)
+
+  var textDigest: String? {
+    switch self {
+    case .text(let corpus): corpus.textDigest
+    case .examples(let corpus): corpus.textDigest
+    }
+  }
+}
+
 /// Tokens for the feeders: any operation's slices.
 package final class TrainingSource: FeedSource {
   private let plan: ResolvedPlan
   private let program: PhaseProgram
   /// By phase index.
-  private let corpora: [Int: Corpus]
+  private let corpora: [Int: PhaseCorpus]
 
-  package init(plan: ResolvedPlan, program: PhaseProgram, corpora: [Int: Corpus]) {
+  package init(plan: ResolvedPlan, program: PhaseProgram, corpora: [Int: PhaseCorpus]) {
     self.plan = plan
     self.program = program
     self.corpora = corpora
   }
 
   func tokens(at position: Int) throws(CorpusError) -> [UInt8] {
+    TokenSliceCoding.encode(try slices(at: position))
+  }
+
+  /// None for an operation that reads nothing of the data.
+  private func slices(at position: Int) throws(CorpusError) -> [TokenSlice] {
     switch program.operation(at: position) {
-    case .train(let phase, let step):
-      return TokenSliceCoding.encode(try trainingSlices(phase, step))
+    case .train(let phase, let step): try trainingSlices(phase, step)
+    case .rollout(let phase, let iteration): prompts(phase, iteration)
     case .validate(let phase, _, let isFull):
-      guard let corpus = corpora[phase] else { return [] }
-      return TokenSliceCoding.encode(
-        (0..<plan.batch.slices).map {
-          corpus.validationSlice(
-            slice: $0, sliceCount: plan.batch.slices,
-            sequenceLength: plan.model.sequenceLength, tokenLimit: tokenLimit(phase, isFull))
-        })
-    case .enter, .rollout, .end: return []
+      (0..<plan.batch.slices).map { validationSlice(phase, slice: $0, isFull: isFull) }
+    case .enter, .end: []
     }
   }
 
+  /// A phase that learns from the policy's own answers reads them where they are.
   private func trainingSlices(_ phase: Int, _ step: Int) throws(CorpusError) -> [TokenSlice] {
-    guard let corpus = corpora[phase] else { return [] }
+    guard let corpus = corpora[phase], !plan.phases[phase].kind.samples else { return [] }
     return try (0..<plan.batch.slices).map { (slice) throws(CorpusError) in
-      try corpus.slice(
-        step: step, slice: slice, batch: plan.batch,
-        sequenceLength: plan.model.sequenceLength, seed: plan.seed, phase: phase)
+      switch corpus {
+      case .text(let corpus):
+        try corpus.slice(
+          step: step, slice: slice, batch: plan.batch,
+          sequenceLength: plan.model.sequenceLength, seed: plan.seed, phase: phase)
+      case .examples(let corpus): corpus.slice(step: step, slice: slice, batch: plan.batch)
+      }
     }
   }
 
-  /// Real tokens that the operation at `position` trains on.
+  private func prompts(_ phase: Int, _ iteration: Int) -> [TokenSlice] {
+    guard case .examples(let corpus) = corpora[phase],
+      let count = plan.phases[phase].reinforcement?.prompts
+    else { return [] }
+    let batch = ResolvedPlan.Batch(
+      sequences: count, slices: plan.batch.slices, microbatch: 1)
+    return (0..<plan.batch.slices).map {
+      corpus.slice(step: iteration, slice: $0, batch: batch)
+    }
+  }
+
+  private func validationSlice(_ phase: Int, slice: Int, isFull: Bool) -> TokenSlice {
+    let limit = tokenLimit(phase, isFull)
+    switch corpora[phase] {
+    case .text(let corpus):
+      return corpus.validationSlice(
+        slice: slice, sliceCount: plan.batch.slices,
+        sequenceLength: plan.model.sequenceLength, tokenLimit: limit)
+    case .examples(let corpus):
+      return corpus.validationSlice(
+        slice: slice, sliceCount: plan.batch.slices,
+        rowLimit: limit.map(corpus.rowLimit(ofTokens:)))
+    case nil: return TokenSlice(sequences: [])
+    }
+  }
+
+  /// Real tokens that the operation at `position` trains on, as far as the data tell: what a phase
+  /// learns from its own answers only they do.
   func trainingTokenCount(at position: Int) throws(CorpusError) -> Int {
     guard case .train(let phase, let step) = program.operation(at: position) else { return 0 }
-    return try trainingSlices(phase, step).reduce(0) { $0 + $1.targetCount }
+    let readsPairs = plan.phases[phase].kind.readsPairs
+    return try trainingSlices(phase, step).reduce(0) { sum, slice in
+      sum + (readsPairs ? slice.positionCount : slice.targetCount)
+    }
   }
 
-  /// Predictions of a validation and the bytes of text they stand for.
+  /// Predictions of a validation and the bytes of text they stand for; 0 where they are not known.
   func coverage(phase: Int, isFull: Bool) -> (tokenCount: Int, byteCount: Int) {
-    corpora[phase]?.validation.coverage(
-      sequenceLength: plan.model.sequenceLength, tokenLimit: tokenLimit(phase, isFull)) ?? (0, 0)
+    let limit = tokenLimit(phase, isFull)
+    switch corpora[phase] {
+    case .text(let corpus):
+      return corpus.validation.coverage(
+        sequenceLength: plan.model.sequenceLength, tokenLimit: limit)
+    case .examples(let corpus):
+      return (corpus.coverage(rowLimit: limit.map(corpus.rowLimit(ofTokens:))).tokenCount, 0)
+    case nil: return (0, 0)
+    }
   }
 
   private func tokenLimit(_ phase: Int, _ isFull: Bool) -> Int? {

@@ -16,6 +16,8 @@ final class CoordinatorLink: Sendable {
     /// The numeric profile of the run.
     var profile: String
     var plan: String
+    /// Empty where workers need none.
+    var tokenizer: String
   }
 
   private struct State {
@@ -188,8 +190,10 @@ final class CoordinatorLink: Sendable {
       heard()
       switch message {
       case .alive: continue
-      case .welcome(let run, let worker, let name, let profile, let plan):
-        let found = Welcome(run: run, worker: worker, name: name, profile: profile, plan: plan)
+      case .welcome(let run, let worker, let name, let profile, let plan, let tokenizer):
+        let found = Welcome(
+          run: run, worker: worker, name: name, profile: profile, plan: plan,
+          tokenizer: tokenizer)
         guard isSame(found) else {
           let reason = "the coordinator at \(options.coordinator) does not know this worker any "
             + "more: another run has its place; start the worker again"

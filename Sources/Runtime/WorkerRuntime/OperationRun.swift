@@ -2,6 +2,7 @@ internal import Collectives
 internal import ControlProtocol
 internal import Phases
 internal import Planning
+internal import Settings
 internal import System
 internal import Tensors
 internal import Transformer
@@ -12,11 +13,11 @@ struct OperationRun {
   let inForce: ViewInForce
   let position: Int
 
-  /// - Returns: nil when it was interrupted; complete gradient sums are kept then.
+  /// - Returns: nil when it was interrupted; complete sums are kept then.
   func run() throws(ExchangeError) -> OperationReport? {
     switch session.program.operation(at: position) {
     case .enter(let phase): try enter(phase)
-    case .rollout: preconditionFailure("no phase answers yet")
+    case .rollout(_, let iteration): try rollout(iteration)
     case .train(_, let step): try train(step: step)
     case .validate: try validate()
     case .end: preconditionFailure("no operation at position \(position)")
@@ -24,17 +25,24 @@ struct OperationRun {
   }
 
   /// The operation's tokens; nil when it was interrupted. Tokens of another plan end the worker.
-  private func tokens(isTraining: Bool) -> [TokenSlice]? {
+  ///
+  /// - Parameter sequencesPerSlice: nil: any number.
+  private func tokens(sequencesPerSlice: Int?) -> [TokenSlice]? {
     let found = session.link.waiting {
       session.tokens.slices(view: inForce.number, position: position)
     }
     guard let slices = found else { return nil }
-    guard session.plan.fits(slices, isTraining: isTraining) else {
+    guard session.plan.fits(slices, sequencesPerSlice: sequencesPerSlice) else {
       session.link.end(
         WorkerEnd(reason: "the coordinator sent tokens that do not fit the plan", code: 1))
       return nil
     }
     return slices.map(session.replica.prepared)
+  }
+
+  private func isInterrupted() -> Bool {
+    session.link.noteProgress()
+    return session.interruption.isRaised
   }
 
   // MARK: Phases
@@ -59,25 +67,78 @@ struct OperationRun {
 
   private func train(step: Int) throws(ExchangeError) -> OperationReport? {
     var watch = Stopwatch()
-    guard let slices = tokens(isTraining: true) else { return nil }
+    let batch = session.plan.batch
+    guard
+      let slices = session.replica.phase.kind.samples
+        ? session.replica.answerBatch(step: step)
+        : tokens(sequencesPerSlice: batch.sequencesPerSlice)
+    else { return nil }
     watch.lap(\.data)
+    guard let total = try sum(session.gradients, index: step, slices: slices, &watch) else {
+      return nil
+    }
+    Failpoint.beforeUpdate.pass(step: step)
+    let sums = session.gradients
+    let outcome = session.replica.update(
+      sums.work.windows(of: total.sum), statistics: total.statistics, step: step)
+    sums.store.release()
+    session.gradientPosition = nil
+    Failpoint.afterUpdate.pass(step: step)
+    watch.lap(\.optimizer)
+    return report(
+      total, gradientNorm: outcome.gradNorm, learningRate: outcome.learningRate,
+      isSkipped: outcome.skipped, &watch)
+  }
+
+  // MARK: Rollouts
+
+  private func rollout(_ iteration: Int) throws(ExchangeError) -> OperationReport? {
+    var watch = Stopwatch()
+    guard let (sums, _) = session.rollouts(),
+      let settings = session.replica.phase.reinforcement
+    else { preconditionFailure("a phase with rollouts has what makes them") }
+    let share = settings.prompts / session.plan.batch.slices
+    guard let slices = tokens(sequencesPerSlice: share) else { return nil }
+    watch.lap(\.data)
+    guard let total = try sum(sums, index: iteration, slices: slices, &watch) else { return nil }
+    session.replica.takeRollouts(total.sum.windows[0])
+    sums.store.release()
+    session.gradientPosition = nil
+    watch.lap(\.optimizer)
+    return report(total, &watch)
+  }
+
+  // MARK: Sums over all members
+
+  /// The sum over all slices, in memory that the next operation overwrites.
+  private struct Total {
+    let sum: NodeSum
+    let statistics: SliceStatistics
+    let computedCount: Int
+    let takenOverCount: Int
+    let byteCount: Int
+    let hiddenSeconds: Double
+  }
+
+  /// Computes this worker's slices and sums them with those of the others. Nothing reads the state
+  /// any more when it returns, except this thread: it may be changed.
+  ///
+  /// - Parameter index: Of the step or iteration.
+  private func sum(
+    _ sums: PhaseSums, index: Int, slices: [TokenSlice], _ watch: inout Stopwatch
+  ) throws(ExchangeError) -> Total? {
     let shares = inForce.shares(at: position, tree: session.tree)
     let mine = shares[inForce.rank]
-    let sums = session.gradients
-    let takenOverCount = begin(sums, step: step, slices: slices, mine: mine)
+    let takenOverCount = begin(sums, index: index, slices: slices, mine: mine)
     let held = sums.store.heldSlices
     let computing = mine.filter { !held.contains($0) }
 
     let reduction = Reduction(self, sums, shares: shares)
     let isComplete = sums.store.compute(
-      mine, tokens: { slices[$0] },
-      isCancelled: {
-        session.link.noteProgress()
-        return session.interruption.isRaised
-      },
+      mine, tokens: { slices[$0] }, isCancelled: isInterrupted,
       ready: { reduction.markReady($0) })
     guard isComplete else { return nil }
-    Failpoint.afterSlice.pass(step: step)
+    Failpoint.afterSlice.pass(step: index)
     watch.lapCompute(session.replica)
     let (sum, statistics) = try session.link.waiting { () throws(ExchangeError) in
       try reduction.finish()
@@ -85,30 +146,19 @@ struct OperationRun {
     watch.lap(\.exchange)
     session.link.waiting { session.saver.waitIdle() }
     watch.lap(\.checkpoint)
-
-    Failpoint.beforeUpdate.pass(step: step)
-    let outcome = session.replica.update(
-      sums.work.windows(of: sum), statistics: statistics, step: step)
-    sums.store.release()
-    session.gradientPosition = nil
-    Failpoint.afterUpdate.pass(step: step)
-    watch.lap(\.optimizer)
-    watch.time.hiddenExchange = reduction.hiddenSeconds
-    return OperationReport(
-      view: inForce.number, position: position, tokenCount: statistics.tokenCount,
-      lossSum: statistics.lossSum, gradientNorm: outcome.gradNorm,
-      learningRate: outcome.learningRate, isSkipped: outcome.skipped,
-      measures: statistics.measures, sliceCount: computing.count,
-      recomputedCount: takenOverCount, time: watch.finish(), byteCount: reduction.byteCount)
+    return Total(
+      sum: sum, statistics: statistics, computedCount: computing.count,
+      takenOverCount: takenOverCount, byteCount: reduction.byteCount,
+      hiddenSeconds: reduction.hiddenSeconds)
   }
 
-  /// Starts the step, or takes up one that an older view left with some sums complete. Of these,
-  /// another worker may have made some again, and sum them now.
+  /// Starts the operation, or takes up one that an older view left with some sums complete. Of
+  /// these, another worker may have made some again, and sum them now.
   ///
   /// - Returns: How many of `mine` another worker had in that view: at most so many are computed
   ///   for a second time.
   private func begin(
-    _ sums: PhaseSums, step: Int, slices: [TokenSlice], mine: [Int]
+    _ sums: PhaseSums, index: Int, slices: [TokenSlice], mine: [Int]
   ) -> Int {
     if session.gradientPosition == position {
       sums.store.keep(only: mine)
@@ -116,24 +166,36 @@ struct OperationRun {
       session.dealtSlices.formUnion(mine)
       return takenOver.count
     }
-    sums.store.begin(step: step, slices: slices)
-    session.gradientPosition = position
+    sums.store.begin(step: index, slices: slices)
+    session.begin(sums)
     session.dealtSlices = Set(mine)
     return 0
+  }
+
+  private func report(
+    _ total: Total, gradientNorm: Double = 0, learningRate: Double = 0, isSkipped: Bool = false,
+    _ watch: inout Stopwatch
+  ) -> OperationReport {
+    watch.time.hiddenExchange = total.hiddenSeconds
+    return OperationReport(
+      view: inForce.number, position: position, tokenCount: total.statistics.tokenCount,
+      lossSum: total.statistics.lossSum, gradientNorm: gradientNorm, learningRate: learningRate,
+      isSkipped: isSkipped, measures: total.statistics.measures,
+      sliceCount: total.computedCount, recomputedCount: total.takenOverCount,
+      time: watch.finish(), byteCount: total.byteCount)
   }
 
   // MARK: Validation
 
   private func validate() throws(ExchangeError) -> OperationReport? {
     var watch = Stopwatch()
-    guard let slices = tokens(isTraining: false) else { return nil }
+    guard let slices = tokens(sequencesPerSlice: nil) else { return nil }
     watch.lap(\.data)
     let shares = inForce.shares(at: position, tree: session.tree)
     var statistics: [SliceNode: SliceStatistics] = [:]
     for slice in shares[inForce.rank] {
-      if session.interruption.isRaised { return nil }
-      statistics[.leaf(slice)] = session.replica.evaluate(slices[slice])
-      session.link.noteProgress()
+      guard !isInterrupted(), let found = evaluate(slices[slice]) else { return nil }
+      statistics[.leaf(slice)] = found
     }
     watch.lap(\.forward)
     let merged = session.tree.merge(statistics)
@@ -152,6 +214,16 @@ struct OperationRun {
       lossSum: total.lossSum, gradientNorm: 0, learningRate: 0, isSkipped: false,
       measures: total.measures, sliceCount: shares[inForce.rank].count, recomputedCount: 0,
       time: watch.finish(), byteCount: 0)
+  }
+}
+
+extension OperationRun {
+  /// What was held back is read, or answered in a phase that learns from answers.
+  private func evaluate(_ slice: TokenSlice) -> SliceStatistics? {
+    guard session.replica.phase.kind.samples, let (_, work) = session.rollouts() else {
+      return session.replica.evaluate(slice)
+    }
+    return work.evaluate(slice, isCancelled: isInterrupted)
   }
 }
 

@@ -3,6 +3,7 @@ internal import Operators
 internal import Planning
 internal import Settings
 internal import System
+internal import Tokenization
 internal import Telemetry
 internal import Transport
 
@@ -63,14 +64,22 @@ private final class WorkerHost {
     defer { link.leave() }
     let first = try firstMessage(link)
     if case .leave(let reason, let code) = first { throw WorkerEnd(reason: reason, code: code) }
-    guard case .welcome(let run, let worker, let given, let profile, let planText) = first,
+    guard
+      case .welcome(
+        let run, let worker, let given, let profile, let planText, let tokenizerText) = first,
       let choice = choices.first(where: { $0.offer.profile == profile })
     else { throw WorkerEnd(reason: "the coordinator did not say welcome", code: 1) }
     let plan: ResolvedPlan
+    let tokenizer: Tokenizer?
     do {
       plan = try ResolvedPlan(planJSON: planText)
     } catch {
       throw WorkerEnd(reason: "the coordinator's plan cannot be read: \(error.message)", code: 78)
+    }
+    do {
+      tokenizer = tokenizerText.isEmpty ? nil : try Tokenizer.load(json: Array(tokenizerText.utf8))
+    } catch {
+      throw WorkerEnd(reason: "the coordinator's tokenizer cannot be read: \(error)", code: 78)
     }
     let engine = Engine(
       team: team, variant: choice.variant, precision: plan.precision,
@@ -78,8 +87,9 @@ private final class WorkerHost {
     log.write("matmul: \(choice.matmul.reason)")
     let session = WorkerSession(
       welcome: CoordinatorLink.Welcome(
-        run: run, worker: worker, name: given, profile: profile, plan: planText),
-      plan: plan, engine: engine, link: link, log: log, tokens: tokens,
+        run: run, worker: worker, name: given, profile: profile, plan: planText,
+        tokenizer: tokenizerText),
+      plan: plan, tokenizer: tokenizer, engine: engine, link: link, log: log, tokens: tokens,
       interruption: interruption, listener: listener, congestion: options.congestion)
     try session.serve()
   }

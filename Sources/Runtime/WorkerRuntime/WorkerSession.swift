@@ -1,5 +1,6 @@
 internal import Collectives
 internal import ControlProtocol
+internal import Corpus
 internal import Operators
 internal import Phases
 internal import Planning
@@ -8,6 +9,7 @@ internal import Synchronization
 internal import System
 internal import Telemetry
 internal import Tensors
+internal import Tokenization
 internal import Transport
 
 /// A worker's part in a run: what it holds, where it stands, and what it does next.
@@ -29,8 +31,13 @@ final class WorkerSession {
   private let listener: Listener
   private let congestion: String
   let replica: Replica
-  /// The sums of training steps; made anew by every phase.
+  /// Reads answers for a rule; nil where no phase makes any.
+  private let tokenizer: Tokenizer?
+  /// The sums of training steps and of rollouts; made anew by every phase.
   private(set) var gradients: PhaseSums
+  private var madeRollouts: PhaseSums?
+  /// Those that hold the slices of the operation at ``gradientPosition``.
+  private var begun: PhaseSums
   let saver: StateSaver
   let tree: SliceTree
 
@@ -50,13 +57,15 @@ final class WorkerSession {
   var exchangeLimit: Duration { .seconds(longestSeconds.map { max(600, 20 * $0) } ?? 3600) }
 
   init(
-    welcome: CoordinatorLink.Welcome, plan: ResolvedPlan, engine: Engine, link: CoordinatorLink,
+    welcome: CoordinatorLink.Welcome, plan: ResolvedPlan, tokenizer: Tokenizer?,
+    engine: Engine, link: CoordinatorLink,
     log: WorkerLog, tokens: TokenStore, interruption: Interruption, listener: Listener,
     congestion: String
   ) {
     run = welcome.run
     worker = welcome.worker
     self.plan = plan
+    self.tokenizer = tokenizer
     planText = welcome.plan
     self.link = link
     self.log = log
@@ -69,6 +78,7 @@ final class WorkerSession {
     tree = SliceTree(sliceCount: plan.batch.slices)
     replica = Replica(plan: plan, engine: engine, phaseIndex: program.firstPhaseIndex)
     gradients = PhaseSums(GradientWork(replica), sliceCount: plan.batch.slices)
+    begun = gradients
     saver = StateSaver(
       send: { [link] bytes, position, chunk in
         link.sendChunk(bytes, position: position, chunk: chunk)
@@ -88,7 +98,7 @@ final class WorkerSession {
 
   private func handle(_ message: CoordinatorMessage) throws(WorkerEnd) {
     switch message {
-    case .welcome(_, _, _, _, let planText):
+    case .welcome(_, _, _, _, let planText, _):
       // Again, from a coordinator that came back.
       guard planText == self.planText else {
         throw WorkerEnd(
@@ -135,7 +145,7 @@ final class WorkerSession {
   private func suspend(_ number: Int) {
     dropView()
     let nodes = position != nil && gradientPosition == position
-      ? gradients.store.nodes.keys.sorted() : []
+      ? begun.store.nodes.keys.sorted() : []
     link.send(.suspended(view: number, position: position, nodes: nodes))
     interruption.lower()
     tokens.allow()
@@ -230,7 +240,7 @@ final class WorkerSession {
       replica.repack()
     }
     if position != inForce.position {
-      gradients.store.release()
+      begun.store.release()
       gradientPosition = nil
     }
     position = inForce.position
@@ -292,7 +302,31 @@ final class WorkerSession {
   /// The sums of one phase fit no other: it may train other models.
   private func renewSums() {
     gradients = PhaseSums(GradientWork(replica), sliceCount: plan.batch.slices)
+    madeRollouts = nil
+    begun = gradients
     gradientPosition = nil
+  }
+
+  /// The operation at ``position`` begins, and its slices are `sums`'.
+  func begin(_ sums: PhaseSums) {
+    begun = sums
+    gradientPosition = position
+  }
+
+  /// What the policy's answers are made with, in a phase that learns from them.
+  func rollouts() -> (sums: PhaseSums, work: RolloutWork)? {
+    if let made = madeRollouts, let work = made.work as? RolloutWork { return (made, work) }
+    guard replica.phase.reinforcement != nil, let tokenizer,
+      let stopToken = tokenizer.id(of: .assistantEnd)
+    else { return nil }
+    let judge = plan.answerRule(ofPhase: replica.phaseIndex).map {
+      RuleJudge(rule: $0, tokenizer: tokenizer)
+    }
+    let work = RolloutWork(
+      replica, judge: judge, stopToken: stopToken, idCount: tokenizer.vocabularySize)
+    let made = PhaseSums(work, sliceCount: plan.batch.slices)
+    madeRollouts = made
+    return (made, work)
   }
 }
 

@@ -70,12 +70,12 @@ import Testing
         isTarget: [Bool](repeating: true, count: positions))
       return [TokenSlice](repeating: TokenSlice(sequences: [sequence]), count: count)
     }
-    #expect(plan.fits(slices(262), isTraining: true))
-    #expect(!plan.fits(slices(263), isTraining: true))
-    #expect(!plan.fits(slices(0, positions: 5), isTraining: false))
-    #expect(!plan.fits(slices(0, count: 1), isTraining: false))
-    #expect(!plan.fits([TokenSlice(sequences: []), TokenSlice(sequences: [])], isTraining: true))
-    #expect(plan.fits([TokenSlice(sequences: []), TokenSlice(sequences: [])], isTraining: false))
+    #expect(plan.fits(slices(262), sequencesPerSlice: plan.batch.sequencesPerSlice))
+    #expect(!plan.fits(slices(263), sequencesPerSlice: plan.batch.sequencesPerSlice))
+    #expect(!plan.fits(slices(0, positions: 5), sequencesPerSlice: nil))
+    #expect(!plan.fits(slices(0, count: 1), sequencesPerSlice: nil))
+    #expect(!plan.fits([TokenSlice(sequences: []), TokenSlice(sequences: [])], sequencesPerSlice: plan.batch.sequencesPerSlice))
+    #expect(plan.fits([TokenSlice(sequences: []), TokenSlice(sequences: [])], sequencesPerSlice: nil))
   }
 
   @Test func `make a line of the ledger a damaged one`() {

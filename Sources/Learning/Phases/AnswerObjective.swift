@@ -1,6 +1,7 @@
+internal import Corpus
 internal import Planning
 internal import Settings
-internal import Tensors
+public import Tensors
 internal import Transformer
 
 /// What PPO and GRPO minimize over the answers of a mini-batch.
