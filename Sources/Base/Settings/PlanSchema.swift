@@ -370,7 +370,8 @@ public enum PlanSchema {
     PlanKey(
       "checkpoints.every", .integer(0...1_000_000_000), unset: "100",
       "Steps between checkpoints; 0: only at the end of a phase."),
-    PlanKey("checkpoints.keep", .integer(1...1_000_000), unset: "3", "How many are kept."),
+    PlanKey("checkpoints.keep", .integer(1...1_000_000), unset: "3",
+      "How many are kept, besides the last of each phase."),
     PlanKey(
       "origins", .ignored, unset: "none",
       "Written into plan.resolved.json: where each value came from."),

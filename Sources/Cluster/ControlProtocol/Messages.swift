@@ -195,6 +195,8 @@ public enum WorkerMessage: Codable, Equatable, Sendable {
 public struct OperationReport: Codable, Equatable, Sendable {
   public var view: Int
   public var position: Int
+  /// The operation that comes next: the one behind, or the end of a phase that a gate closed.
+  public var nextPosition: Int
   /// Valid targets of all workers together.
   public var tokenCount: Int64
   /// Sum of token losses, nats, exact for all workers together.
@@ -213,12 +215,13 @@ public struct OperationReport: Codable, Equatable, Sendable {
   /// Bytes it sent to other workers.
   public var byteCount: Int
   public init(
-    view: Int, position: Int, tokenCount: Int64, lossSum: Double, gradientNorm: Double,
-    learningRate: Double, isSkipped: Bool, measures: SIMD16<Double> = .zero, sliceCount: Int,
+    view: Int, position: Int, nextPosition: Int? = nil, tokenCount: Int64, lossSum: Double,
+    gradientNorm: Double, learningRate: Double, isSkipped: Bool, measures: SIMD16<Double> = .zero, sliceCount: Int,
     recomputedCount: Int, time: OperationTime, byteCount: Int
   ) {
     self.view = view
     self.position = position
+    self.nextPosition = nextPosition ?? position + 1
     self.tokenCount = tokenCount
     self.lossSum = lossSum
     self.gradientNorm = gradientNorm

@@ -9,7 +9,8 @@ public enum ClusterEvent: Equatable, Sendable {
   case lost(worker: Int, cause: String)
   case suspended(worker: Int, view: Int, position: Int?, nodes: [SliceNode])
   case measuredPeak(worker: Int)
-  case completed(worker: Int, view: Int, position: Int)
+  /// `next` is the operation that it goes on with; nil: the one behind.
+  case completed(worker: Int, view: Int, position: Int, next: Int? = nil)
   case peerLost(reporter: Int, view: Int, rank: Int, cause: String)
   /// The worker wants to leave in order.
   case leaving(worker: Int)

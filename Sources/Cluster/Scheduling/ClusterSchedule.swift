@@ -103,8 +103,8 @@ public struct ClusterSchedule: Sendable {
     case .suspended(let worker, let view, let position, let nodes):
       return noteSuspended(worker, view, position, nodes)
     case .measuredPeak(let worker): return noteMeasured(worker)
-    case .completed(let worker, let view, let position):
-      return noteCompleted(worker, view, position)
+    case .completed(let worker, let view, let position, let next):
+      return noteCompleted(worker, view, position, next ?? position + 1)
     case .peerLost(let reporter, let view, let rank, _):
       return accuse(reporter: reporter, view: view, rank: rank)
     case .leaving(let worker): return release(worker)
@@ -346,11 +346,13 @@ public struct ClusterSchedule: Sendable {
     return min(due, position + Self.windowCount, outline.operationCount)
   }
 
-  private mutating func noteCompleted(_ worker: Int, _ view: Int, _ position: Int) -> [Command] {
-    guard let known = workers[worker]?.position, position >= known,
-      position < outline.operationCount, members.contains(worker)
+  private mutating func noteCompleted(
+    _ worker: Int, _ view: Int, _ position: Int, _ next: Int
+  ) -> [Command] {
+    guard let known = workers[worker]?.position, position >= known, next > position,
+      next <= outline.operationCount, members.contains(worker)
     else { return [] }
-    workers[worker]?.position = position + 1
+    workers[worker]?.position = next
     suspicion = Suspicion()
     guard stage == .running, view == self.view else { return [] }
     let slowest = members.compactMap { workers[$0]?.position }.min() ?? committedPosition

@@ -1,3 +1,4 @@
+public import Settings
 public import Tensors
 
 /// Floating-point operations that a token costs.
@@ -22,8 +23,10 @@ public struct ModelFlops: Equatable, Sendable {
   /// T.
   public let sequenceLength: Int
 
-  public init(_ shape: ModelShape) {
-    matmulParameterCount = shape.matmulParameterCount
+  /// - Parameter head: A head that scores has one row.
+  public init(_ shape: ModelShape, head: HeadKind = .language) {
+    let rows = shape.vocabularySize * shape.modelWidth
+    matmulParameterCount = shape.matmulParameterCount - (head == .score ? rows - shape.modelWidth : 0)
     layerCount = shape.layerCount
     attentionWidth = shape.attentionWidth
     sequenceLength = shape.sequenceLength
@@ -45,4 +48,22 @@ public struct ModelFlops: Equatable, Sendable {
     "6 x \(matmulParameterCount) matmul parameters + 12 x \(layerCount) layers"
       + " x \(attentionWidth) x \(sequenceLength) (PaLM; causal: 6 for 12)"
   }
+}
+
+/// What a real token costs in a phase: forward and backward of every model that it trains.
+///
+/// A token of a PPO step costs the policy's and the value model's; rollouts, and what frozen models
+/// are asked there, count apart.
+public struct PhaseFlops: Equatable, Sendable {
+  private let models: [ModelFlops]
+
+  public init(_ plan: ResolvedPlan, phase index: Int) {
+    models = plan.stateLayout(inPhase: index).models.filter(\.isTrained).map {
+      ModelFlops(plan.model, head: $0.role.head)
+    }
+  }
+
+  public var perToken: Double { models.reduce(0) { $0 + $1.perToken } }
+  public var perTokenCausal: Double { models.reduce(0) { $0 + $1.perTokenCausal } }
+  public var formula: String { models.map(\.formula).joined(separator: " + ") }
 }

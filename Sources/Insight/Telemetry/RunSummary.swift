@@ -53,6 +53,8 @@ public struct RunSummary: Codable, Equatable, Sendable {
   /// Validations of phases that take no steps.
   public var evaluations: [Evaluation]
   /// Shares of the phase's seconds.
+  /// What the phase tells of its latest step besides, by name.
+  public var figures: [String: Double]
   public var secondsBy: StepRecord.SecondsBy
   public var exchangeHidden: Double
   public var tokensTotal: Int
@@ -118,6 +120,7 @@ public struct RunSummary: Codable, Equatable, Sendable {
         Evaluation(phase: record.phase, loss: $0, bitsPerByte: record.validationBitsPerByte)
       }
     }
+    figures = latest.extra
     secondsBy = Self.shares(records, seconds)
     exchangeHidden = seconds > 0 ? sum(\.exchangeHidden) / seconds : 0
     tokensTotal = latest.tokensTotal

@@ -142,8 +142,11 @@ public struct StepRecord: Equatable, Sendable {
   /// a step is written again when the validation that follows is done.
   public func completes(_ other: StepRecord) -> Bool {
     (phase, step, time) == (other.phase, other.step, other.time)
-      && validationLoss != nil && other.validationLoss == nil
+      && isValidated && !other.isValidated
   }
+
+  /// Whether a validation followed the step. Not every one has a loss.
+  public var isValidated: Bool { validationTokens != nil || validationLoss != nil }
 
   /// Sets the four MFU figures from the record's own rate and the two peaks.
   ///

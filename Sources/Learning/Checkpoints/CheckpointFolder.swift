@@ -29,7 +29,8 @@ public enum CheckpointFolder {
     }
   }
 
-  /// Removes all but the newest `count` checkpoints, and returns the names of those removed.
+  /// Removes all but the newest `count` checkpoints and the newest of each phase, which is what
+  /// that phase made, and returns the names of those removed.
   ///
   /// Nothing is removed unless the newest one verifies, and only checkpoints whose files are there
   /// in full size are counted as kept.
@@ -44,12 +45,16 @@ public enum CheckpointFolder {
     guard let newest = candidates.first else { return [] }
     if newest.name != verified { _ = try CheckpointReader(newest.path) }
     var kept = 0
+    var phases: Set<Int> = []
     var removed: [String] = []
     for candidate in candidates {
-      if kept >= count {
+      let isComplete = CheckpointReader.isComplete(candidate.path)
+      if isComplete, phases.insert(candidate.state.phaseIndex).inserted {
+        kept += 1
+      } else if kept >= count {
         try remove(candidate.path)
         removed.append(candidate.name)
-      } else if CheckpointReader.isComplete(candidate.path) {
+      } else if isComplete {
         kept += 1
       }
     }

@@ -136,7 +136,11 @@ final class CoordinatorDriver {
     case .completed(let report):
       recorder.take(report, from: worker, name: connection.name)
       let before = schedule.committedPosition
-      apply(.completed(worker: worker, view: report.view, position: report.position))
+      guard noteGate(report) else { return }
+      apply(
+        .completed(
+          worker: worker, view: report.view, position: report.position,
+          next: report.nextPosition))
       guard schedule.committedPosition > before else { return }
       noteDuration()
       // Losing this record costs nothing: workers know where they are. Hence no wait for the disk.
@@ -157,6 +161,29 @@ final class CoordinatorDriver {
     case .leaving:
       apply(.leaving(worker: worker))
     }
+  }
+
+  /// A phase that a gate closes is journaled before anybody hears of what follows.
+  ///
+  /// - Returns: false where the run has ended for it.
+  private func noteGate(_ report: OperationReport) -> Bool {
+    let (from, to) = (report.position + 1, report.nextPosition)
+    guard to > from, folder.gaps[to] != from else { return true }
+    let operation = program.operation(at: report.position)
+    let reason = folder.plan.gate(
+      after: operation,
+      SliceStatistics(
+        tokenCount: report.tokenCount, lossSum: report.lossSum, measures: report.measures))
+    do {
+      try folder.closeGate(from: from, to: to, reason: reason ?? "a worker says so")
+    } catch {
+      fail("the ledger cannot be written: \(error)")
+      return false
+    }
+    recorder.event(
+      .gate, "\(reason ?? "a worker says so"): the phase ends here",
+      phase: program.phase(at: report.position).map { folder.plan.phases[$0].name })
+    return true
   }
 
   private func noteDuration() {

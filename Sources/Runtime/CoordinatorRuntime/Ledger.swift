@@ -17,6 +17,8 @@ package enum LedgerRecord: Codable, Equatable, Sendable {
   /// Operations before `position` are done on every member.
   case committed(position: Int)
   case phaseBegan(index: Int, name: String)
+  /// A gate closed a phase: operations from `from` on, before `to`, are not done.
+  case gateClosed(from: Int, to: Int, reason: String)
   case checkpointed(position: Int, name: String)
   /// The plan was changed on resume; `changes` are `key: old -> new`.
   case amended(changes: [String], position: Int)
@@ -38,7 +40,8 @@ extension LedgerRecord: ForeignMessage {
       ForeignNumber.firstImpossible(["position": position])
     case .phaseBegan(let index, _), .text(let index, _):
       ForeignNumber.firstImpossible(["phase": index])
-    case .rewound(let from, let to): ForeignNumber.firstImpossible(["from": from, "to": to])
+    case .rewound(let from, let to), .gateClosed(let from, let to, _):
+      ForeignNumber.firstImpossible(["from": from, "to": to])
     }
   }
 }
@@ -172,6 +175,8 @@ package struct LedgerSummary: Equatable {
   package private(set) var selfTest: String?
   /// Index of the phase that began last.
   package private(set) var phase: Int?
+  /// Where operations were left out: the position behind the gap, and the one before it.
+  package private(set) var gaps: [Int: Int] = [:]
 
   package init(_ history: [LedgerRecord]) {
     for record in history {
@@ -191,6 +196,7 @@ package struct LedgerSummary: Equatable {
       case .committed(let position), .amended(_, let position): committedPosition = position
       case .rewound(_, let to): committedPosition = to
       case .phaseBegan(let index, _): phase = index
+      case .gateClosed(let from, let to, _): gaps[to] = from
       case .ended: workerCount = 0
       case .checkpointed, .joined: break
       }

@@ -35,6 +35,8 @@ package final class RunFolder {
   private(set) var selfTest: String?
   /// Index of the phase that began last, as the ledger has it.
   var phaseBegun: Int?
+  /// Operations that gates left out: the position behind each gap, and the one before it.
+  package private(set) var gaps: [Int: Int]
   /// SHA-256 of the text of each phase, by its index, as far as they are known.
   private var textDigests: [Int: String]
   private let lock: FileLock
@@ -77,6 +79,7 @@ package final class RunFolder {
         ?? summary.profile ?? ""
       selfTest = summary.selfTest
       phaseBegun = summary.phase
+      gaps = summary.gaps
       start = opening.start(
         PhaseProgram(plan), reader, isAmended: !changes.isEmpty,
         nextWorker: ledger.workerCountEver)
@@ -167,6 +170,12 @@ package final class RunFolder {
   func noteKernels(_ offer: KernelOffer) {
     if profile.isEmpty { profile = offer.profile }
     selfTest = selfTest ?? offer.selfTest
+  }
+
+  /// A gate closed a phase; on disk before anything follows from it.
+  func closeGate(from: Int, to: Int, reason: String) throws(SystemError) {
+    try ledger.append(.gateClosed(from: from, to: to, reason: reason), synchronizing: true)
+    gaps[to] = from
   }
 
   func appendLog(_ worker: String, _ text: String) {

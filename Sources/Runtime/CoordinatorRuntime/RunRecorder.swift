@@ -16,7 +16,8 @@ package final class RunRecorder {
   private let plan: ResolvedPlan
   private let program: PhaseProgram
   private let source: TrainingSource
-  private let flops: ModelFlops
+  /// By phase index.
+  private let flops: [PhaseFlops]
   private let metrics: MetricsWriter
   private let events: EventWriter
   private let mfuLog: MFULogWriter
@@ -61,7 +62,7 @@ package final class RunRecorder {
     plan = folder.plan
     self.program = program
     self.source = source
-    flops = ModelFlops(plan.model)
+    flops = folder.plan.phases.indices.map { PhaseFlops(folder.plan, phase: $0) }
     lastCommitSeconds = Clock.monotonicSeconds
     do {
       metrics = try MetricsWriter(runDirectory: folder.path)
@@ -205,9 +206,15 @@ package final class RunRecorder {
   /// a step's tokens follow from the plan and the data.
   package func tokensTotal(at position: Int) throws(CorpusError) -> UInt64 {
     var missing: UInt64 = 0
-    for before in stride(from: position, to: 0, by: -1) {
+    var before = position
+    while before > 0 {
       if let total = totals[before] { return total + missing }
+      if let gap = folder.gaps[before] {
+        before = gap
+        continue
+      }
       missing += UInt64(try source.trainingTokenCount(at: before - 1))
+      before -= 1
     }
     return missing
   }
@@ -220,7 +227,7 @@ package final class RunRecorder {
     totals[position] = UInt64(max(record.tokensTotal, 0))
     keep(seconds: record.seconds.isFinite ? record.seconds : 0, at: position)
     // A validation comes right behind its step.
-    recordedPosition = record.validationLoss == nil ? position : position + 1
+    recordedPosition = record.isValidated ? position + 1 : position
     latest = record
   }
 
@@ -332,14 +339,14 @@ package final class RunRecorder {
       gradNorm: any.gradientNorm, learningRate: any.learningRate, skipped: any.isSkipped,
       tokens: tokens, tokensTotal: Int(clamping: totals[any.position + 1] ?? 0),
       seconds: seconds,
-      flopsPerToken: flops.perToken, flopsFormula: flops.formula, workers: reports.count,
-      view: any.view, secondsBy: meanTime(reports, seconds: seconds),
+      flopsPerToken: flops[phase].perToken, flopsFormula: flops[phase].formula,
+      workers: reports.count, view: any.view, secondsBy: meanTime(reports, seconds: seconds),
       nodes: reports.sorted { $0.key < $1.key }.map { worker, report in
-        node(worker, report, tokens: tokens)
+        node(worker, report, phase, tokens: tokens)
       })
     record.setPeaks(
       nominalGigaflops: peakNominal, measuredGigaflops: peakMeasured,
-      causalFlopsPerToken: flops.perTokenCausal)
+      causalFlopsPerToken: flops[phase].perTokenCausal)
     if let share = record.mfuMeasuredCausal, share > 1 { wishesProbe = true }
     record.extra = kind.figures(any.measures, count: any.tokenCount)
     if kind.samples { record.extra.merge(rollout) { figure, _ in figure } }
@@ -360,6 +367,7 @@ package final class RunRecorder {
   private func noteRollout(
     _ phase: Int, _ iteration: Int, _ report: OperationReport, seconds: Double
   ) {
+    keep(seconds: seconds, at: report.position + 1)
     rollout = Measures.rolloutFigures(report.measures)
     rollout["iteration"] = Double(iteration + 1)
     rollout["rollout_tokens"] = Double(report.tokenCount)
@@ -384,13 +392,15 @@ package final class RunRecorder {
     keptSeconds += taken - (seconds.updateValue(taken, forKey: position) ?? 0)
   }
 
-  private func node(_ worker: Int, _ report: OperationReport, tokens: Int) -> StepRecord.Node {
+  private func node(
+    _ worker: Int, _ report: OperationReport, _ phase: Int, tokens: Int
+  ) -> StepRecord.Node {
     let share = Double(report.sliceCount) / Double(plan.batch.slices)
     let busy = max(report.time.forward + report.time.backward, 1e-9)
     return StepRecord.Node(
       name: names[worker] ?? "w\(worker)", seconds: report.time.total,
       wait: report.time.wait + report.time.exchange,
-      gflops: share * Double(tokens) * flops.perTokenCausal / busy / 1e9)
+      gflops: share * Double(tokens) * flops[phase].perTokenCausal / busy / 1e9)
   }
 
   /// Mean over workers, fitted to the step's seconds.
@@ -452,8 +462,9 @@ package final class RunRecorder {
       run: plan.name, phase: plan.phases[phase].name, step: step,
       time: Timestamp.text(unixMilliseconds: Clock.unixMilliseconds), loss: .nan,
       gradNorm: .nan, learningRate: 0, skipped: false, tokens: 0,
-      tokensTotal: Int(clamping: total), seconds: seconds, flopsPerToken: flops.perToken,
-      flopsFormula: flops.formula, workers: reports.count, view: report.view,
+      tokensTotal: Int(clamping: total), seconds: seconds,
+      flopsPerToken: flops[phase].perToken, flopsFormula: flops[phase].formula,
+      workers: reports.count, view: report.view,
       secondsBy: meanTime(reports, seconds: seconds))
   }
 }

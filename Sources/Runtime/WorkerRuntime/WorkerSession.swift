@@ -270,18 +270,28 @@ final class WorkerSession {
     {
       do {
         let operation = OperationRun(session: self, inForce: inForce, position: position)
-        guard let report = try operation.run() else { return }
-        self.position = position + 1
+        guard var report = try operation.run() else { return }
+        report.nextPosition = next(after: report)
+        self.position = report.nextPosition
         longestSeconds = max(longestSeconds ?? 0, report.time.total)
         link.noteProgress()
         Failpoint.beforeReport.pass(step: position)
         link.send(.completed(report))
-        tokens.discard(before: position + 1)
+        tokens.discard(before: report.nextPosition)
       } catch {
         report(error, inForce)
       }
       while let message = try link.next(atMost: 0) { try handle(message) }
     }
+  }
+
+  /// The operation behind, or the phase's last where a gate closes it.
+  private func next(after report: OperationReport) -> Int {
+    let sums = SliceStatistics(
+      tokenCount: report.tokenCount, lossSum: report.lossSum, measures: report.measures)
+    let operation = program.operation(at: report.position)
+    guard plan.gate(after: operation, sums) != nil else { return report.position + 1 }
+    return max(report.position + 1, program.lastPosition(ofPhaseAt: report.position))
   }
 
   // MARK: Phases

@@ -115,7 +115,7 @@ private let ledger = ForeignParser(
       .joined(worker: 0, name: "w0"),
       .view(number: 1, workers: ["w0"], position: 0), .committed(position: 4),
       .view(number: 2, workers: [], position: 4, profile: "portable", selfTest: "ef"),
-      .phaseBegan(index: 1, name: "pretrain"),
+      .phaseBegan(index: 1, name: "pretrain"), .gateClosed(from: 3, to: 9, reason: "loss"),
       .checkpointed(position: 4, name: "pretrain-4"), .rewound(from: 6, to: 4),
       .amended(changes: ["keep: 3 -> 4"], position: 4), .ended(reason: "stopped", position: 4),
     ]

@@ -117,7 +117,8 @@ private func event(_ message: WorkerMessage, of worker: Int) -> ClusterEvent {
     .suspended(worker: worker, view: view, position: position, nodes: nodes)
   case .measuredPeak: .measuredPeak(worker: worker)
   case .completed(let report):
-    .completed(worker: worker, view: report.view, position: report.position)
+    .completed(
+      worker: worker, view: report.view, position: report.position, next: report.nextPosition)
   case .peerLost(let view, let rank, let cause):
     .peerLost(reporter: worker, view: view, rank: rank, cause: cause)
   case .saveRefused(let position): .checkpointFailed(position: position)
