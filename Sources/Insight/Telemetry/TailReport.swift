@@ -142,11 +142,11 @@ public struct TailReport: Sendable {
       "evaluated \(evaluation.phase): \(NumberText.fixed(evaluation.loss, 4)) nats per token"
         + (evaluation.bitsPerByte.map { ", \(NumberText.fixed($0, 4)) bits per byte" } ?? "")
     }
-    let figures = summary.figures.keys.sorted().map {
+    let ownFigures = summary.figures.keys.sorted().map {
       "\($0) \(NumberText.fixed(summary.figures[$0], 4))"
     }
-    let own = figures.isEmpty
-      ? [] : [NumberText.column(summary.phase, 10) + figures.joined(separator: "  ")]
+    let own = ownFigures.isEmpty
+      ? [] : [NumberText.column(summary.phase, 10) + ownFigures.joined(separator: "  ")]
     var lines = [loss] + own + evaluations + [
       "rate      \(NumberText.grouped(summary.tokensPerS)) tokens/s: "
         + "\(NumberText.grouped(Double(summary.tokens))) tokens in "
