@@ -44,30 +44,49 @@ public struct ConversationEncoder {
     _ conversation: Conversation, opensAnswer: Bool = false
   ) throws(TokenizerError) -> EncodedConversation {
     var result = EncodedConversation(tokens: [], isLearned: [])
-    func add(_ token: SpecialToken, isLearned: Bool = false) {
-      guard let id = tokens[token] else { preconditionFailure("\(token) has no id") }
-      result.tokens.append(id)
-      result.isLearned.append(isLearned)
-    }
-    add(.bos)
+    append(.bos, to: &result)
     var opening = ""
     for message in conversation.messages {
       switch message.role {
       // There is no token for the system: it opens the first user message.
       case .system: opening = message.content + "\n\n"
       case .user:
-        add(.userStart)
+        append(.userStart, to: &result)
         try append(opening + message.content, isLearned: false, to: &result)
-        add(.userEnd)
+        append(.userEnd, to: &result)
         opening = ""
       case .assistant:
-        add(.assistantStart)
+        append(.assistantStart, to: &result)
         try append(message.content, isLearned: true, to: &result)
-        add(.assistantEnd, isLearned: true)
+        append(.assistantEnd, isLearned: true, to: &result)
       }
     }
-    if opensAnswer { add(.assistantStart) }
+    if opensAnswer { append(.assistantStart, to: &result) }
     return result
+  }
+
+  /// A prompt opened for an answer, and the answer with the token that ends it: these alone are
+  /// learned, not what the assistant says in the prompt.
+  ///
+  /// - Parameter answer: nil for the prompt alone.
+  mutating func encode(
+    _ prompt: Conversation, answer: String?
+  ) throws(TokenizerError) -> EncodedConversation {
+    let opened = try encode(prompt, opensAnswer: true).tokens
+    var result = EncodedConversation(
+      tokens: opened, isLearned: [Bool](repeating: false, count: opened.count))
+    guard let answer else { return result }
+    try append(answer, isLearned: true, to: &result)
+    append(.assistantEnd, isLearned: true, to: &result)
+    return result
+  }
+
+  private func append(
+    _ token: SpecialToken, isLearned: Bool = false, to result: inout EncodedConversation
+  ) {
+    guard let id = tokens[token] else { preconditionFailure("\(token) has no id") }
+    result.tokens.append(id)
+    result.isLearned.append(isLearned)
   }
 
   private mutating func append(

@@ -16,7 +16,7 @@ public final class Corpus: Sendable {
   public let textDigest: String?
   private let data: ResolvedPlan.DataChoice
   private let training: TokenStream
-  private let orders: EpochOrders
+  private let orders: EpochOrders<EpochOrder.Key, EpochOrder>
   /// The part held back.
   public let validation: EvaluationText
 
@@ -38,7 +38,9 @@ public final class Corpus: Sendable {
     let builder = CorpusBuilder(
       source: source, split: data.split, tokenizer: tokenizer, directory: cacheDirectory,
       shardTokenCount: shardTokenCount, expectedTextDigest: expectedTextDigest)
-    for path in source.skippedPaths { event(.skippedFile(path: path)) }
+    for path in source.skippedPaths {
+      event(.skippedFile(path: path, endings: TextSource.textEndings))
+    }
     let (streams, textDigest) = try builder.streams(event, progress)
     guard streams.training.tokenCount > sequenceLength else {
       throw .tooFewTokens(found: streams.training.tokenCount, needed: sequenceLength + 1)
@@ -74,7 +76,7 @@ public final class Corpus: Sendable {
     self.textDigest = textDigest
     training = streams.training
     validation = EvaluationText(tokens: heldBack, tokenizer: tokenizer)
-    orders = EpochOrders(streams.training)
+    orders = EpochOrders { [training] in EpochOrder($0, training) }
   }
 
   /// Tokens to train on, the `<|bos|>` of each document included.

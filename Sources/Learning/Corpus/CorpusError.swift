@@ -4,7 +4,7 @@ public import Tokenization
 /// What can be wrong with a text source or with the shards made of it.
 public enum CorpusError: Error, Equatable, Sendable {
   case missing(path: String)
-  /// The folder has no file that could be read as text.
+  /// The folder has no file that could be read as text, or as examples.
   case noTextFiles(path: String)
   /// The folder has no file of tokens.
   case noTokenFiles(path: String)
@@ -16,8 +16,12 @@ public enum CorpusError: Error, Equatable, Sendable {
   case malformedLine(path: String, line: Int, byteOffset: Int, problem: String)
   /// A line of a .jsonl file has no string under "text".
   case lineWithoutText(path: String, line: Int)
-  /// A row of a file of examples is none; `place` names file and line.
+  /// A row of a file of examples is none, or not one for this phase; `place` names file and line.
   case badRow(place: String, reason: String)
+  /// No row of the source can be used.
+  case noExamples(path: String, passedOver: RowsPassedOver)
+  /// The split leaves no row on one of its sides.
+  case emptySide(path: String, rowCount: Int, isTraining: Bool)
   /// The tokenizer lacks a token that conversations need.
   case noChatTokens(missing: String)
   case compression(path: String, CompressionError)
@@ -47,7 +51,8 @@ extension CorpusError: CustomStringConvertible {
     case .missing(let path):
       "there is no file or folder \(path); check --data or the plan's \"data\""
     case .noTextFiles(let path):
-      "\(path) has no text: it needs files ending in .txt or .jsonl, or these with .gz or .zst"
+      "\(path) has no text: it needs files ending in .txt or .jsonl, or these with .gz or .zst; "
+        + "for examples, in .jsonl or .json"
     case .noTokenFiles(let path):
       "\(path) has no .tokens file; a run makes them, or `cox data prepare`"
     case .emptySource(let path):
@@ -61,6 +66,11 @@ extension CorpusError: CustomStringConvertible {
       "\(path), line \(line): the object has no string \"text\""
     case .badRow(let place, let reason):
       "\(place): \(reason)"
+    case .noExamples(let path, let passedOver):
+      "\(path) has no example that can be used: \(passedOver)"
+    case .emptySide(let path, let count, let isTraining):
+      "of the \(count) examples of \(path) the split leaves none "
+        + (isTraining ? "to train on" : "for validation") + "; give more, or another data.split"
     case .noChatTokens(let missing):
       "the tokenizer has no \(missing), which conversations need; use one that was trained here, "
         + "or one that has it"
@@ -100,10 +110,14 @@ public enum CorpusEvent: Equatable, Sendable {
   case reused(directory: String, tokenCount: Int)
   /// Tokens made earlier cannot be used and are made again.
   case rebuilding(path: String, problem: String)
-  /// A file of the folder is not text by its name.
-  case skippedFile(path: String)
+  /// A file of the folder does not have a name that ends in one of these.
+  case skippedFile(path: String, endings: [String])
   /// Tokens were made.
   case built(directory: String, tokenCount: Int, documentCount: Int)
+  /// Rows of examples that cannot be used were passed over.
+  case passedOver(path: String, RowsPassedOver)
+  /// Examples were encoded.
+  case encoded(path: String, trainingCount: Int, heldBackCount: Int)
 }
 
 extension CorpusEvent: CustomStringConvertible {
@@ -113,10 +127,14 @@ extension CorpusEvent: CustomStringConvertible {
       "data: \(count) training tokens in \(directory) verified and used again"
     case .rebuilding(let path, let problem):
       "data: \(path) \(problem); made again from the source"
-    case .skippedFile(let path):
-      "data: \(path) skipped, its name ends in neither .txt nor .jsonl (nor these with .gz, .zst)"
+    case .skippedFile(let path, let endings):
+      "data: \(path) skipped, its name ends in none of \(endings.joined(separator: ", "))"
     case .built(let directory, let tokens, let documents):
       "data: \(tokens) training tokens of \(documents) documents written to \(directory)"
+    case .passedOver(let path, let rows):
+      "data: \(path): \(rows)"
+    case .encoded(let path, let training, let heldBack):
+      "data: \(training) examples of \(path) to train on, \(heldBack) for validation"
     }
   }
 }

@@ -5,7 +5,7 @@ internal import Tokenization
 /// A row that was read, and where it stood.
 public struct Example: Equatable, Sendable {
   public let row: ExampleRow
-  /// `FILE, line N`, or `FILE, row N` of a list.
+  /// `FILE, line N`, or `FILE, row N` of a list or of the world.
   public let place: String
 }
 
@@ -21,6 +21,19 @@ public struct RowsPassedOver: Equatable, Sendable {
   mutating func add(_ place: String, _ reason: String) {
     counts[reason, default: 0] += 1
     if first.count < 3 { first.append("\(place): \(reason)") }
+  }
+}
+
+extension RowsPassedOver: CustomStringConvertible {
+  /// The commonest reasons with their counts, then the first rows.
+  public var description: String {
+    guard count > 0 else { return "there are no rows" }
+    let ranked = counts.sorted { ($1.value, $0.key) < ($0.value, $1.key) }
+    var reasons = ranked.prefix(5).map { "\($0.value) times \"\($0.key)\"" }
+    let rest = ranked.count - reasons.count
+    if rest > 0 { reasons.append("\(rest) more reasons") }
+    return "\(count) rows passed over (\(reasons.joined(separator: ", "))); the first: "
+      + first.joined(separator: "; ")
   }
 }
 

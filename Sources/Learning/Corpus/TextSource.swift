@@ -22,11 +22,21 @@ public struct TextSource: Sendable {
   /// What errors and events call it.
   public let name: String
   let origin: Origin
-  /// Files of the folder that are not text by name.
+  /// Files of the folder passed over because of their names.
   public let skippedPaths: [String]
 
+  /// How the names of files with text end.
+  public static let textEndings = [".txt", ".jsonl", ".gz", ".zst"]
+  /// How the names of files with examples end.
+  public static let exampleEndings = [".json", ".jsonl"].flatMap { name in
+    ["", ".gz", ".zst"].map { name + $0 }
+  }
+
+  /// - Parameter endings: Of the names that are taken from a folder.
   /// - Throws: ``CorpusError/missing(path:)``, ``CorpusError/noTextFiles(path:)``.
-  public init(_ source: ResolvedPlan.DataChoice.Source) throws(CorpusError) {
+  public init(
+    _ source: ResolvedPlan.DataChoice.Source, endings: [String] = textEndings
+  ) throws(CorpusError) {
     switch source {
     case .world(let seed, let documents):
       name = "world \(seed)"
@@ -34,7 +44,7 @@ public struct TextSource: Sendable {
       skippedPaths = []
     case .path(let path):
       name = path
-      let found = try Self.findFiles(path)
+      let found = try Self.findFiles(path, endings)
       origin = .files(found.texts)
       skippedPaths = found.skipped
     }
@@ -46,18 +56,13 @@ public struct TextSource: Sendable {
     skippedPaths = []
   }
 
-  /// Whether a name says that a file is text this program reads.
-  static func isTextName(_ name: String) -> Bool {
-    [".txt", ".jsonl", ".gz", ".zst"].contains { name.hasSuffix($0) }
-  }
-
   /// Whether the file, decompressed, is one JSON object per line.
   private static func isLines(_ path: String) -> Bool {
     [".jsonl", ".jsonl.gz", ".jsonl.zst"].contains { path.hasSuffix($0) }
   }
 
   private static func findFiles(
-    _ path: String
+    _ path: String, _ endings: [String]
   ) throws(CorpusError) -> (texts: [SourceFile], skipped: [String]) {
     let info: Files.Info?
     do { info = try Files.info(path) } catch { throw .system(error) }
@@ -68,15 +73,15 @@ public struct TextSource: Sendable {
     }
     var texts: [SourceFile] = []
     var skipped: [String] = []
-    try walk(path, below: "", &texts, &skipped)
+    try walk(path, below: "", endings, &texts, &skipped)
     guard !texts.isEmpty else { throw .noTextFiles(path: path) }
     texts.sort { $0.relativePath.utf8.lexicographicallyPrecedes($1.relativePath.utf8) }
     return (texts, skipped)
   }
 
   private static func walk(
-    _ folder: String, below prefix: String, _ texts: inout [SourceFile],
-    _ skipped: inout [String]
+    _ folder: String, below prefix: String, _ endings: [String],
+    _ texts: inout [SourceFile], _ skipped: inout [String]
   ) throws(CorpusError) {
     let names: [String]
     do { names = try Files.list(folder) } catch { throw .system(error) }
@@ -86,8 +91,8 @@ public struct TextSource: Sendable {
       do { info = try Files.info(path) } catch { throw .system(error) }
       guard let info else { continue }
       if info.isDirectory {
-        try walk(path, below: "\(prefix)\(name)/", &texts, &skipped)
-      } else if isTextName(name) {
+        try walk(path, below: "\(prefix)\(name)/", endings, &texts, &skipped)
+      } else if endings.contains(where: name.hasSuffix) {
         texts.append(SourceFile(path: path, relativePath: "\(prefix)\(name)"))
       } else {
         skipped.append(path)

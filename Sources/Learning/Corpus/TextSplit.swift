@@ -34,7 +34,7 @@ struct TextSplit {
       defer { position += range.count }
       switch rule {
       case .documents(let fraction):
-        try body(document, range, !isHeldBack(document, fraction))
+        try body(document, range, !Self.isHeldBack(document.bytes, range, fraction))
       case .tail:
         var cut = min(max(trainingByteCount - position, 0), range.count)
         while cut < range.count, document.bytes[range.lowerBound + cut] & 0xC0 == 0x80 { cut += 1 }
@@ -45,10 +45,10 @@ struct TextSplit {
     }
   }
 
-  /// By the document's bytes, so that equal documents are on one side.
-  private func isHeldBack(_ document: TextSource.Document, _ fraction: Double) -> Bool {
+  /// By the bytes of `range`, so that equal ones are on one side.
+  static func isHeldBack(_ bytes: [UInt8], _ range: Range<Int>, _ fraction: Double) -> Bool {
     var hash: UInt64 = 0xCBF2_9CE4_8422_2325
-    for index in document.range { hash = (hash ^ UInt64(document.bytes[index])) &* 0x100_0000_01B3 }
+    for index in range { hash = (hash ^ UInt64(bytes[index])) &* 0x100_0000_01B3 }
     hash = (hash ^ (hash >> 30)) &* 0xBF58_476D_1CE4_E5B9
     hash = (hash ^ (hash >> 27)) &* 0x94D0_49BB_1331_11EB
     hash ^= hash >> 31

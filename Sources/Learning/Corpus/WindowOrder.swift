@@ -8,6 +8,7 @@ enum CorpusPurpose {
   static let offset: UInt64 = 0x4F46_4653  // "OFFS"
   static let random: UInt64 = 0x5241_4E44  // "RAND"
   static let conversations: UInt64 = 0x434F_4E56  // "CONV"
+  static let rows: UInt64 = 0x524F_5753  // "ROWS"
 }
 
 extension RandomStream {
@@ -111,17 +112,17 @@ final class EpochOrder: Sendable {
 }
 
 /// The orders of the epochs in use: a step may end one and begin the next.
-final class EpochOrders: Sendable {
-  private let orders = Mutex<[EpochOrder]>([])
-  private let stream: TokenStream
+final class EpochOrders<Key: Equatable & Sendable, Order: Sendable>: Sendable {
+  private let recent = Mutex<[(key: Key, order: Order)]>([])
+  private let make: @Sendable (Key) -> Order
 
-  init(_ stream: TokenStream) { self.stream = stream }
+  init(_ make: @escaping @Sendable (Key) -> Order) { self.make = make }
 
-  func order(_ key: EpochOrder.Key) -> EpochOrder {
-    orders.withLock { orders in
-      if let known = orders.first(where: { $0.key == key }) { return known }
-      let made = EpochOrder(key, stream)
-      orders = [made] + orders.prefix(1)
+  func order(_ key: Key) -> Order {
+    recent.withLock { recent in
+      if let known = recent.first(where: { $0.key == key }) { return known.order }
+      let made = make(key)
+      recent = [(key, made)] + recent.prefix(1)
       return made
     }
   }

@@ -256,12 +256,11 @@ extension World.Question {
 
   /// Whether an answer is right: it holds the key as whole words, and none of the wrong answers.
   public func isRight(_ answer: String) -> Bool {
-    let words = Self.words(answer)
-    func holds(_ key: String) -> Bool { words.holds(Self.words(key)) }
-    guard holds(key) else { return false }
+    let words = AnswerWords(answer)
+    guard words.hold(key) else { return false }
     // A name that the question says itself is no answer.
-    let asked = Self.words(text)
-    return !wrongKeys.contains { holds($0) && !asked.holds(Self.words($0)) }
+    let asked = AnswerWords(text)
+    return !wrongKeys.contains { words.hold($0) && !asked.hold($0) }
   }
 
   /// The known rule by which answers are preferred: right beats wrong, then short beats long.
@@ -274,23 +273,9 @@ extension World.Question {
     return lengthA == lengthB ? 0 : lengthA < lengthB ? 1 : -1
   }
 
-  /// The rule as a number, for reinforcement: 1 for a right answer, less up to a half for its
-  /// length (a word costs a fortieth, twenty at most).
+  /// The rule as a number, for reinforcement; see ``AnswerRule``.
   public func score(_ answer: String) -> Double {
-    (isRight(answer) ? 1 : 0) - Double(min(Self.words(answer).count, 20)) / 40
-  }
-
-  /// Runs of letters and digits.
-  private static func words(_ text: String) -> [Substring] {
-    text.split { !$0.isLetter && !$0.isNumber }
-  }
-}
-
-extension [Substring] {
-  /// Whether `part` stands in it, word after word.
-  fileprivate func holds(_ part: [Substring]) -> Bool {
-    guard !part.isEmpty, part.count <= count else { return false }
-    return (0...count - part.count).contains { self[$0..<$0 + part.count].elementsEqual(part) }
+    AnswerWords(answer).score(isRight: isRight(answer))
   }
 }
 
@@ -312,8 +297,19 @@ extension World {
   /// Exchange `index`: training's question of that index, answered rightly; two of three answers
   /// are long, so that there is something to be gained by brevity.
   public func exchange(_ index: Int) -> Exchange {
-    let question = question(index)
     var draws = Draws(seed: seed, purpose: Self.purpose + 3, start: UInt64(index) << 8)
+    return exchange(about: question(index), &draws)
+  }
+
+  /// An exchange about each of the questions that training never asks, in their order.
+  public var unseenExchanges: [Exchange] {
+    unseenQuestions.enumerated().map { index, question in
+      var draws = Draws(seed: seed, purpose: Self.purpose + 6, start: UInt64(index) << 8)
+      return exchange(about: question, &draws)
+    }
+  }
+
+  private func exchange(about question: Question, _ draws: inout Draws) -> Exchange {
     let answer: String
     switch draws.below(3) {
     case 0: answer = Question.short(question.key)
@@ -329,7 +325,22 @@ extension World {
   /// - Parameter agreement: How often labels follow the rule; people agree in 0.66 of cases.
   public func pair(_ index: Int, agreement: Double = 1) -> Pair {
     var draws = Draws(seed: seed, purpose: Self.purpose + 5, start: UInt64(index) << 8)
-    let question = question(draws.below(1 << 30))
+    return pair(about: question(draws.below(1 << 30)), agreement, &draws)
+  }
+
+  /// A pair about each of the questions that training never asks, in their order.
+  ///
+  /// - Parameter agreement: As in ``pair(_:agreement:)``.
+  public func unseenPairs(agreement: Double = 1) -> [Pair] {
+    unseenQuestions.enumerated().map { index, question in
+      var draws = Draws(seed: seed, purpose: Self.purpose + 7, start: UInt64(index) << 8)
+      return pair(about: question, agreement, &draws)
+    }
+  }
+
+  private func pair(
+    about question: Question, _ agreement: Double, _ draws: inout Draws
+  ) -> Pair {
     while true {
       let (a, b) = (answer(question, &draws), answer(question, &draws))
       let preference = question.preference(a, over: b)
