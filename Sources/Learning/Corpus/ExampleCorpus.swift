@@ -75,9 +75,9 @@ public final class ExampleCorpus: Sendable {
   ///   - expectedTextDigest: The ``textDigest`` that the examples must have, if it matters.
   ///   - event: Told what happened, for the log.
   ///   - progress: Told the share of the examples that has been encoded, 0 to 1.
-  /// - Throws: ``CorpusError``: ``CorpusError/badRow(place:reason:)`` for a conversation among pairs
-  ///   or a pair among conversations, and, if the choice is strict, for any row that cannot be used
-  ///   (not in a form that is known, too long for a window, without an answer, both answers the
+  /// - Throws: ``CorpusError``: ``CorpusError/badRow(place:reason:)`` for a conversation among
+  ///   pairs or a pair among conversations, and, if the choice is strict, for any row that cannot
+  ///   be used (of no known form, too long for a window, without an answer, both answers the
   ///   same); ``CorpusError/noExamples(path:passedOver:)``;
   ///   ``CorpusError/emptySide(path:rowCount:isTraining:)``.
   public init(
