@@ -322,7 +322,9 @@ struct Resolver {
     }
     // An anneal goes on where the phase before it ended.
     let annealed = kind == .anneal ? previous : nil
-    let reinforcement = kind.samples ? resolveReinforcement(section, kind, model, batch) : nil
+    let preference = kind == .dpo ? resolvePreference(section) : nil
+    let reinforcement = kind.samples || preference?.pairs == .sampled
+      ? resolveReinforcement(section, kind, model, batch) : nil
     let steps =
       reinforcement.map { resolveSteps(section, $0, batch) }
       ?? resolveSteps(section, kind, after: annealed, model, batch)
@@ -332,7 +334,7 @@ struct Resolver {
         ?? resolveSchedule(section, kind, steps, model),
       validation: resolveValidation(section, steps: steps),
       examples: kind.readsExamples ? resolveExamples(section) : nil,
-      preference: kind == .dpo ? resolvePreference(section) : nil,
+      preference: preference,
       reinforcement: reinforcement, gates: resolveGates(section))
   }
 
@@ -423,6 +425,7 @@ struct Resolver {
   private mutating func resolvePreference(_ section: String) -> ResolvedPlan.Preference {
     let place = "\(section).preference"
     return ResolvedPlan.Preference(
+      pairs: choice("\(place).pairs", or: .given, "default"),
       loss: choice("\(place).loss", or: .sigmoid, "default"),
       beta: number("\(place).beta", or: 0.1, "default"),
       labelSmoothing: number("\(place).label_smoothing", or: 0, "default"),
@@ -435,11 +438,12 @@ struct Resolver {
   ) -> ResolvedPlan.Reinforcement {
     let place = "\(section).reinforcement"
     let isGroup = kind == .grpo
-    let answers = integer("\(place).answers", or: isGroup ? 4 : 1, isGroup ? "grpo" : "ppo")
+    let answers = integer(
+      "\(place).answers", or: isGroup ? 4 : kind == .dpo ? 2 : 1, kind.rawValue)
     let prompts = 4 * batch.sequences
     return ResolvedPlan.Reinforcement(
       judge: choice(
-        "\(place).judge", or: isGroup ? .rule : .model, isGroup ? "grpo" : "ppo"),
+        "\(place).judge", or: isGroup ? .rule : .model, kind.rawValue),
       iterations: integer("\(place).iterations", or: 20, "default"),
       prompts: integer(
         "\(place).prompts", or: max(batch.slices, prompts / answers / batch.slices * batch.slices),
@@ -448,7 +452,7 @@ struct Resolver {
       answerTokens: integer(
         "\(place).answer_tokens", or: max(1, model.sequenceLength / 4), "context / 4"),
       temperature: number("\(place).temperature", or: 1, "default"),
-      epochs: integer("\(place).epochs", or: isGroup ? 1 : 2, isGroup ? "grpo" : "ppo"),
+      epochs: integer("\(place).epochs", or: kind == .ppo ? 2 : 1, kind.rawValue),
       beta: number("\(place).beta", or: 0.05, "default"),
       clip: number("\(place).clip", or: 0.2, "default"),
       valueClip: number("\(place).value_clip", or: 0.2, "default"),

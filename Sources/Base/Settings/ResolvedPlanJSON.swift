@@ -132,6 +132,7 @@ extension ResolvedPlan.Examples {
 extension ResolvedPlan.Preference {
   var jsonNode: JSONNode {
     .object([
+      ("pairs", .text(pairs.rawValue)),
       ("loss", .text(loss.rawValue)),
       ("beta", .decimal(beta)),
       ("label_smoothing", .decimal(labelSmoothing)),

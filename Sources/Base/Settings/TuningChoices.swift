@@ -17,8 +17,11 @@ extension ResolvedPlan {
 
   /// Direct preference optimization.
   public struct Preference: Codable, Equatable, Sendable {
+    /// Where pairs come from: the data, or the policy's own answers as a judge ranks them.
+    public enum Pairs: String, Codable, CaseIterable, Sendable { case given, sampled }
     /// `sigmoid` is DPO, `identity` IPO.
     public enum Loss: String, Codable, CaseIterable, Sendable { case sigmoid, identity }
+    public var pairs: Pairs
     public var loss: Loss
     /// How dear it is to leave the reference.
     public var beta: Double
@@ -27,9 +30,10 @@ extension ResolvedPlan {
     /// Whether log-probabilities are means over an answer's tokens, not sums.
     public var isLengthNormalized: Bool
     public init(
-      loss: Loss = .sigmoid, beta: Double = 0.1, labelSmoothing: Double = 0,
+      pairs: Pairs = .given, loss: Loss = .sigmoid, beta: Double = 0.1, labelSmoothing: Double = 0,
       isLengthNormalized: Bool = false
     ) {
+      self.pairs = pairs
       self.loss = loss
       self.beta = beta
       self.labelSmoothing = labelSmoothing
@@ -137,6 +141,11 @@ extension ResolvedPlan.Phase.Kind {
   /// Whether it learns from pairs of answers.
   public var readsPairs: Bool { self == .reward || self == .dpo }
 
+  /// Whether it always learns from the policy's own answers.
+  var samples: Bool { self == .ppo || self == .grpo }
+}
+
+extension ResolvedPlan.Phase {
   /// Whether it learns from the policy's own answers.
-  public var samples: Bool { self == .ppo || self == .grpo }
+  public var samples: Bool { reinforcement != nil }
 }

@@ -42,6 +42,18 @@ extension Measures {
   }
 }
 
+extension Measures {
+  fileprivate static func pairFigures(
+    _ sums: SIMD16<Double>, share: Double
+  ) -> [String: Double] {
+    [
+      "accuracy": sums[accuracy] * share, "margin": sums[margin] * share,
+      "chosen_reward": sums[chosen] * share, "rejected_reward": sums[rejected] * share,
+      "longer_wins": sums[longerWins] * share, "longer_chosen": sums[longerChosen] * share,
+    ]
+  }
+}
+
 /// Of rollouts.
 extension Measures {
   static let answers = 1
@@ -145,29 +157,27 @@ extension Measures {
   }
 }
 
-extension ResolvedPlan.Phase.Kind {
+extension ResolvedPlan.Phase {
   /// What the measures of a validation come to, by name.
   public func validationFigures(
     _ sums: SIMD16<Double>, count: Int64
   ) -> [String: Double] {
-    samples ? Measures.rolloutFigures(sums) : figures(sums, count: count)
+    samples ? Measures.rolloutFigures(sums) : kind.figures(sums, count: count)
   }
+}
 
+extension ResolvedPlan.Phase.Kind {
   /// What the phase's measures come to, by the names that records give them.
   ///
   /// - Parameter count: What the loss is a mean over.
   public func figures(_ sums: SIMD16<Double>, count: Int64) -> [String: Double] {
     guard count > 0 else { return [:] }
     let share = 1 / Double(count)
-    if samples { return Measures.updateFigures(sums, share: share, hasValues: self == .ppo) }
-    guard readsPairs else { return [:] }
-    return [
-      "accuracy": sums[Measures.accuracy] * share,
-      "margin": sums[Measures.margin] * share,
-      "chosen_reward": sums[Measures.chosen] * share,
-      "rejected_reward": sums[Measures.rejected] * share,
-      "longer_wins": sums[Measures.longerWins] * share,
-      "longer_chosen": sums[Measures.longerChosen] * share,
-    ]
+    switch self {
+    case .tokenizer, .pretrain, .anneal, .sft, .evaluate: return [:]
+    case .ppo: return Measures.updateFigures(sums, share: share, hasValues: true)
+    case .grpo: return Measures.updateFigures(sums, share: share, hasValues: false)
+    case .reward, .dpo: return Measures.pairFigures(sums, share: share)
+    }
   }
 }

@@ -3,7 +3,8 @@ internal import Tensors
 
 /// Memory of a worker, item by item, before anything is allocated.
 ///
-/// It counts what the worker allocates for the model; each item names its rule. `launch/soak
+/// It counts what the worker allocates for the models of the phase that has most of them; each item
+/// names its rule. `launch/soak
 /// memory` compares it with what a run really takes.
 public struct MemoryPlan: Equatable, Sendable {
   public struct Item: Equatable, Sendable {
@@ -23,6 +24,8 @@ public struct MemoryPlan: Equatable, Sendable {
   public static let processByteCount = 24 << 20
   /// Pieces of other ranks' gradients that wait to be added.
   public static let slotByteCount = 8 << 20
+  /// Texts that a rollout continues at once.
+  public static let streamCount = 32
   /// Tokens whose share of the head's gradient is one product.
   public static let headChunkTokenCount = 512
   /// Tokens whose logits exist at the same time.
@@ -39,8 +42,11 @@ public struct MemoryPlan: Equatable, Sendable {
 
   /// - Parameter slices: The contiguous run of one worker.
   public init(plan: ResolvedPlan, slices: Range<Int>, workerCount: Int, threadCount: Int) {
-    let layout = ParameterLayout(plan.model)
-    let sizes = Sizes(plan: plan, layout: layout)
+    let state = plan.largestState
+    let models = state.models.count
+    let trained = state.models.filter(\.isTrained)
+    let gradientCount = trained.reduce(0) { $0 + $1.layout.count }
+    let sizes = Sizes(plan: plan, layout: state[.policy].layout)
     let joins = plan.batch.microbatchesPerSlice == 1 && slices.count > 1
     var buffers = Self.bufferCount(
       slices: slices, sliceCount: plan.batch.slices, joinsLeaves: joins)
@@ -49,17 +55,30 @@ public struct MemoryPlan: Equatable, Sendable {
     if workerCount > 1 { buffers += 1 }
     let tokens = plan.batch.microbatch * plan.model.sequenceLength
     var items = [
-      Item(name: "weights and moments", byteCount: 12 * layout.count, rule: "12 per parameter"),
       Item(
-        name: "packed weights", byteCount: sizes.packed,
-        rule: "\(2 * plan.precision.byteCount) per matmul parameter, both orientations"),
+        name: "weights and moments", byteCount: 4 * state.chunks.counts.reduce(0, +),
+        rule: models == 1
+          ? "12 per parameter"
+          : "12 per parameter of \(trained.count) models, 4 of \(models - trained.count) frozen ones"
+      ),
       Item(
-        name: "gradients", byteCount: 4 * layout.count * buffers,
+        name: "packed weights", byteCount: sizes.packed * models,
+        rule: "\(2 * plan.precision.byteCount) per matmul parameter, both orientations"
+          + (models == 1 ? "" : " x \(models) models")),
+      Item(
+        name: "gradients", byteCount: 4 * gradientCount * buffers,
         rule: "4 per parameter x \(buffers) (\(held) held)"),
       Item(
-        name: "look-up rows", byteCount: 4 * sizes.lookup * (buffers + (joins ? 1 : 0)),
-        rule: "\(plan.lookupRowCountMax) rows x \(buffers + (joins ? 1 : 0))"),
+        name: "look-up rows",
+        byteCount: 4 * sizes.lookup * trained.count * (buffers + (joins ? 1 : 0)),
+        rule: "\(plan.lookupRowCountMax) rows x \(trained.count * (buffers + (joins ? 1 : 0)))"),
     ]
+    if state.rolloutCount > 0 {
+      items.append(
+        Item(
+          name: "answers", byteCount: 4 * state.rolloutCount * (buffers + 1) + sizes.caches,
+          rule: "rows x \(buffers + 1), keys and values of \(Self.streamCount) texts"))
+    }
     if joins, tokens > Self.headChunkTokenCount {
       items.append(
         Item(
@@ -120,6 +139,8 @@ private struct Sizes {
   let activationsPerToken: Int
   let headWorkspace: Int
   let attentionPerThread: Int
+  /// Keys and values of texts that are continued.
+  let caches: Int
 
   init(plan: ResolvedPlan, layout: ParameterLayout) {
     let shape = plan.model
@@ -151,6 +172,9 @@ private struct Sizes {
     headWorkspace =
       (4 * block + element * chunk) * (Self.panels(shape.vocabularySize) + Self.panels(width))
     attentionPerThread = Self.attention(shape, element)
+    let keyValueWidth = 2 * shape.keyValueHeadCount * shape.headWidth
+    caches = MemoryPlan.streamCount * shape.layerCount * shape.sequenceLength * keyValueWidth
+      * element
   }
 
   /// Columns rounded up to whole panels of 64.

@@ -29,6 +29,13 @@ extension ResolvedPlan {
       rolloutCount: rolloutShape(ofPhase: index)?.count ?? 0)
   }
 
+  /// The state of the phase that needs most memory for it.
+  var largestState: StateLayout {
+    let states = phases.indices.filter { phases[$0].kind != .tokenizer }
+      .map { stateLayout(inPhase: $0) }
+    return states.max { $0.weight < $1.weight } ?? StateLayout(training: model)
+  }
+
   /// Whether a reward model was made before phase `index` and is asked in it or later, before
   /// another one is made.
   private func carriesReward(inPhase index: Int) -> Bool {
@@ -79,4 +86,11 @@ public struct RolloutShape: Equatable, Sendable {
   public var width: Int { Self.headCount + sequenceLength + 1 + 5 * answerTokens }
   /// Elements of all rows.
   public var count: Int { answerCount * width }
+}
+
+extension StateLayout {
+  /// Elements of the state and of the gradients that go with it.
+  fileprivate var weight: Int {
+    chunks.counts.reduce(0, +) + models.reduce(0) { $0 + ($1.isTrained ? $1.layout.count : 0) }
+  }
 }

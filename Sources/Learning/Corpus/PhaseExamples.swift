@@ -16,7 +16,8 @@ extension ExampleCorpus {
       agreement: settings.agreement,
       // A whole answer, and a position that reads its end.
       answerRoom: (phase.reinforcement?.answerTokens ?? 0) + 1, isStrict: settings.isStrict)
-    let form: Form = phase.kind.samples ? .prompts : phase.kind.readsPairs ? .pairs : .conversations
+    let form: Form =
+      phase.samples ? .prompts : phase.kind.readsPairs ? .pairs : .conversations
     // A reward model needs a position that reads an answer's end.
     let room = phase.kind == .reward ? 1 : 0
     try self.init(

@@ -8,18 +8,23 @@ internal import Transformer
 extension Replica {
   /// The step of a phase that learns from the policy's own answers, in slices.
   ///
-  /// Mini-batches are a permutation of the iteration's answers by (seed, phase, iteration, epoch).
+  /// Mini-batches are a permutation of the iteration's answers, or of its pairs of answers, by
+  /// (seed, phase, iteration, epoch).
   public func answerBatch(step: Int) -> [TokenSlice] {
     let perIteration = settings.stepsPerIteration(plan.batch)
     let (iteration, rest) = step.quotientAndRemainder(dividingBy: perIteration)
-    return answers.batch(
-      step: rest, sequences: plan.batch.sequences, slices: plan.batch.slices
-    ) { epoch in
+    let isPaired = phase.kind == .dpo
+    func permutation(_ epoch: Int) -> [UInt32] {
       RandomStream(
         seed: plan.seed, phase: phaseIndex, step: iteration * settings.epochs + epoch,
         purpose: Self.permutationPurpose
-      ).permutation(count: settings.answerCount)
+      ).permutation(count: isPaired ? settings.prompts : settings.answerCount)
     }
+    let (sequences, slices) = (plan.batch.sequences, plan.batch.slices)
+    return isPaired
+      ? answers.pairBatch(
+        step: rest, sequences: sequences, slices: slices, permutation: permutation)
+      : answers.batch(step: rest, sequences: sequences, slices: slices, permutation: permutation)
   }
 
   private static let permutationPurpose: UInt64 = 0x4550_4F43  // "EPOC"
@@ -29,6 +34,7 @@ extension Replica {
   /// - Parameter sum: Of all slices.
   public func takeRollouts(_ sum: SharedRows<Float>) {
     rollouts?.copy(from: sum)
+    known = [:]
     if phase.kind == .ppo { answers.whitenAdvantages() }
   }
 

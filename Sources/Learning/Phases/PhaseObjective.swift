@@ -94,7 +94,8 @@ extension Replica {
     return { values, weights in
       weights.fill(with: 0)
       var sum = SliceStatistics(tokenCount: 0, lossSum: 0)
-      for (index, (chosen, rejected)) in rows.pairs.enumerated() {
+      // Nothing is to be learned of answers that are worth the same.
+      for (index, (chosen, rejected)) in rows.pairs.enumerated() where !rows.isTie[index] {
         let (better, worse) = (answer(values, chosen), answer(values, rejected))
         let gains = (
           better.logProbability - reference[2 * index] * better.share,
@@ -120,7 +121,9 @@ extension Replica {
   private func referenceLogProbabilities(
     _ rows: RowRanges, _ slice: TokenSlice, _ sequences: Range<Int>
   ) -> [Double] {
-    let keys = sequences.map { ReferenceKey(row: slice.sequences[$0].row, isRejected: $0 % 2 == 1) }
+    let keys = sequences.map {
+      ReferenceKey(row: slice.sequences[$0].row, isRejected: $0 % 2 == 1)
+    }
     if keys.contains(where: { known[$0] == nil }) {
       let values = self[.reference].transformer.values(batch)
       for (key, range) in zip(keys, rows.ranges) {

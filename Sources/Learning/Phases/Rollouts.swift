@@ -102,6 +102,37 @@ public struct Rollouts {
     }
   }
 
+  /// The two answers to each prompt as a pair, the better one first; equal ones are a tie.
+  ///
+  /// - Parameter pair: Which prompt of the iteration.
+  private func pair(_ pair: Int) -> [TokenSlice.Sequence] {
+    let (first, second) = (2 * pair, 2 * pair + 1)
+    let scores = (self[first].score, self[second].score)
+    let order = scores.0 >= scores.1 ? [first, second] : [second, first]
+    return order.map { index in
+      var sequence = self[index].sequence(row: UInt32(index))
+      sequence.isTie = scores.0 == scores.1
+      return sequence
+    }
+  }
+
+  /// The pairs that a step learns from, in slices.
+  ///
+  /// - Parameters: As ``batch(step:sequences:slices:permutation:)``; the permutation is of prompts.
+  func pairBatch(
+    step: Int, sequences: Int, slices: Int, permutation: (_ epoch: Int) -> [UInt32]
+  ) -> [TokenSlice] {
+    let perStep = sequences / 2
+    let perEpoch = shape.answerCount / sequences
+    let (epoch, place) = step.quotientAndRemainder(dividingBy: perEpoch)
+    let chosen = permutation(epoch)[place * perStep..<(place + 1) * perStep]
+    let share = perStep / slices
+    return (0..<slices).map { slice in
+      let first = chosen.startIndex + slice * share
+      return TokenSlice(sequences: chosen[first..<first + share].flatMap { pair(Int($0)) })
+    }
+  }
+
   /// The answers that a step learns from, in slices.
   ///
   /// - Parameters:

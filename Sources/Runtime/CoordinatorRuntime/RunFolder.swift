@@ -207,7 +207,7 @@ package final class RunFolder {
 
   /// What workers read answers with; empty where no phase makes any.
   var tokenizerText: String {
-    plan.phases.contains { $0.kind.samples } ? String(decoding: tokenizerJSON, as: UTF8.self) : ""
+    plan.phases.contains { $0.samples } ? String(decoding: tokenizerJSON, as: UTF8.self) : ""
   }
 
   var closingMessage: String { Self.closingMessage(path) }

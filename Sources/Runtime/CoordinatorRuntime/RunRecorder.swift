@@ -349,7 +349,7 @@ package final class RunRecorder {
       causalFlopsPerToken: flops[phase].perTokenCausal)
     if let share = record.mfuMeasuredCausal, share > 1 { wishesProbe = true }
     record.extra = kind.figures(any.measures, count: any.tokenCount)
-    if kind.samples { record.extra.merge(rollout) { figure, _ in figure } }
+    if plan.phases[phase].samples { record.extra.merge(rollout) { figure, _ in figure } }
     record.slicesRecomputed = reports.values.reduce(0) { $0 + $1.recomputedCount }
     record.exchangeHidden =
       reports.values.reduce(0) { $0 + $1.time.hiddenExchange } / Double(reports.count)
@@ -429,12 +429,10 @@ package final class RunRecorder {
     if latest?.phase != name || latest?.step != afterStep { latest = recorded(name, afterStep) }
     var record = latest ?? validationRecord(phase, afterStep, report, reports, seconds: seconds)
     let coverage = source.coverage(phase: phase, isFull: isFull)
-    let kind = plan.phases[phase].kind
-    for (name, figure) in kind.validationFigures(report.measures, count: report.tokenCount) {
-      record.extra["validation_\(name)"] = figure
-    }
+    let figures = plan.phases[phase].validationFigures(report.measures, count: report.tokenCount)
+    for (name, figure) in figures { record.extra["validation_\(name)"] = figure }
     // Answers have no loss.
-    if !kind.samples { record.validationLoss = report.loss }
+    if !plan.phases[phase].samples { record.validationLoss = report.loss }
     record.validationTokens = Int(report.tokenCount)
     if coverage.byteCount > 0 {
       record.validationBitsPerByte =

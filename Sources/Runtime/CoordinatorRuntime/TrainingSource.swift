@@ -48,7 +48,7 @@ package final class TrainingSource: FeedSource {
 
   /// A phase that learns from the policy's own answers reads them where they are.
   private func trainingSlices(_ phase: Int, _ step: Int) throws(CorpusError) -> [TokenSlice] {
-    guard let corpus = corpora[phase], !plan.phases[phase].kind.samples else { return [] }
+    guard let corpus = corpora[phase], !plan.phases[phase].samples else { return [] }
     return try (0..<plan.batch.slices).map { (slice) throws(CorpusError) in
       switch corpus {
       case .text(let corpus):

@@ -69,7 +69,7 @@ struct OperationRun {
     var watch = Stopwatch()
     let batch = session.plan.batch
     guard
-      let slices = session.replica.phase.kind.samples
+      let slices = session.replica.phase.samples
         ? session.replica.answerBatch(step: step)
         : tokens(sequencesPerSlice: batch.sequencesPerSlice)
     else { return nil }
@@ -220,7 +220,7 @@ struct OperationRun {
 extension OperationRun {
   /// What was held back is read, or answered in a phase that learns from answers.
   private func evaluate(_ slice: TokenSlice) -> SliceStatistics? {
-    guard session.replica.phase.kind.samples, let (_, work) = session.rollouts() else {
+    guard session.replica.phase.samples, let (_, work) = session.rollouts() else {
       return session.replica.evaluate(slice)
     }
     return work.evaluate(slice, isCancelled: isInterrupted)
