@@ -256,7 +256,8 @@ extension Resolver {
         + "\(batch.sequences)", mend: "make prompts x answers a multiple of batch.sequences")
     require(
       phase.kind != .dpo || reinforcement.answers == 2, "\(place).answers",
-      summary: "\(reinforcement.answers) answers to a prompt are no pair", mend: "leave answers out")
+      summary: "\(reinforcement.answers) answers to a prompt are no pair",
+      mend: "leave answers out")
     require(
       phase.kind != .grpo || reinforcement.answers > 1, "\(place).answers",
       summary: "one answer to a prompt is no group", mend: "give at least 2")

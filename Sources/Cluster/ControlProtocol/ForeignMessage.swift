@@ -97,7 +97,8 @@ extension OperationReport {
   var impossibility: String? {
     impossibleView(view)
       ?? ForeignNumber.firstImpossible([
-        "position": position, "next position": nextPosition, "token count": Int(clamping: tokenCount),
+        "position": position, "next position": nextPosition,
+        "token count": Int(clamping: tokenCount),
         "slice count": sliceCount, "recomputed count": recomputedCount, "byte count": byteCount,
       ])
   }

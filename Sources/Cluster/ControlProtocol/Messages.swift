@@ -216,8 +216,9 @@ public struct OperationReport: Codable, Equatable, Sendable {
   public var byteCount: Int
   public init(
     view: Int, position: Int, nextPosition: Int? = nil, tokenCount: Int64, lossSum: Double,
-    gradientNorm: Double, learningRate: Double, isSkipped: Bool, measures: SIMD16<Double> = .zero, sliceCount: Int,
-    recomputedCount: Int, time: OperationTime, byteCount: Int
+    gradientNorm: Double, learningRate: Double, isSkipped: Bool,
+    measures: SIMD16<Double> = .zero, sliceCount: Int, recomputedCount: Int,
+    time: OperationTime, byteCount: Int
   ) {
     self.view = view
     self.position = position

@@ -104,7 +104,7 @@ public struct ClusterSchedule: Sendable {
       return noteSuspended(worker, view, position, nodes)
     case .measuredPeak(let worker): return noteMeasured(worker)
     case .completed(let worker, let view, let position, let next):
-      return noteCompleted(worker, view, position, next ?? position + 1)
+      return noteCompleted(worker, view, position, next)
     case .peerLost(let reporter, let view, let rank, _):
       return accuse(reporter: reporter, view: view, rank: rank)
     case .leaving(let worker): return release(worker)
@@ -347,12 +347,15 @@ public struct ClusterSchedule: Sendable {
   }
 
   private mutating func noteCompleted(
-    _ worker: Int, _ view: Int, _ position: Int, _ next: Int
+    _ worker: Int, _ view: Int, _ position: Int, _ next: Int?
   ) -> [Command] {
-    guard let known = workers[worker]?.position, position >= known, next > position,
-      next <= outline.operationCount, members.contains(worker)
+    // A report may come from anybody: nothing is computed of a position that the run has not.
+    guard let known = workers[worker]?.position, position >= known,
+      position < outline.operationCount, members.contains(worker)
     else { return [] }
-    workers[worker]?.position = next
+    let following = next ?? position + 1
+    guard following > position, following <= outline.operationCount else { return [] }
+    workers[worker]?.position = following
     suspicion = Suspicion()
     guard stage == .running, view == self.view else { return [] }
     let slowest = members.compactMap { workers[$0]?.position }.min() ?? committedPosition

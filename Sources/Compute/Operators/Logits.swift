@@ -1,8 +1,8 @@
 internal import CKernels
 public import Tensors
 
-/// Logits of a few rows, `[T, V]`, for generation. Rows lie a whole number of panels apart, as those
-/// of a training step do, so that the same product makes both.
+/// Logits of a few rows, `[T, V]`, for generation. Rows lie a whole number of panels apart, as
+/// those of a training step do, so that the same product makes both.
 public struct LogitRows {
   public let rowCount: Int
   /// V.

@@ -59,7 +59,7 @@ public struct MemoryPlan: Equatable, Sendable {
         name: "weights and moments", byteCount: 4 * state.chunks.counts.reduce(0, +),
         rule: models == 1
           ? "12 per parameter"
-          : "12 per parameter of \(trained.count) models, 4 of \(models - trained.count) frozen ones"
+          : "12 per parameter of \(trained.count), 4 of \(models - trained.count) frozen models"
       ),
       Item(
         name: "packed weights", byteCount: sizes.packed * models,

@@ -26,7 +26,8 @@ public struct ModelFlops: Equatable, Sendable {
   /// - Parameter head: A head that scores has one row.
   public init(_ shape: ModelShape, head: HeadKind = .language) {
     let rows = shape.vocabularySize * shape.modelWidth
-    matmulParameterCount = shape.matmulParameterCount - (head == .score ? rows - shape.modelWidth : 0)
+    let left = head == .score ? rows - shape.modelWidth : 0
+    matmulParameterCount = shape.matmulParameterCount - left
     layerCount = shape.layerCount
     attentionWidth = shape.attentionWidth
     sequenceLength = shape.sequenceLength

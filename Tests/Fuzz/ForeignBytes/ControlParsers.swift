@@ -40,7 +40,8 @@ private let controlMessages = ForeignParser(
       .control(hello), .bulk(version: protocolVersion, run: 7, worker: 0),
     ]
     let down: [CoordinatorMessage] = [
-      .welcome(run: 7, worker: 0, name: "w0", profile: "portable", plan: "{}", tokenizer: ""), .alive,
+      .welcome(run: 7, worker: 0, name: "w0", profile: "portable", plan: "{}", tokenizer: ""),
+      .alive,
       .refused(reason: "no", code: 78),
       .suspend(view: 1), .resume(resumption), .grant(view: 1, position: 9),
       .save(position: 5, chunks: 0..<3), .leave(reason: "done", code: 0), .alive,

@@ -74,8 +74,9 @@ import Testing
     #expect(!plan.fits(slices(263), sequencesPerSlice: plan.batch.sequencesPerSlice))
     #expect(!plan.fits(slices(0, positions: 5), sequencesPerSlice: nil))
     #expect(!plan.fits(slices(0, count: 1), sequencesPerSlice: nil))
-    #expect(!plan.fits([TokenSlice(sequences: []), TokenSlice(sequences: [])], sequencesPerSlice: plan.batch.sequencesPerSlice))
-    #expect(plan.fits([TokenSlice(sequences: []), TokenSlice(sequences: [])], sequencesPerSlice: nil))
+    let empty = [TokenSlice(sequences: []), TokenSlice(sequences: [])]
+    #expect(!plan.fits(empty, sequencesPerSlice: plan.batch.sequencesPerSlice))
+    #expect(plan.fits(empty, sequencesPerSlice: nil))
   }
 
   @Test func `make a line of the ledger a damaged one`() {
