@@ -52,7 +52,8 @@ enum GenerateCommand {
         tokenLimit: invocation.integer("max-tokens") ?? 100, stopTokens: stops)
     }
     let decoder = StreamDecoder(
-      weights: model.weights, engine: model.engine, rowCapacity: max(64, count))
+      weights: model.weights, engine: model.engine, rowCapacity: 256,
+      streamCapacity: min(count, 64))
     let start = Clock.monotonicSeconds
     let most = requests.reduce(0) { $0 + $1.tokenLimit }
     var drawn = 0

@@ -8,7 +8,7 @@ import Testing
     "tokenizer", "data", "bench",
     "tokenizer train", "tokenizer import", "tokenizer encode", "tokenizer decode", "data check",
     "data prepare", "data inspect", "data world", "bench step", "bench matmul", "bench attention",
-    "bench decode", "bench allreduce",
+    "bench decode", "bench rollout", "bench allreduce",
   ]
 
   private func cox(_ words: String...) -> (code: Int32, output: String, errors: String) {
@@ -272,6 +272,17 @@ import Testing
       #expect(try #require(figures[key]?.double) > 0)
     }
     #expect(cox("bench", "decode", "--shape", "tiny", "--context", "4096").code == 64)
+
+    let rollout = cox(
+      "bench", "rollout", "--shape", "tiny", "--streams", "3", "--requests", "5", "--prompt", "6",
+      "--tokens", "4", "--rounds", "2", "--threads", "1", "--json")
+    let rates = try JSONReader.read(rollout.output)
+    #expect(try #require(rates["tokens_per_s_median"]?.double) > 0, "\(rollout.errors)")
+    let shares = try #require(rates["share_by"]?.members)
+    #expect(shares.map(\.key).contains("sampling") && shares.map(\.key).contains("head"))
+    // Rounded to four places each.
+    #expect(abs(shares.reduce(0) { $0 + ($1.node.double ?? 0) } - 1) < 1e-3)
+    #expect(cox("bench", "rollout", "--shape", "tiny", "--tokens", "300").code == 64)
 
     let attention = cox(
       "bench", "attention", "--shape", "tiny", "--rounds", "2", "--threads", "1", "--json")
