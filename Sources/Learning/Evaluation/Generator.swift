@@ -43,7 +43,9 @@ public final class Generator {
   }
 
   /// Why a text ended.
-  public enum Ending: String, Equatable, Sendable { case stopToken, tokenLimit, sequenceLength }
+  public enum Ending: String, Equatable, Sendable {
+    case stopToken, tokenLimit, sequenceLength, cancelled
+  }
 
   public struct Continuation: Equatable, Sendable {
     public var tokens: [UInt32]
@@ -66,14 +68,21 @@ public final class Generator {
   /// - Parameters:
   ///   - givesLogProbabilities: Whether continuations carry those of their tokens.
   ///   - onToken: Gets each token as it is drawn, with the index of its request.
+  ///   - isCancelled: Asked between tokens; ends all texts as they are.
   public func generate(
     _ requests: [Request], givesLogProbabilities: Bool = false,
-    onToken: (_ request: Int, _ token: UInt32) -> Void = { _, _ in }
+    onToken: (_ request: Int, _ token: UInt32) -> Void = { _, _ in },
+    isCancelled: () -> Bool = { false }
   ) -> [Continuation] {
     var results = requests.map { _ in Continuation(tokens: [], ending: .tokenLimit) }
     var waiting = requests.indices.filter { requests[$0].tokenLimit > 0 }[...]
     var open: [Open] = []
     while !waiting.isEmpty || !open.isEmpty {
+      if isCancelled() {
+        for index in open.map(\.index) + waiting { results[index].ending = .cancelled }
+        spares += open.map(\.stream)
+        return results
+      }
       while open.count < decoder.streamCapacity, let index = waiting.popFirst() {
         open.append(begin(requests[index].prompt, index))
       }
