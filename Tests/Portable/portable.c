@@ -364,8 +364,22 @@ static void head(const kernels *k) {
     }
     const ck_head_args args = {
         hashed(floats(ROWS * STRIDE, 60), ROWS * STRIDE * 4), ROWS, VOCABULARY, STRIDE, targets,
-        is_target, result(ROWS * sizeof(double)), 0.37f, 1, k->is_f32};
+        is_target, result(ROWS * sizeof(double)), floats(ROWS, 61), 1, k->is_f32};
     run(k->head->cross_entropy, &args);
+}
+
+static void draw(const kernels *k) {
+    enum { VOCABULARY = 2100, STRIDE = 2112 };
+    ck_draw *draws = room(ROWS * sizeof *draws);
+    for (size_t t = 0; t < ROWS; t++) {
+        draws[t].scale = t == 0 ? __builtin_inff() : 0.5f + (float)t;
+        draws[t].top_p = t % 2 == 0 ? 1 : 0.9;
+        draws[t].uniform = (double)t / ROWS;
+    }
+    const ck_draw_args args = {
+        floats(ROWS * STRIDE, 62), ROWS, STRIDE, VOCABULARY, draws, room(MEMBERS * STRIDE * 4),
+        room(MEMBERS * STRIDE * 8), result(ROWS * 4)};
+    run(k->head->draw, &args);
 }
 
 static const struct {
@@ -380,6 +394,7 @@ static const struct {
     {"elementwise", elementwise}, {"adamw", adamw}, {"attention_forward", attention_forward},
     {"attention_backward", attention_backward}, {"attention_decode", attention_decode},
     {"head", head},
+    {"draw", draw},
 };
 
 static void hash_results(cs_sha256 *hash) {

@@ -12,6 +12,8 @@ public enum OperatorPart: String, CaseIterable, Sendable {
   case elementwise
   /// Output head and cross-entropy.
   case head
+  /// Tokens drawn from logits.
+  case sampling
   /// AdamW and the packing that goes with it.
   case optimizer
 }

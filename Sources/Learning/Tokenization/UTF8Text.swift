@@ -57,3 +57,41 @@ func utf8Bytes(of scalar: UInt32) -> [UInt8] {
   }
   return Array(bytes)
 }
+
+/// Text out of bytes that come in pieces: a character comes with its last byte. What is no UTF-8
+/// becomes U+FFFD, as it does in the whole.
+public struct UTF8Pieces {
+  private var pending: [UInt8] = []
+
+  public init() {}
+
+  /// The characters that `bytes` completes.
+  public mutating func append(_ bytes: [UInt8]) -> String {
+    pending += bytes
+    let text = String(decoding: pending.dropLast(openCount), as: UTF8.self)
+    pending = pending.suffix(openCount)
+    return text
+  }
+
+  /// What is left when no more bytes come.
+  public mutating func finish() -> String {
+    defer { pending = [] }
+    return String(decoding: pending, as: UTF8.self)
+  }
+
+  /// Bytes at the end that may begin a character.
+  private var openCount: Int {
+    for count in 1...3 where count <= pending.count {
+      let length: Int
+      switch pending[pending.count - count] {
+      case 0x80...0xBF: continue
+      case 0xC2...0xDF: length = 2
+      case 0xE0...0xEF: length = 3
+      case 0xF0...0xF4: length = 4
+      default: return 0
+      }
+      return count < length ? count : 0
+    }
+    return 0
+  }
+}

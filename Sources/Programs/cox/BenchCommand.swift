@@ -45,6 +45,14 @@ enum BenchCommand {
           """,
         options: engineOptions + DecodeBench.options + [json]),
       Command(
+        "rollout", overview: "Measures how fast answers are drawn for many prompts at once.",
+        discussion: """
+          Random weights, temperature 1, the log-probability of every token; prompts are read within
+          the time. tokens_per_s counts the tokens that were drawn, share_by tells what the time
+          went to.
+          """,
+        options: engineOptions + RolloutBench.options + [json]),
+      Command(
         "allreduce", overview: "Measures the sum of gradients over loopback TCP.",
         discussion: """
           Every worker is a thread with connections of its own. Bandwidths are those that
@@ -71,6 +79,7 @@ enum BenchCommand {
     case "matmul": try MatmulBench.run(invocation)
     case "attention": try AttentionBench.run(invocation)
     case "decode": try DecodeBench.run(invocation)
+    case "rollout": try RolloutBench.run(invocation)
     case "allreduce": try AllReduceBench.run(invocation)
     default: preconditionFailure("no measurement is called '\(invocation.command)'")
     }

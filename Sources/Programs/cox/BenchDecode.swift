@@ -59,7 +59,8 @@ struct DecodeBench {
 
   private func measure() -> [(String, JSONNode)] {
     let decoder = StreamDecoder(
-      weights: weights, engine: engine, rowCapacity: max(64, streamCount))
+      weights: weights, engine: engine, rowCapacity: max(64, streamCount),
+      streamCapacity: streamCount)
     let streams = (0..<streamCount).map { _ in decoder.makeStream() }
     let start = Clock.monotonicSeconds
     for stream in streams { prefill(stream, decoder) }

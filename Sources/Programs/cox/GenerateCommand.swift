@@ -18,14 +18,7 @@ enum GenerateCommand {
     arguments: [CommandArgument("run", help: "A run, or one of its checkpoints.")],
     options: [
       .option("prompt", "text", help: "What the text begins with. (default: a new document)"),
-      .option(
-        "max-tokens", "count", .integer(1...1_000_000), default: "100", help: "Longest text."),
-      .option(
-        "temperature", "value", .number(0...100), default: "0.8",
-        help: "0 always takes the likeliest token."),
-      .option(
-        "top-p", "value", .number(0.001...1), default: "0.95", help: "Share of likelier tokens."),
-      .option("seed", "number", .integer(0...Int.max), default: "1", help: "Seed of the draws."),
+    ] + SamplingOptions.all + [
       .option("count", "count", .integer(1...4096), default: "1", help: "Continuations."),
     ] + SavedModel.engineOptions + [.flag("json", help: "Print texts, ids and ends as JSON.")])
 
@@ -40,19 +33,15 @@ enum GenerateCommand {
     guard prompt.count < room else {
       throw PlainError("the prompt has \(prompt.count) tokens, the model's context \(room)", .usage)
     }
-    let stops = Set(SpecialToken.allCases.compactMap { model.tokenizer.id(of: $0) })
     let count = invocation.integer("count") ?? 1
-    let seed = UInt64(invocation.integer("seed") ?? 1)
     let requests = (0..<count).map { index in
       Generator.Request(
-        prompt: prompt,
-        sampler: Sampler(
-          temperature: invocation.number("temperature") ?? 0.8,
-          topP: invocation.number("top-p") ?? 0.95, seed: seed &+ UInt64(index)),
-        tokenLimit: invocation.integer("max-tokens") ?? 100, stopTokens: stops)
+        prompt: prompt, sampler: SamplingOptions.sampler(index, invocation),
+        tokenLimit: SamplingOptions.tokenLimit(invocation), stopTokens: model.stopTokens)
     }
     let decoder = StreamDecoder(
-      weights: model.weights, engine: model.engine, rowCapacity: max(64, count))
+      weights: model.weights, engine: model.engine, rowCapacity: 256,
+      streamCapacity: min(count, 64))
     let start = Clock.monotonicSeconds
     let most = requests.reduce(0) { $0 + $1.tokenLimit }
     var drawn = 0

@@ -12,7 +12,7 @@ import Settings
     overview: "Trains language models on CPUs, and looks into what came out.",
     subcommands: [
       UpCommand.command, TailCommand.command, PlanCommand.command, DigestCommand.command,
-      GenerateCommand.command, EvaluateCommand.command, ExportCommand.command,
+      GenerateCommand.command, ChatCommand.command, EvaluateCommand.command, ExportCommand.command,
       ImportCommand.command, TokenizerCommand.command, DataCommand.command, DoctorCommand.command,
       BenchCommand.command,
     ])
@@ -24,6 +24,7 @@ import Settings
     case "plan": return try PlanCommand.run(invocation)
     case "digest": return try DigestCommand.run(invocation)
     case "generate": return try GenerateCommand.run(invocation)
+    case "chat": return try ChatCommand.run(invocation)
     case "evaluate": return try EvaluateCommand.run(invocation)
     case "export": return try ExportCommand.run(invocation)
     case "import": return try ImportCommand.run(invocation)

@@ -51,6 +51,16 @@ struct SavedModel {
     weights.pack(engine)
   }
 
+  /// Whether a phase so far taught it to answer.
+  var isTuned: Bool {
+    plan.phases.prefix(checkpoint.state.phaseIndex + 1).contains {
+      [.sft, .ppo, .dpo, .grpo].contains($0.kind)
+    }
+  }
+
+  /// Tokens that end a text.
+  var stopTokens: Set<UInt32> { Set(SpecialToken.allCases.compactMap { tokenizer.id(of: $0) }) }
+
   /// Kernels that round as those of the training run did, where this processor has them.
   private static func variant(profile: String) -> KernelVariant {
     // After a BLAS's name stands the profile of our kernels beside it.

@@ -8,7 +8,7 @@ import Transformer
 /// A model with weights large enough that its logits differ, and a decoder over it.
 private func withModel<R>(
   variant: KernelVariant = .best, precision: Precision = .bf16, threadCount: Int = 1,
-  rowCapacity: Int = 8, isHeadTied: Bool = true,
+  rowCapacity: Int = 8, streamCapacity: Int? = nil, isHeadTied: Bool = true,
   _ body: (ModelWeights, Engine, StreamDecoder) -> R
 ) -> R {
   let team = ThreadTeam(memberCount: threadCount)
@@ -29,7 +29,9 @@ private func withModel<R>(
   let weights = ModelWeights(layout: layout, master: master, form: engine.form)
   weights.pack(engine)
   return body(
-    weights, engine, StreamDecoder(weights: weights, engine: engine, rowCapacity: rowCapacity))
+    weights, engine,
+    StreamDecoder(
+      weights: weights, engine: engine, rowCapacity: rowCapacity, streamCapacity: streamCapacity))
 }
 
 private func tokens(_ count: Int, seed: UInt64) -> [UInt32] {
@@ -64,6 +66,11 @@ private func tokens(_ count: Int, seed: UInt64) -> [UInt32] {
       Generator(decoder: decoder).generate(requests(), givesLogProbabilities: true)
     }
     #expect(crowded == alone)
+    let roomy = withModel(precision: precision, rowCapacity: 200, streamCapacity: 3) {
+      _, _, decoder in
+      Generator(decoder: decoder).generate(requests(), givesLogProbabilities: true)
+    }
+    #expect(roomy == alone)
   }
 
   @Test(arguments: [Precision.bf16, .f32])
@@ -104,7 +111,8 @@ private func tokens(_ count: Int, seed: UInt64) -> [UInt32] {
       }
       #expect(alone.logProbabilities.map(\.bitPattern) == expected.map { (-$0).bitPattern })
       let differing = withModel(
-        variant: variant, precision: precision, rowCapacity: 64, isHeadTied: isHeadTied
+        variant: variant, precision: precision, rowCapacity: 200, streamCapacity: 32,
+        isHeadTied: isHeadTied
       ) { _, _, decoder in
         let generator = Generator(decoder: decoder)
         return (0..<32).filter { slot in
@@ -164,33 +172,26 @@ private func tokens(_ count: Int, seed: UInt64) -> [UInt32] {
 }
 
 @Suite struct `Sampling` {
-  private func rows(_ values: [Float]) -> SharedRows<Float> {
-    let rows = AlignedStorage<Float>(count: values.count, filledWith: 0).rows
-    rows.copy(from: values)
-    return rows
-  }
-
-  @Test func `temperature 0 takes the likeliest token, the first of equals`() {
-    #expect(Sampler(temperature: 0).next(rows([1, 3, 3, 2]), index: 0) == 1)
-  }
-
-  @Test func `it samples the distribution of the logits`() {
+  @Test func `draws follow the distribution of the logits`() {
     // Probabilities 0.1, 0.2, 0.3, 0.4.
-    let logits = rows([0.1, 0.2, 0.3, 0.4].map { Float(PortableMath.log($0)) })
+    let logits = LogitRows(rowCount: 1, vocabularySize: 4)
+    logits[0].copy(from: [0.1, 0.2, 0.3, 0.4].map { Float(PortableMath.log($0)) })
+    let team = ThreadTeam(memberCount: 1)
+    defer { team.stop() }
+    let engine = Engine(team: team)
+    let workspace = DrawWorkspace(vocabularySize: 4, memberCount: 1)
+    let token = AlignedStorage<UInt32>(count: 1, filledWith: 0).rows
     var counts = [Int](repeating: 0, count: 4)
     for index in 0..<10_000 {
-      counts[Int(Sampler(seed: 3).next(logits, index: index))] += 1
+      engine.draw(
+        [Sampler(seed: 3).draw(at: index)], from: logits, idCount: 4, into: token,
+        workspace: workspace)
+      counts[Int(token[0])] += 1
     }
     // Four standard errors of a count of 10,000 draws are at most 196.
     for (id, expected) in [1000, 2000, 3000, 4000].enumerated() {
       #expect(abs(counts[id] - expected) < 200)
     }
-  }
-
-  @Test func `top-p leaves only the likeliest tokens`() {
-    let logits = rows([0.1, 0.2, 0.3, 0.4].map { Float(PortableMath.log($0)) })
-    let drawn = Set((0..<1000).map { Sampler(topP: 0.65, seed: 1).next(logits, index: $0) })
-    #expect(drawn == [2, 3])
   }
 }
 

@@ -4,11 +4,11 @@ import Testing
 
 @Suite struct `The cox program` {
   static let commands = [
-    "up", "tail", "plan", "generate", "evaluate", "export", "import", "digest", "doctor",
+    "up", "tail", "plan", "generate", "chat", "evaluate", "export", "import", "digest", "doctor",
     "tokenizer", "data", "bench",
     "tokenizer train", "tokenizer import", "tokenizer encode", "tokenizer decode", "data check",
     "data prepare", "data inspect", "data world", "bench step", "bench matmul", "bench attention",
-    "bench decode", "bench allreduce",
+    "bench decode", "bench rollout", "bench allreduce",
   ]
 
   private func cox(_ words: String...) -> (code: Int32, output: String, errors: String) {
@@ -272,6 +272,20 @@ import Testing
       #expect(try #require(figures[key]?.double) > 0)
     }
     #expect(cox("bench", "decode", "--shape", "tiny", "--context", "4096").code == 64)
+
+    let rollout = cox(
+      "bench", "rollout", "--shape", "tiny", "--streams", "3", "--requests", "5", "--prompt", "6",
+      "--tokens", "4", "--rounds", "2", "--threads", "1", "--json")
+    let rates = try JSONReader.read(rollout.output)
+    #expect(try #require(rates["tokens_per_s_median"]?.double) > 0, "\(rollout.errors)")
+    guard case .object(let shares)? = rates["share_by"]?.value else {
+      Issue.record("\(rollout.output)")
+      return
+    }
+    #expect(Set(shares.map(\.key)).isSuperset(of: ["matmul", "attention", "head", "sampling"]))
+    // Rounded to four places each.
+    #expect(abs(shares.reduce(0) { $0 + ($1.node.double ?? 0) } - 1) < 1e-3)
+    #expect(cox("bench", "rollout", "--shape", "tiny", "--tokens", "300").code == 64)
 
     let attention = cox(
       "bench", "attention", "--shape", "tiny", "--rounds", "2", "--threads", "1", "--json")

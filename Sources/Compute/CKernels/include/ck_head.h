@@ -1,4 +1,4 @@
-// Cross-entropy over the rows of a chunk of logits: losses, and the logits' gradient.
+// What follows logits: losses and the logits' gradient, or a token drawn for each row.
 #ifndef CK_HEAD_H
 #define CK_HEAD_H
 
@@ -27,8 +27,26 @@ typedef struct {
     int32_t is_f32;  // the operand type
 } ck_head_args;
 
+// How a row's token is chosen.
+typedef struct {
+    float scale;     // of logits: 1 / temperature; infinity takes the likeliest
+    double top_p;    // share of the total weight that the likeliest ids kept must reach; 1: all ids
+    double uniform;  // the draw, 0 ..< 1
+} ck_draw;
+
+typedef struct {
+    const float *_Nonnull logits;  // [row_count, row_stride]
+    size_t row_count, row_stride;
+    size_t id_count;                // ids that may be drawn: the first of a row
+    const ck_draw *_Nonnull draws;  // [row_count]
+    float *_Nonnull weights;        // [members, row_stride], scratch
+    uint64_t *_Nonnull heap;        // [members, row_stride], scratch
+    uint32_t *_Nonnull tokens;      // [row_count], overwritten
+} ck_draw_args;
+
 typedef struct {
     ck_job _Nonnull cross_entropy;  // over ck_head_args; members take rows
+    ck_job _Nonnull draw;           // over ck_draw_args; members take rows
 } ck_head_kernels;
 
 // The kernels of a variant, or NULL if this architecture has none of that name. All give the same
