@@ -222,7 +222,7 @@ public struct OperationReport: Codable, Equatable, Sendable {
   ) {
     self.view = view
     self.position = position
-    self.nextPosition = nextPosition ?? position + 1
+    self.nextPosition = nextPosition ?? position &+ 1
     self.tokenCount = tokenCount
     self.lossSum = lossSum
     self.gradientNorm = gradientNorm

@@ -32,8 +32,9 @@ public final class RolloutWork: SliceWork {
   private var iteration = 0
   private var generator: Generator?
 
-  /// Texts that are continued at once.
-  private static let rowCapacity = 32
+  /// Texts that are continued at once, and tokens of them in one pass.
+  private static let streamCapacity = 32
+  private static let rowCapacity = 256
   /// Texts between two looks at whether to go on.
   private static let portionCount = 128
 
@@ -153,7 +154,7 @@ public final class RolloutWork: SliceWork {
       ?? Generator(
         decoder: StreamDecoder(
           weights: replica.policy.transformer.weights, engine: replica.engine,
-          rowCapacity: Self.rowCapacity), idCount: idCount)
+          rowCapacity: Self.rowCapacity, streamCapacity: Self.streamCapacity), idCount: idCount)
     self.generator = generator
     var found: [Generator.Continuation] = []
     for start in stride(from: 0, to: requests.count, by: Self.portionCount) {
