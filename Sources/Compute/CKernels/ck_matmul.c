@@ -66,16 +66,6 @@ static void prefetch_output(const ck_epilogue_args *args, const strip *s, size_t
     }
 }
 
-// The block of B after this one, in memory behind it, is asked for while the strips of a group
-// pass, each for its share: with the few rows of a decoding step every block comes from far away.
-// One line in four sets the processor's own prefetching going; asking for each stalls the tiles.
-// What lies behind the last block is asked for in vain.
-static void prefetch_next(const char *next, size_t byte_count, size_t strip, size_t strips) {
-    const size_t begin = byte_count / UNIT_ROW * strip / strips * UNIT_ROW;
-    const size_t end = byte_count / UNIT_ROW * (strip + 1) / strips * UNIT_ROW;
-    for (size_t i = begin; i < end; i += UNIT_ROW) __builtin_prefetch(next + i, 0, 2);
-}
-
 // The last k of an odd K in row-major bf16 has no partner in memory: it is paired with zero in a
 // copy, and the sum goes on from the tile.
 static void add_last_element(const ck_matmul_args *args, const strip *s, const char *b,
@@ -87,7 +77,7 @@ static void add_last_element(const ck_matmul_args *args, const strip *s, const c
         units[i] = last;
     }
     args->tiles.bf16(1, units, 4, 4, b + args->k_count / 2 * UNIT_ROW, tile, PANEL, s->row_count,
-                     CK_CONTINUE);
+                     CK_CONTINUE, (ck_ahead){0});
 }
 
 // How a run of strips meets its panel: k in blocks, for each block strip after strip.
@@ -111,6 +101,11 @@ static schedule find_schedule(const ck_matmul_args *args, size_t strips) {
     return is_wide ? wide : narrow;
 }
 
+// Strips that meet one panel without a change of panel.
+typedef struct {
+    size_t column, begin, end;
+} run;
+
 // Units from..<from + count of k of one panel.
 typedef struct {
     const char *b;
@@ -118,11 +113,24 @@ typedef struct {
     int is_last;  // of an odd K in row-major bf16
 } k_block;
 
-static void sum_narrow(const ck_matmul_args *args, const strip *s, k_block block, float *c) {
+// The block of B behind this one is asked for while the strips of a run pass, each for its share,
+// unit by unit of its tile: with the few rows of a decoding step every block comes from far away,
+// and a share asked for at once would stall the tile. What lies behind the last block is asked for
+// in vain.
+static ck_ahead next_block(k_block block, const run *whole, size_t strip, size_t tile_units) {
+    size_t share = tile_units * (whole->end - whole->begin);
+    size_t step = (block.count * UNIT_ROW + share - 1) / share;
+    ck_ahead ahead = {block.b + (block.from + block.count) * UNIT_ROW
+                          + (strip - whole->begin) * tile_units * step, step};
+    return ahead;
+}
+
+static void sum_narrow(const ck_matmul_args *args, const strip *s, k_block block, ck_ahead ahead,
+                       float *c) {
     ck_tile tile = args->is_f32 ? args->tiles.f32 : args->tiles.bf16;
     tile(block.count - (size_t)block.is_last, s->a + block.from * s->a_unit_stride,
          s->a_row_stride, s->a_unit_stride, block.b + block.from * UNIT_ROW, c, PANEL,
-         s->row_count, block.from == 0 ? CK_OVERWRITE : CK_CONTINUE);
+         s->row_count, block.from == 0 ? CK_OVERWRITE : CK_CONTINUE, ahead);
     if (block.is_last) add_last_element(args, s, block.b, c);
 }
 
@@ -140,7 +148,7 @@ static void widen(const ck_matmul_args *args, const strip *first, k_block block,
 }
 
 static void sum_wide(const ck_matmul_args *args, const strip *s, k_block block, wide_block *w,
-                     float *c) {
+                     ck_ahead ahead, float *c) {
     const float *a = w->packed_a + s->row % PANEL;
     size_t row_stride = s->a_row_stride, k_stride = UNIT_ROW;
     if (!args->a_is_packed) {
@@ -152,7 +160,7 @@ static void sum_wide(const ck_matmul_args *args, const strip *s, k_block block, 
         k_stride = sizeof(float);
     }
     args->tiles.f32(2 * block.count, a, row_stride, k_stride, w->b, c, PANEL, s->row_count,
-                    block.from == 0 ? CK_OVERWRITE : CK_CONTINUE);
+                    block.from == 0 ? CK_OVERWRITE : CK_CONTINUE, ahead);
 }
 
 static void finish_tile(const ck_matmul_args *args, const strip *s, const float *tile,
@@ -161,9 +169,10 @@ static void finish_tile(const ck_matmul_args *args, const strip *s, const float 
                    ck_least(PANEL, args->column_count - column));
 }
 
-// Strips begin..<end of one panel; their sums are in c, or in the caller's memory.
-static void do_group(const ck_matmul_args *args, const schedule *plan, size_t column, size_t begin,
-                     size_t end, float *c) {
+// Strips begin..<end of a run; their sums are in c, or in the caller's memory.
+static void do_group(const ck_matmul_args *args, const schedule *plan, const run *whole,
+                     size_t begin, size_t end, float *c) {
+    const size_t column = whole->column;
     size_t units = args->is_f32 ? args->k_count : (args->k_count + 1) / 2;
     int is_odd = !args->is_f32 && !args->a_is_packed && args->k_count % 2 == 1;
     size_t rows_padded = (args->row_count + CK_TILE_ROWS - 1) / CK_TILE_ROWS * CK_TILE_ROWS;
@@ -178,27 +187,22 @@ static void do_group(const ck_matmul_args *args, const schedule *plan, size_t co
             strip s = find_strip(args, index);
             float *sums = c + (index - begin) * CK_TILE_ROWS * PANEL;
             if (plan->is_wide && index == begin) widen(args, &s, block, &wide);
-            prefetch_next(block.b + (block.from + block.count) * UNIT_ROW, block.count * UNIT_ROW,
-                          index - begin, end - begin);
             if (is_end) prefetch_output(&args->epilogue_args, &s, column);
-            if (plan->is_wide) sum_wide(args, &s, block, &wide, sums);
-            else sum_narrow(args, &s, block, sums);
+            const ck_ahead ahead =
+                next_block(block, whole, index, plan->is_wide ? 2 * block.count : block.count);
+            if (plan->is_wide) sum_wide(args, &s, block, &wide, ahead, sums);
+            else sum_narrow(args, &s, block, ahead, sums);
             if (is_end) finish_tile(args, &s, sums, column);
         }
     }
 }
 
-static void do_panel(const ck_matmul_args *args, size_t column, size_t begin, size_t end) {
+static void do_panel(const ck_matmul_args *args, const run *whole) {
     _Alignas(64) float sums[WIDE_STRIPS * CK_TILE_ROWS * PANEL];
-    const schedule plan = find_schedule(args, end - begin);
-    for (size_t first = begin; first < end; first += plan.group)
-        do_group(args, &plan, column, first, ck_least(first + plan.group, end), sums);
+    const schedule plan = find_schedule(args, whole->end - whole->begin);
+    for (size_t first = whole->begin; first < whole->end; first += plan.group)
+        do_group(args, &plan, whole, first, ck_least(first + plan.group, whole->end), sums);
 }
-
-// Strips that meet one panel without a change of panel.
-typedef struct {
-    size_t column, begin, end;
-} run;
 
 // The run that starts at the tile-th tile of the walk.
 static run find_run(const ck_matmul_args *args, size_t tile, size_t strips, size_t panels) {
@@ -217,7 +221,7 @@ void ck_matmul(const void *raw, int32_t member, int32_t member_count) {
     while (tile < end) {
         run r = find_run(args, tile, strips, panels);
         r.end = ck_least(r.end, r.begin + (end - tile));
-        do_panel(args, r.column, r.begin, r.end);
+        do_panel(args, &r);
         tile += r.end - r.begin;
     }
 }

@@ -20,6 +20,13 @@ enum {
     CK_CONTINUE = 2,    // the sum goes on from c: k in several calls gives the bits of one call
 };
 
+// Memory that a tile asks for while it computes: what lies at start + unit * step (bytes), one
+// prefetch for each unit. It need not exist.
+typedef struct {
+    const void *_Nullable start;
+    size_t step;
+} ck_ahead;
+
 // Computes row_count (1...6) rows x 64 columns of c from unit_count units. Unit p of row i of A
 // lies at a + i * a_row_stride + p * a_unit_stride (bytes, any alignment): row-major activations
 // have a unit stride of 4 and their row stride; a row inside a packed panel has a unit stride of
@@ -27,7 +34,7 @@ enum {
 // alignment.
 typedef void (*ck_tile)(size_t unit_count, const void *_Nonnull a, size_t a_row_stride,
                         size_t a_unit_stride, const void *_Nonnull b, float *_Nonnull c,
-                        size_t c_row_stride_elements, size_t row_count, int mode);
+                        size_t c_row_stride_elements, size_t row_count, int mode, ck_ahead ahead);
 
 typedef struct {
     const char *_Nonnull name;
