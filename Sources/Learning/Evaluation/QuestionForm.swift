@@ -21,8 +21,8 @@ public struct QuestionForm {
   /// What stands after every answer; in text a line's end, which is encoded with the answer.
   private let ending: UInt32?
 
-  /// - Throws: ``EvaluationError/corpus(_:)``: the style is ``Style/chat``, and the tokenizer has no
-  ///   tokens for it; or it cannot encode the shots.
+  /// - Throws: ``EvaluationError/corpus(_:)`` if the tokenizer lacks tokens for a conversation, or
+  ///   cannot encode the shots.
   public init(_ style: Style, tokenizer: Tokenizer) throws(EvaluationError) {
     self.style = style
     self.tokenizer = tokenizer

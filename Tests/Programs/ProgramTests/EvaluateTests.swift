@@ -1,5 +1,6 @@
 import Settings
 import System
+import Telemetry
 import Testing
 
 /// `cox evaluate` on questions and pairs, with models of every phase.
@@ -10,7 +11,8 @@ import Testing
       try Files.createDirectory(folder)
       let story = command(
         ["cox", "up", "\(RealCluster.root)/launch/plans/story.json", "--run", "\(folder)/story",
-          "--threads", "1", "--set", "checkpoints.keep=40"])
+          "--threads", "1", "--set", "checkpoints.keep=40", "--set",
+          "phases[4].validation.full_at_end=true"])
       try #require(story.code == 0, "\(story.errors)")
       try Files.write(
         String(repeating: "Ann lives by the sea.\n", count: 40), to: "\(folder)/text.txt")
@@ -79,13 +81,14 @@ import Testing
       ).code == 0)
     let file = try JSONReader.read(
       command(words + ["--questions", "\(story)/examples/unseen.jsonl"]).output)
-    #expect(file["choices"] == node["choices"] && file["answers"]?["tokens"] == answers["tokens"])
+    #expect(file["choices"]?.written == node["choices"]?.written)
+    #expect(file["answers"]?["tokens"]?.written == answers["tokens"]?.written)
     let drawn = ["--questions", "world", "--temperature", "2"]
     let seeds = ["1", "2", "1"].map { command(words + drawn + ["--seed", $0]).output }
     #expect(seeds[0] == seeds[2] && seeds[0] != seeds[1])
     let text = try JSONReader.read(command(words + ["--questions", "world", "--shots", "0"]).output)
     #expect(text["format"]?.string == "text" && text["shots"]?.int == 0)
-    #expect(text["choices"] != node["choices"])
+    #expect(text["choices"]?.written != node["choices"]?.written)
     let plain = command(["cox", "evaluate", checkpoint, "--questions", "world"] + limit)
     #expect(plain.output.contains("sft-20: 40 of 507 questions of world, as a conversation"))
     #expect(plain.output.contains("chance 25.0 %"), "\(plain)")
@@ -104,11 +107,11 @@ import Testing
     for key in ["win_rate", "by_correctness", "by_length"] {
       #expect(same[key]?["share"]?.double == 0.5 && same[key]?["ties"]?.int == 30)
     }
-    #expect(same["answers"] == same["answers_against"])
+    #expect(same["answers"]?.written == same["answers_against"]?.written)
     let there = try compare("grpo-4", "sft-20"), back = try compare("sft-20", "grpo-4")
-    #expect(there["win_rate"]?["wins"] == back["win_rate"]?["losses"])
-    #expect(there["by_length"]?["losses"] == back["by_length"]?["wins"])
-    #expect(there["answers"] == back["answers_against"])
+    #expect(there["win_rate"]?["wins"]?.int == back["win_rate"]?["losses"]?.int)
+    #expect(there["by_length"]?["losses"]?.int == back["by_length"]?["wins"]?.int)
+    #expect(there["answers"]?.written == back["answers_against"]?.written)
     #expect(there["against"]?.string == "sft-20" && there["by_length"]?["ties"]?.int != 30)
   }
 
@@ -128,9 +131,14 @@ import Testing
     // What training measured at the end of the phase.
     let held = try report(checkpoint, "--pairs", "held-back")
     #expect(held["count"]?.int == held["of"]?.int)
+    let reader = try RunReader(runDirectory: story)
+    _ = try reader.update()
+    let measured = try #require(
+      reader.log.records.last { $0.phase == "reward" }?.validationLoss)
+    #expect(abs(try #require(held["loss"]?["mean"]?.double) - measured) < 1e-12)
     // A later checkpoint carries the reward model on.
-    #expect(
-      try report("\(story)/checkpoints/ppo-8", "--pairs", "held-back")["margin"] == held["margin"])
+    let later = try report("\(story)/checkpoints/ppo-8", "--pairs", "held-back")
+    #expect(later["margin"]?.written == held["margin"]?.written)
     let rows = [
       #"{"prompt": "Big?", "chosen": "Yes.", "rejected": "No."}"#,
       #"{"instruction": "Big?", "response1": "Yes.", "response2": "No.", "annotator1": 0}"#,
@@ -161,4 +169,9 @@ import Testing
       #expect(refused.output.isEmpty)
     }
   }
+}
+
+extension JSONNode {
+  /// Without the places where it was read.
+  fileprivate var written: String { jsonText(isIndented: false) }
 }
