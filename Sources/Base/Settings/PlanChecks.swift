@@ -215,6 +215,13 @@ extension Resolver {
           mend: "remove it")
       }
     }
+    for (name, _) in ResolvedPlan.Gates.keys where phase.kind.takesSteps {
+      let isRead = (name == "validation_loss") != phase.samples
+      let key = "\(section).gates.\(name)"
+      require(
+        isRead || !entries.isGiven(key), key,
+        summary: "'\(phase.kind.rawValue)' measures no \(name)", mend: "remove it")
+    }
     guard phase.kind.readsExamples else { return }
     require(
       plan.tokenizer.kind != .characters, "tokenizer.kind", "\(section).kind",

@@ -107,6 +107,19 @@ public final class ExampleCorpus: Sendable {
     }
   }
 
+  /// Every example that can be used, each sequence a window of its own, in the order of the data:
+  /// for data that nobody trains on.
+  ///
+  /// - Throws: As the initializer, sides apart.
+  public static func all(
+    _ form: Form, _ choice: ExampleChoice, tokenizer: Tokenizer, sequenceLength: Int,
+    event: (CorpusEvent) -> Void = { _ in }, progress: (Double) -> Void = { _ in }
+  ) throws(CorpusError) -> TokenSlice {
+    var reading = try ExampleReading(form, choice, tokenizer, sequenceLength: sequenceLength)
+    let used = try reading.usable(event, progress).examples
+    return TokenSlice(sequences: used.flatMap(\.encoded.sequences))
+  }
+
   // MARK: - Training
 
   /// Slice `slice` of training step `step`.

@@ -51,10 +51,14 @@ struct ExampleReading {
     var rowCount: Int
   }
 
+  /// Every example that can be used, in the order of the data, and one more than the last row, used
+  /// or not.
+  ///
   /// - Throws: As ``ExampleCorpus``'s initializer.
-  mutating func sides(
+  mutating func usable(
     _ event: (CorpusEvent) -> Void, _ progress: (Double) -> Void
-  ) throws(CorpusError) -> Sides {
+  ) throws(CorpusError) -> (examples: [(example: Example, encoded: EncodedExample)], rowCount: Int)
+  {
     for path in source.skippedPaths {
       event(.skippedFile(path: path, endings: TextSource.exampleEndings))
     }
@@ -66,7 +70,15 @@ struct ExampleReading {
     }
     guard !used.isEmpty else { throw .noExamples(path: source.name, passedOver: passedOver) }
     if passedOver.count > 0 { event(.passedOver(path: source.name, passedOver)) }
-    var sides = Sides(rowCount: examples.count)
+    return (used, examples.count)
+  }
+
+  /// - Throws: As ``ExampleCorpus``'s initializer.
+  mutating func sides(
+    _ event: (CorpusEvent) -> Void, _ progress: (Double) -> Void
+  ) throws(CorpusError) -> Sides {
+    let (used, rowCount) = try usable(event, progress)
+    var sides = Sides(rowCount: rowCount)
     for (place, (example, encoded)) in used.enumerated() {
       if isHeldBack(example.row, encoded.row, place: place, of: used.count) {
         sides.heldBack.append(encoded)

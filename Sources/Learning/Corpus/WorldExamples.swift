@@ -30,7 +30,7 @@ extension DataCommands {
       let files = [
         ("conversations", (0..<conversationCount).map { conversation(world.exchange($0)) }),
         ("pairs", (0..<pairCount).map { pair(world.pair($0, agreement: agreement)) }),
-        ("unseen", world.unseenQuestions.map(question)),
+        ("unseen", world.unseenQuestions.map(\.asked.row)),
       ]
       do {
         try Files.createDirectory(directory)
@@ -61,15 +61,6 @@ extension DataCommands {
       .object([
         ("prompt", .text(pair.question.text)), ("chosen", .text(pair.chosen)),
         ("rejected", .text(pair.rejected)),
-      ])
-    }
-
-    private func question(_ question: World.Question) -> JSONNode {
-      .object([
-        ("question", .text(question.text)), ("answer", .text(question.key)),
-        ("choices", .list(question.choices.map { .text($0) })),
-        ("answer_index", .integer(question.answerIndex)),
-        ("topic", .text(question.topic.rawValue)),
       ])
     }
   }

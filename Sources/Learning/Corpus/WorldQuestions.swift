@@ -233,8 +233,15 @@ extension World {
 // MARK: - Answers
 
 extension World.Question {
+  /// As a test asks it.
+  public var asked: TestQuestion {
+    TestQuestion(
+      topic: topic.rawValue, text: text, key: key, wrongKeys: wrongKeys, choices: choices,
+      answerIndex: answerIndex)
+  }
+
   /// A short answer: `Hollin.`
-  public static func short(_ key: String) -> String { key + "." }
+  public static func short(_ key: String) -> String { TestQuestion.short(key) }
 
   /// A right answer in many words.
   public func long(_ draw: Int) -> String {
@@ -254,23 +261,14 @@ extension World.Question {
     return String(sentence[..<place.lowerBound]) + wrongKey + sentence[place.upperBound...]
   }
 
-  /// Whether an answer is right: it holds the key as whole words, and none of the wrong answers.
-  public func isRight(_ answer: String) -> Bool {
-    let words = AnswerWords(answer)
-    guard words.hold(key) else { return false }
-    // A name that the question says itself is no answer.
-    let asked = AnswerWords(text)
-    return !wrongKeys.contains { words.hold($0) && !asked.hold($0) }
-  }
+  /// See ``TestQuestion/isRight(_:)``.
+  public func isRight(_ answer: String) -> Bool { asked.isRight(answer) }
 
   /// The known rule by which answers are preferred: right beats wrong, then short beats long.
   ///
   /// - Returns: Above 0 if `a` is better, below 0 if `b` is, 0 for a tie.
   public func preference(_ a: String, over b: String) -> Int {
-    let (rightA, rightB) = (isRight(a), isRight(b))
-    if rightA != rightB { return rightA ? 1 : -1 }
-    let (lengthA, lengthB) = (a.utf8.count, b.utf8.count)
-    return lengthA == lengthB ? 0 : lengthA < lengthB ? 1 : -1
+    asked.worth(of: a).preference(over: asked.worth(of: b))
   }
 
   /// The rule as a number, for reinforcement; see ``AnswerRule``.

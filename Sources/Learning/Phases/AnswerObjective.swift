@@ -89,7 +89,7 @@ extension Replica {
             old: answer.logProbabilities[index] - logProbability, loss: outcome.term.loss,
             divergence: estimate.k3)
         }
-        sum.measures[Measures.tokens] += Double(answer.tokens.count)
+        sum.measures[Measures.tokens] += Double(answer.tokens.count - 1)
       }
       return sum
     }

@@ -35,8 +35,6 @@ public final class RolloutWork: SliceWork {
   /// Texts that are continued at once, and tokens of them in one pass.
   private static let streamCapacity = 32
   private static let rowCapacity = 256
-  /// Texts between two looks at whether to go on.
-  private static let portionCount = 128
 
   /// - Parameters:
   ///   - judge: Of a phase whose judge is a rule.
@@ -156,14 +154,9 @@ public final class RolloutWork: SliceWork {
           weights: replica.policy.transformer.weights, engine: replica.engine,
           rowCapacity: Self.rowCapacity, streamCapacity: Self.streamCapacity), idCount: idCount)
     self.generator = generator
-    var found: [Generator.Continuation] = []
-    for start in stride(from: 0, to: requests.count, by: Self.portionCount) {
-      if isCancelled() { return nil }
-      let portion = Array(requests[start..<min(start + Self.portionCount, requests.count)])
-      found += generator.generate(
-        portion, givesLogProbabilities: true, onToken: { _, _ in _ = isCancelled() })
-    }
-    return found
+    let found = generator.generate(
+      requests, givesLogProbabilities: true, isCancelled: isCancelled)
+    return found.contains { $0.ending == .cancelled } ? nil : found
   }
 
   // MARK: Judging

@@ -9,16 +9,23 @@ import Tensors
 import Tokenization
 import Transformer
 
-/// `cox evaluate`: what a model makes of a text.
+/// `cox evaluate`: how good a model is.
 enum EvaluateCommand {
   static let command = Command(
     "evaluate",
-    overview: "Measures a run's newest model on a text.",
+    overview: "Measures a run's newest model on a text, on questions or on pairs of answers.",
     discussion: """
       With --loss the text is read as one document without special tokens, in consecutive windows
       of the model's context, nothing carried over: as validation does. With --logits it is read
       as generate reads a prompt, in one piece that begins a document, and what the model makes of
       each of its tokens is written for other programs to look at.
+
+      With --questions the model answers questions, in the chat format or, with --shots, in plain
+      text: how many answers are right, and how often the right one of a question's choices is the
+      likeliest. With --against another model answers the same questions, and answers are compared:
+      right beats wrong, then short beats long; ties count half. With --pairs the checkpoint's
+      reward model scores pairs of answers of which one was preferred. Shares and means stand with
+      the interval that holds them in 95 of 100 cases.
       """,
     arguments: [CommandArgument("run", help: "A run, or one of its checkpoints.")],
     options: [
@@ -30,14 +37,89 @@ enum EvaluateCommand {
       .option(
         "max-tokens", "count", .integer(1...Int.max),
         help: "Read at most so many tokens, evenly spaced. (default: all)"),
+      .option(
+        "questions", "file",
+        help: "Questions as `cox data world --examples` writes them to unseen.jsonl, or the word "
+          + "world: those that training on the run's world never asks."),
+      .option(
+        "against", "run", help: "A run, or a checkpoint, that answers the same questions."),
+      .option(
+        "shots", "count", .integer(0...64),
+        help: "Ask in plain text after so many answered questions of the training part of the "
+          + "run's world: for a model that never learned to chat."),
+      .option(
+        "temperature", "value", .number(0...100), default: "0",
+        help: "Of answers; 0 always takes the likeliest token."),
+      .option("seed", "number", .integer(0...Int.max), default: "1", help: "Seed of the draws."),
+      .option(
+        "answer-tokens", "count", .integer(1...1_000_000), default: "64", help: "Longest answer."),
+      .option(
+        "pairs", "file",
+        help: "Preference pairs of a file; or the word held-back: those that the run's reward "
+          + "phase held back; or world: one about each question that training never asks."),
+      .option(
+        "agreement", "share", .number(0...1), default: "1",
+        help: "How often labels of --pairs world follow the rule."),
+      .option(
+        "limit", "count", .integer(1...Int.max),
+        help: "At most so many questions or pairs, evenly spaced. (default: all)"),
     ] + SavedModel.engineOptions + [
       .matmul, .flag("json", help: "Print the figures as JSON."),
     ])
 
   static func run(_ invocation: Invocation) throws -> Int32 {
-    try check(invocation)
-    if let file = invocation.text("logits") { return try writeLogits(file, invocation) }
-    let file = invocation.text("loss") ?? ""
+    switch try measure(invocation) {
+    case .loss: try printLoss(invocation.text("loss") ?? "", invocation)
+    case .logits: try writeLogits(invocation.text("logits") ?? "", invocation)
+    case .questions: try askQuestions(invocation)
+    case .pairs: try scorePairs(invocation)
+    }
+  }
+
+  /// What is measured, and what it is told.
+  private enum Measure: String, CaseIterable {
+    case loss, logits, questions, pairs
+
+    /// Options that only some measures read.
+    static let ownOptions = [
+      "out", "max-tokens", "matmul", "against", "shots", "temperature", "seed", "answer-tokens",
+      "agreement", "limit",
+    ]
+
+    var options: [String] {
+      switch self {
+      case .loss: ["max-tokens", "matmul"]
+      case .logits: ["out"]
+      case .questions: ["against", "shots", "temperature", "seed", "answer-tokens", "limit"]
+      case .pairs: ["agreement", "limit"]
+      }
+    }
+  }
+
+  /// Refuses two measures at once, none, and options that the chosen one would not read.
+  private static func measure(_ invocation: Invocation) throws -> Measure {
+    func refusal(_ problem: String) -> any Error {
+      Main.command.refusal(problem, path: invocation.path)
+    }
+    let asked = Measure.allCases.filter { invocation.has($0.rawValue) }
+    guard let measure = asked.first, asked.count == 1 else {
+      throw refusal(
+        "give one of " + Measure.allCases.map { "--\($0.rawValue)" }.joined(separator: ", "))
+    }
+    for option in Measure.ownOptions
+    where invocation.has(option) && !measure.options.contains(option) {
+      let readers = Measure.allCases.filter { $0.options.contains(option) }
+      throw refusal(
+        "--\(option) is for " + readers.map { "--\($0.rawValue)" }.joined(separator: " and ")
+          + ", not for --\(measure.rawValue)")
+    }
+    if invocation.has("agreement"), invocation.text("pairs") != "world" {
+      throw refusal("--agreement is for --pairs world; other pairs have their labels")
+    }
+    return measure
+  }
+
+  private static func printLoss(_ file: String, _ invocation: Invocation) throws -> Int32 {
     let bytes = try Files.read(file)
     let model = try SavedModel(
       invocation.text("run") ?? "", matmul: invocation.matmul, invocation)
@@ -81,22 +163,6 @@ enum EvaluateCommand {
       put("bits per byte  \(bitsPerByte)")
     }
     return 0
-  }
-
-  /// Refuses two measures at once, none, and options that the chosen one would not read.
-  private static func check(_ invocation: Invocation) throws {
-    let isLoss = invocation.has("loss")
-    var problem: String?
-    if isLoss == invocation.has("logits") {
-      problem = "give --loss <file> or --logits <file>, one of them"
-    } else if isLoss, invocation.has("out") {
-      problem = "--out is where --logits writes; --loss prints"
-    } else if !isLoss {
-      problem = ["max-tokens", "matmul"].first(where: invocation.has).map {
-        "--\($0) is for --loss; --logits reads the whole text, with the builtin products"
-      }
-    }
-    if let problem { throw Main.command.refusal(problem, path: invocation.path) }
   }
 
   /// Feeds the text token by token, as a text under way is continued, and keeps every row: the bits

@@ -1,5 +1,6 @@
 import Checkpoints
 import Corpus
+import Evaluation
 import Interchange
 import Operators
 import Settings
@@ -18,6 +19,8 @@ func readably<R>(_ body: () throws -> R) throws -> R {
   } catch let error as CheckpointError {
     throw PlainError("\(error)", code(of: error))
   } catch let error as CorpusError {
+    throw PlainError("\(error)", code(of: error))
+  } catch let error as EvaluationError {
     throw PlainError("\(error)", code(of: error))
   } catch let error as TokenizerError {
     throw PlainError("\(error)", .badData)
@@ -51,6 +54,10 @@ private func code(of error: CorpusError) -> ExitCode {
   case .system(let error): code(of: error)
   default: .badData
   }
+}
+
+private func code(of error: EvaluationError) -> ExitCode {
+  if case .corpus(let error) = error { code(of: error) } else { .badData }
 }
 
 private func code(of error: TelemetryError) -> ExitCode {

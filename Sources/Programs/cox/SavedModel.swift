@@ -24,9 +24,18 @@ struct SavedModel {
   ]
 
   /// - Parameter path: A run, whose newest checkpoint counts, or a checkpoint.
+  /// - Parameter role: Which of the checkpoint's models.
   /// - Parameter matmul: What computes the products.
-  init(_ path: String, matmul: MatmulChoice = .builtin, _ invocation: Invocation) throws {
+  init(
+    _ path: String, role: ModelRole = .policy, matmul: MatmulChoice = .builtin,
+    _ invocation: Invocation
+  ) throws {
     checkpoint = try openCheckpoint(path)
+    guard let layout = checkpoint.stateLayout.model(role)?.layout else {
+      throw PlainError(
+        "\(checkpoint.path) holds no \(role.rawValue) model, only "
+          + checkpoint.stateLayout.models.map(\.role.rawValue).joined(separator: " and "), .badData)
+    }
     plan = try ResolvedPlan(planJSON: String(decoding: try checkpoint.plan(), as: UTF8.self))
     guard let json = try checkpoint.tokenizer() else {
       throw PlainError("\(checkpoint.path) holds no tokenizer", .badData)
@@ -44,9 +53,8 @@ struct SavedModel {
     engine = Engine(
       team: ThreadTeam(memberCount: threadCount), variant: variant,
       precision: precision ?? plan.precision, matmul: try chosenBackend(matmul, variant))
-    let layout = checkpoint.layout
     let master = AlignedStorage(count: layout.count, filledWith: Float(0)).rows
-    try checkpoint.loadWeights(into: master)
+    try checkpoint.loadWeights(of: role, into: master)
     weights = ModelWeights(layout: layout, master: master, form: engine.form)
     weights.pack(engine)
   }

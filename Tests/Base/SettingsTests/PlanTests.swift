@@ -275,6 +275,22 @@ private func message(
       #"{"phases": [{"kind": "tokenizer"}, {"kind": "anneal"}]}"#,
       "an anneal follows 'tokenizer' at test.json:1:45"
     ),
+    (
+      #"{"phases": [{"kind": "tokenizer"}, {"kind": "dpo"}]}"#,
+      "'dpo' has no policy to begin with at test.json:1:45"
+    ),
+    (
+      #"{"phases": [{"kind": "tokenizer"}, {"kind": "sft", "gates": {"reward": 1}}]}"#,
+      "'sft' measures no reward at test.json:1:72"
+    ),
+    (
+      #"{"phases": [{"kind": "tokenizer"}, {"kind": "sft"}, {"kind": "ppo"}]}"#,
+      "no phase before 'ppo' makes a reward model in test.json"
+    ),
+    (
+      #"{"phases": [{"kind": "tokenizer"}, {"kind": "pretrain", "examples": {"count": 9}}]}"#,
+      "pretrain does not use phases[1].examples.count at test.json:1:79"
+    ),
     (#"{"name": "../x"}"#, "name is the text '../x' at test.json:1:10"),
     (#"{"seed": -1}"#, "seed is the number -1 at test.json:1:10"),
     (#"{"seed": 1, "seed": 2}"#, "key 'seed' stands here a second time at test.json:1:13"),

@@ -1,0 +1,73 @@
+/// The quantile of the normal distribution that 95 % intervals on both sides take.
+private let quantile = 1.959_963_984_540_054
+
+/// How often something was so, and how sure that is.
+public struct Share: Equatable, Sendable {
+  /// Halves where something was half so.
+  public let count: Double
+  public let total: Int
+
+  /// - Precondition: `0 <= count <= total`, and there is something to share.
+  public init(_ count: Double, of total: Int) {
+    precondition(total > 0 && count >= 0 && count <= Double(total), "\(count) of \(total)")
+    self.count = count
+    self.total = total
+  }
+
+  public init(_ count: Int, of total: Int) { self.init(Double(count), of: total) }
+
+  /// How many of `values` are true.
+  public init(_ values: [Bool]) { self.init(values.count { $0 }, of: values.count) }
+
+  public var value: Double { count / Double(total) }
+
+  /// The shares that lie within 1.96 of their own deviations of the one found, at 95 %:
+  ///
+  ///     (p + z^2 / 2n  -+  z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)
+  ///
+  /// Halves spread less than the whole ones that it supposes, so with them it is too wide, never
+  /// too narrow.
+  ///
+  /// - Source: Wilson 1927; Newcombe 1998, method 3.
+  public var interval: ClosedRange<Double> {
+    let (n, p) = (Double(total), value)
+    let square = quantile * quantile
+    let center = p + square / (2 * n)
+    let reach = quantile * (p * (1 - p) / n + square / (4 * n * n)).squareRoot()
+    // At the ends the formula gives 0 and 1 exactly; rounding would not.
+    let low = count == 0 ? 0 : (center - reach) / (1 + square / n)
+    return low...(count == n ? 1 : (center + reach) / (1 + square / n))
+  }
+}
+
+/// A mean over things drawn one by one, and how sure it is.
+public struct Mean: Equatable, Sendable {
+  public let value: Double
+  /// `value -+ 1.96 s / sqrt(n)`, `s` the deviation over n - 1: right for n of 30 and more. The
+  /// value alone for n = 1.
+  public let interval: ClosedRange<Double>
+
+  /// - Precondition: There are values, all finite.
+  public init(_ values: [Double]) {
+    precondition(!values.isEmpty && values.allSatisfy(\.isFinite), "no mean of \(values.count)")
+    let n = Double(values.count)
+    let mean = values.reduce(0, +) / n
+    let squares = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) }
+    let reach = values.count > 1 ? quantile * (squares / (n - 1) / n).squareRoot() : 0
+    value = mean
+    interval = mean - reach...mean + reach
+  }
+}
+
+extension Array {
+  /// `limit` of the elements at even distances; all where there are no more.
+  public func evenly(_ limit: Int?) -> [Element] {
+    evenIndices(limit).map { self[$0] }
+  }
+
+  /// The places of ``evenly(_:)``.
+  public func evenIndices(_ limit: Int?) -> [Int] {
+    let chosen = Swift.min(limit ?? count, count)
+    return (0..<chosen).map { $0 * count / chosen }
+  }
+}

@@ -1,0 +1,129 @@
+public import Corpus
+public import Operators
+internal import Tensors
+public import Tokenization
+public import Transformer
+
+/// Puts questions to a model.
+///
+/// What it answers to a question does not depend on the questions beside it, nor on threads.
+public final class QuestionTest {
+  private let weights: ModelWeights
+  private let engine: Engine
+  private let tokenizer: Tokenizer
+  private var form: QuestionForm
+  /// Rows that are computed at once.
+  private let rowCapacity: Int
+
+  /// Texts under way at once: the more, the fewer passes over the weights.
+  public static let rowCapacityDefault = 64
+
+  /// - Throws: As ``QuestionForm``'s initializer.
+  public init(
+    _ weights: ModelWeights, engine: Engine, tokenizer: Tokenizer, style: QuestionForm.Style,
+    rowCapacity: Int = rowCapacityDefault
+  ) throws(EvaluationError) {
+    self.weights = weights
+    self.engine = engine
+    self.tokenizer = tokenizer
+    self.rowCapacity = rowCapacity
+    form = try QuestionForm(style, tokenizer: tokenizer)
+  }
+
+  /// How answers are drawn.
+  public struct Drawing: Equatable, Sendable {
+    /// 0 takes the likeliest token.
+    public var temperature: Double
+    public var seed: UInt64
+    /// Most tokens of an answer.
+    public var tokenLimit: Int
+
+    public init(temperature: Double = 0, seed: UInt64 = 1, tokenLimit: Int = 64) {
+      self.temperature = temperature
+      self.seed = seed
+      self.tokenLimit = tokenLimit
+    }
+  }
+
+  private var sequenceLength: Int { weights.layout.shape.sequenceLength }
+
+  /// The model's answer to each question.
+  ///
+  /// - Parameters:
+  ///   - places: A number for each question, which its draws follow from.
+  ///   - progress: Told the share of the questions that have been begun.
+  /// - Throws: ``EvaluationError/tooLong(question:tokenCount:sequenceLength:)``,
+  ///   ``EvaluationError/corpus(_:)``.
+  public func answers(
+    _ questions: [TestQuestion], places: [Int], _ drawing: Drawing,
+    progress: (Double) -> Void = { _ in }
+  ) throws(EvaluationError) -> [JudgedAnswer] {
+    precondition(places.count == questions.count, "\(places.count) places")
+    var requests: [Generator.Request] = []
+    for (question, place) in zip(questions, places) {
+      let prompt = try form.prompt(question)
+      guard prompt.count < sequenceLength else {
+        throw .tooLong(
+          question: question.text, tokenCount: prompt.count, sequenceLength: sequenceLength)
+      }
+      requests.append(
+        Generator.Request(
+          prompt: prompt,
+          sampler: Sampler(temperature: drawing.temperature, seed: drawing.seed &+ UInt64(place)),
+          tokenLimit: drawing.tokenLimit, stopTokens: form.stopTokens))
+    }
+    let decoder = StreamDecoder(weights: weights, engine: engine, rowCapacity: rowCapacity)
+    let found = Generator(decoder: decoder, idCount: tokenizer.vocabularySize)
+      .generate(requests) { request, _ in
+        progress(Double(request) / Double(requests.count))
+      }
+    return zip(questions, found).map(judge)
+  }
+
+  private func judge(
+    _ question: TestQuestion, _ continuation: Generator.Continuation
+  ) -> JudgedAnswer {
+    let tokens = continuation.tokens
+    let text = form.text(tokens)
+    return JudgedAnswer(
+      text: text ?? "",
+      // What is not UTF-8 is wrong, whatever words it holds.
+      worth: text.map(question.worth)
+        ?? AnswerWorth(isRight: false, byteCount: tokenizer.decode(tokens).count),
+      tokenCount: tokens.count, isEnded: continuation.ending == .stopToken)
+  }
+
+  /// The likelihood of each question's choices.
+  ///
+  /// - Parameter progress: Told the share of the questions that have been read.
+  /// - Throws: As ``answers(_:places:_:progress:)``, and ``EvaluationError/notFinite(what:)``.
+  public func choices(
+    _ questions: [TestQuestion], progress: (Double) -> Void = { _ in }
+  ) throws(EvaluationError) -> [JudgedChoices] {
+    var reader = RowReading(weights, engine, rowCapacity: max(rowCapacity, sequenceLength))
+    var found: [JudgedChoices] = []
+    for (index, question) in questions.enumerated() {
+      let prompt = try form.prompt(question)
+      var sequences: [TokenSlice.Sequence] = []
+      for choice in question.choices {
+        let tokens = prompt + (try form.completion(choice))
+        guard tokens.count <= sequenceLength + 1 else {
+          throw .tooLong(
+            question: question.text, tokenCount: tokens.count, sequenceLength: sequenceLength)
+        }
+        let isTarget = tokens.indices.dropFirst().map { $0 >= prompt.count }
+        sequences.append(TokenSlice.Sequence(tokens: tokens, isTarget: isTarget))
+      }
+      // A row that is no target has no loss.
+      let sums = reader.values(of: sequences).map { -$0.reduce(0, +) }
+      guard sums.allSatisfy(\.isFinite) else { throw .notFinite(what: "a choice's likelihood") }
+      found.append(
+        JudgedChoices(
+          logProbabilities: sums,
+          tokenCounts: sequences.map { $0.isTarget.count { $0 } },
+          answerIndex: question.answerIndex))
+      progress(Double(index + 1) / Double(questions.count))
+    }
+    return found
+  }
+}

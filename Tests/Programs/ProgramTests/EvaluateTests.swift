@@ -1,0 +1,177 @@
+import Settings
+import System
+import Telemetry
+import Testing
+
+/// `cox evaluate` on questions and pairs, with models of every phase.
+@Suite(.serialized) struct `Measuring a run` {
+  /// The story with every checkpoint kept, and a run of another tokenizer that read another text.
+  private static func withRuns(_ body: (_ story: String, _ other: String) throws -> Void) throws {
+    try withRunFolder { folder in
+      try Files.createDirectory(folder)
+      let story = command(
+        ["cox", "up", "\(RealCluster.root)/launch/plans/story.json", "--run", "\(folder)/story",
+          "--threads", "1", "--set", "checkpoints.keep=40", "--set",
+          "phases[4].validation.full_at_end=true"])
+      try #require(story.code == 0, "\(story.errors)")
+      try Files.write(
+        String(repeating: "Ann lives by the sea.\n", count: 40), to: "\(folder)/text.txt")
+      try Files.write(otherPlan, to: "\(folder)/plan.json")
+      let other = command(
+        ["cox", "up", "\(folder)/plan.json", "--run", "\(folder)/other", "--threads", "1", "--data",
+          "\(folder)/text.txt"])
+      try #require(other.code == 0, "\(other.errors)")
+      try body("\(folder)/story", "\(folder)/other")
+    }
+  }
+
+  private static let otherPlan = """
+    {
+      "name": "other", "model": { "layers": 1, "width": 24, "heads": 2, "context": 24 },
+      "batch": { "sequences": 2, "slices": 1 }, "tokenizer": { "kind": "characters" },
+      "phases": [{ "kind": "tokenizer" },
+        { "kind": "pretrain", "steps": 1, "validation": { "every": 0 } }],
+    }
+    """
+
+  private func report(_ words: String...) throws -> JSONNode {
+    let (code, output, errors) = command(["cox", "evaluate"] + words + ["--json"])
+    #expect(code == 0, "\(words): \(errors)")
+    return try JSONReader.read(output)
+  }
+
+  @Test(.timeLimit(.minutes(3))) func `asks, compares and scores`() throws {
+    try Self.withRuns { story, other in
+      let checkpoints = "\(story)/checkpoints"
+      try expectQuestions("\(checkpoints)/sft-20", story)
+      try expectComparison(checkpoints)
+      try expectPairs("\(checkpoints)/reward-10", story)
+      try expectRefusals(checkpoints, other)
+    }
+  }
+
+  private func expectQuestions(_ checkpoint: String, _ story: String) throws {
+    let limit = ["--limit", "40", "--answer-tokens", "9"]
+    let words = ["cox", "evaluate", checkpoint, "--json"] + limit
+    let found = command(words + ["--questions", "world", "--threads", "1"])
+    #expect(found.code == 0, "\(found.errors)")
+    #expect(found.output == command(words + ["--questions", "world", "--threads", "3"]).output)
+    let node = try JSONReader.read(found.output)
+    #expect(node["count"]?.int == 40 && node["of"]?.int == 507)
+    #expect(node["format"]?.string == "chat" && node["checkpoint"]?.string == "sft-20")
+    let answers = try #require(node["answers"])
+    for key in ["accuracy", "ended"] {
+      let share = try #require(answers[key]?["share"]?.double)
+      let low = try #require(answers[key]?["low"]?.double)
+      #expect(low <= share && share <= (answers[key]?["high"]?.double ?? 0))
+      #expect(answers[key]?["total"]?.int == 40)
+    }
+    #expect(try #require(answers["tokens"]?["mean"]?.double) <= 9)
+    let choices = try #require(node["choices"])
+    #expect(choices["chance"]?.double == 0.25 && choices["summed"]?["total"]?.int == 40)
+    #expect(choices["reported"]?.string == "summed" && choices["per_token"]?["share"] != nil)
+    let topics = try #require(node["topics"]?.elements)
+    #expect(topics.compactMap { $0["count"]?.int }.reduce(0, +) == 40)
+
+    // The same questions from a file; draws follow from the seed; plain text after shots.
+    #expect(
+      command(
+        ["cox", "data", "world", "--seed", "5", "--documents", "1", "--out", "\(story)/world",
+          "--examples", "\(story)/examples"]
+      ).code == 0)
+    let file = try JSONReader.read(
+      command(words + ["--questions", "\(story)/examples/unseen.jsonl"]).output)
+    #expect(file["choices"]?.written == node["choices"]?.written)
+    #expect(file["answers"]?["tokens"]?.written == answers["tokens"]?.written)
+    let drawn = ["--questions", "world", "--temperature", "2"]
+    let seeds = ["1", "2", "1"].map { command(words + drawn + ["--seed", $0]).output }
+    #expect(seeds[0] == seeds[2] && seeds[0] != seeds[1])
+    let text = try JSONReader.read(command(words + ["--questions", "world", "--shots", "0"]).output)
+    #expect(text["format"]?.string == "text" && text["shots"]?.int == 0)
+    #expect(text["choices"]?.written != node["choices"]?.written)
+    let plain = command(["cox", "evaluate", checkpoint, "--questions", "world"] + limit)
+    #expect(plain.output.contains("sft-20: 40 of 507 questions of world, as a conversation"))
+    #expect(plain.output.contains("chance 25.0 %"), "\(plain)")
+  }
+
+  private func expectComparison(_ checkpoints: String) throws {
+    let limit = ["--limit", "30", "--answer-tokens", "9", "--temperature", "1", "--json"]
+    func compare(_ name: String, _ against: String) throws -> JSONNode {
+      let found = command(
+        ["cox", "evaluate", "\(checkpoints)/\(name)", "--questions", "world", "--against",
+          "\(checkpoints)/\(against)"] + limit)
+      #expect(found.code == 0, "\(found.errors)")
+      return try JSONReader.read(found.output)
+    }
+    let same = try compare("sft-20", "sft-20")
+    for key in ["win_rate", "by_correctness", "by_length"] {
+      #expect(same[key]?["share"]?.double == 0.5 && same[key]?["ties"]?.int == 30)
+    }
+    #expect(same["answers"]?.written == same["answers_against"]?.written)
+    let there = try compare("grpo-4", "sft-20"), back = try compare("sft-20", "grpo-4")
+    #expect(there["win_rate"]?["wins"]?.int == back["win_rate"]?["losses"]?.int)
+    #expect(there["by_length"]?["losses"]?.int == back["by_length"]?["wins"]?.int)
+    #expect(there["answers"]?.written == back["answers_against"]?.written)
+    #expect(there["against"]?.string == "sft-20" && there["by_length"]?["ties"]?.int != 30)
+  }
+
+  private func expectPairs(_ checkpoint: String, _ story: String) throws {
+    let clean = try report(checkpoint, "--pairs", "world", "--limit", "200")
+    #expect(clean["count"]?.int == 200 && clean["ties"]?.int == 0)
+    let longer = try #require(clean["longer_preferred"]?["share"]?.double)
+    let shorter = try #require(clean["shorter_preferred"]?["share"]?.double)
+    #expect(abs(longer + shorter - 1) < 1e-12 && shorter > longer)
+    #expect(clean["calibration"]?.elements?.count == 10)
+    #expect(clean["calibration_error"]?.double != nil && clean["margin"]?["mean"] != nil)
+    let noise = try report(checkpoint, "--pairs", "world", "--limit", "200", "--agreement", "0")
+    // Turned labels turn accuracy and margin.
+    let (right, wrong) = (clean["accuracy"]?["count"]?.double, noise["accuracy"]?["count"]?.double)
+    #expect(try #require(right) + #require(wrong) == 200)
+
+    // What training measured at the end of the phase.
+    let held = try report(checkpoint, "--pairs", "held-back")
+    #expect(held["count"]?.int == held["of"]?.int)
+    let reader = try RunReader(runDirectory: story)
+    _ = try reader.update()
+    let measured = try #require(
+      reader.log.records.last { $0.phase == "reward" }?.validationLoss)
+    #expect(abs(try #require(held["loss"]?["mean"]?.double) - measured) < 1e-12)
+    // A later checkpoint carries the reward model on.
+    let later = try report("\(story)/checkpoints/ppo-8", "--pairs", "held-back")
+    #expect(later["margin"]?.written == held["margin"]?.written)
+    let rows = [
+      #"{"prompt": "Big?", "chosen": "Yes.", "rejected": "No."}"#,
+      #"{"instruction": "Big?", "response1": "Yes.", "response2": "No.", "annotator1": 0}"#,
+      "{}",
+    ]
+    try Files.write(rows.joined(separator: "\n"), to: "\(story)/pairs.jsonl")
+    let file = command(["cox", "evaluate", checkpoint, "--pairs", "\(story)/pairs.jsonl", "--json"])
+    let node = try JSONReader.read(file.output)
+    #expect(node["count"]?.int == 2 && node["ties"]?.int == 1)
+    #expect(node["longer_preferred"]?["share"]?.double == 1)
+    #expect(file.errors.contains("1 rows passed over"), "\(file.errors)")
+  }
+
+  private func expectRefusals(_ checkpoints: String, _ other: String) throws {
+    let sft = "\(checkpoints)/sft-20", unseen = "\(checkpoints)/../examples/unseen.jsonl"
+    for (words, problem) in [
+      ([other, "--questions", "world"], "has not read the generated world"),
+      ([other, "--questions", unseen], "<|bos|>"),
+      ([other, "--questions", unseen, "--shots", "1"], "--shots"),
+      ([sft, "--questions", "world", "--against", other], "another tokenizer"),
+      ([sft, "--questions", "world", "--shots", "4"], "the model's context 48"),
+      ([sft, "--questions", "\(checkpoints)/../pairs.jsonl"], "pairs.jsonl, line 1"),
+      ([sft, "--pairs", "world"], "holds no reward model, only policy"),
+    ] {
+      let refused = command(["cox", "evaluate"] + words)
+      #expect(refused.code == 65, "\(words): \(refused.errors)")
+      #expect(refused.errors.contains(problem), "\(words): \(refused.errors)")
+      #expect(refused.output.isEmpty)
+    }
+  }
+}
+
+extension JSONNode {
+  /// Without the places where it was read.
+  fileprivate var written: String { jsonText(isIndented: false) }
+}
