@@ -243,10 +243,10 @@ extension World.Question {
   /// A short answer: `Hollin.`
   public static func short(_ key: String) -> String { TestQuestion.short(key) }
 
-  /// A right answer in many words.
-  public func long(_ draw: Int) -> String {
+  /// An answer in many words; the right one unless another key is given.
+  public func long(_ draw: Int, with key: String? = nil) -> String {
     let padding = Self.paddings[draw % Self.paddings.count]
-    return padding.before + sentence + padding.after
+    return padding.before + sentence(with: key ?? self.key) + padding.after
   }
 
   private static let paddings = [
@@ -351,16 +351,14 @@ extension World {
     }
   }
 
-  /// Right or wrong, short or long.
+  /// Right or wrong, short or long; the length of an answer says nothing of whether it is right.
   private func answer(_ question: Question, _ draws: inout Draws) -> String {
-    guard draws.oneIn(2), !question.wrongKeys.isEmpty else {
-      return switch draws.below(3) {
-      case 0: Question.short(question.key)
-      case 1: question.sentence
-      default: question.long(draws.below(3))
-      }
+    let isRight = draws.oneIn(2) || question.wrongKeys.isEmpty
+    let key = isRight ? question.key : draws.pick(question.wrongKeys)
+    return switch draws.below(3) {
+    case 0: Question.short(key)
+    case 1: question.sentence(with: key)
+    default: question.long(draws.below(3), with: key)
     }
-    let wrong = draws.pick(question.wrongKeys)
-    return draws.oneIn(2) ? Question.short(wrong) : question.sentence(with: wrong)
   }
 }
