@@ -19,7 +19,8 @@ struct MFUTable {
 
   /// Takes a record and returns the lines to write now: none while less than a second has passed
   /// since the line before, else one, with a header above every 40th. A validation that comes after
-  /// its step was told gets a line of its own, without the step's rates.
+  /// its step was told gets a line of its own, without the step's rates; no line tells of steps of
+  /// two phases.
   mutating func append(_ record: StepRecord) -> [String] {
     defer { latest = record }
     if record.isEvaluation { return flush() + withHeader(validationLine(record), record) }
@@ -28,12 +29,13 @@ struct MFUTable {
       pending[pending.count - 1] = record
       return []
     }
+    let ended = pending.last.map { $0.phase != record.phase } == true ? flush() : []
     pending.append(record)
     pace.append(record.seconds)
     let now = Timestamp.unixMilliseconds(record.time)
-    if let now, let last = lastMilliseconds, now >= last, now - last < 1000 { return [] }
+    if let now, let last = lastMilliseconds, now >= last, now - last < 1000 { return ended }
     lastMilliseconds = now
-    return flush()
+    return ended + flush()
   }
 
   /// The line for the steps that no line has told yet.

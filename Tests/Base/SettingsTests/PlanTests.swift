@@ -285,7 +285,7 @@ private func message(
     ),
     (
       #"{"phases": [{"kind": "tokenizer"}, {"kind": "sft"}, {"kind": "ppo"}]}"#,
-      "no phase before 'ppo' makes a reward model in test.json"
+      "no phase before 'ppo' makes a reward model at test.json:1:53"
     ),
     (
       #"{"phases": [{"kind": "tokenizer"}, {"kind": "pretrain", "examples": {"count": 9}}]}"#,

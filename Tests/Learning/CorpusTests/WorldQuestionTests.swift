@@ -53,7 +53,7 @@ import Testing
   @Test func `tell right answers from wrong ones`() {
     for question in (0..<3000).map(world.question) {
       let right = [World.Question.short(question.key), question.sentence]
-        + (0..<3).map(question.long)
+        + (0..<3).map { question.long($0) }
       for answer in right { #expect(question.isRight(answer), "\(question.text) \(answer)") }
       for wrong in question.wrongKeys.prefix(3) {
         for answer in [World.Question.short(wrong), question.sentence(with: wrong)] {
