@@ -5,7 +5,9 @@ import Testing
 /// launch/plans/story.json: every phase there is, one after the other, in a few seconds.
 @Suite(.serialized) struct `The whole story` {
   static let plan = "\(RealCluster.root)/launch/plans/story.json"
-  static let phases = ["pretrain", "anneal", "sft", "reward", "ppo", "dpo", "grpo", "evaluate"]
+  static let phases = [
+    "pretrain", "anneal", "sft", "reward", "ppo", "dpo", "dpo-again", "grpo", "evaluate",
+  ]
 
   /// What one worker with one thread makes of it.
   static let reference: RealCluster.Outcome? = {
