@@ -24,16 +24,10 @@ public struct ScoredPair: Equatable, Sendable {
   }
 
   /// How likely the preferred answer was to win, by the scores: `1 / (1 + e^-margin)`.
-  public var winProbability: Double {
-    let tail = PortableMath.exp(-min(abs(margin), 700))
-    return margin < 0 ? tail / (1 + tail) : 1 / (1 + tail)
-  }
+  public var winProbability: Double { sigmoid(margin) }
 
   /// `-ln` of that, nats; of a tie, half a win for each.
-  public var loss: Double {
-    let ofWin = PortableMath.log(1 + PortableMath.exp(-min(abs(margin), 700))) - min(margin, 0)
-    return isTie ? ofWin + margin / 2 : ofWin
-  }
+  public var loss: Double { (isTie ? margin / 2 : 0) - logSigmoid(margin) }
 }
 
 /// How well scores foretell preferences.

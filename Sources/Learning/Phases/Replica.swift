@@ -138,8 +138,12 @@ public final class Replica {
   /// The models that the phase changes, in the order in which a slice computes their gradients.
   public var trained: [ModelReplica] { models.filter { $0.moments != nil } }
 
-  /// Packs all weights anew, after state was loaded into ``parts``.
-  public func repack() { for model in models { model.repack() } }
+  /// Packs all weights anew, after state was loaded into ``parts``: nothing that was found out
+  /// about an older state holds any more.
+  public func repack() {
+    known = [:]
+    for model in models { model.repack() }
+  }
 
   /// Seconds spent in forward passes since the last call.
   public func takeForwardSeconds() -> Double {

@@ -1,0 +1,92 @@
+internal import Tensors
+
+/// Settings of the phases that come after pretraining, derived where a plan leaves them out.
+extension Resolver {
+  mutating func resolveExamples(_ section: String) -> ResolvedPlan.Examples {
+    let place = "\(section).examples"
+    return ResolvedPlan.Examples(
+      count: integer("\(place).count", or: 4000, "default"),
+      agreement: number("\(place).agreement", or: 1, "default"),
+      isStrict: boolean("\(place).strict", or: false, "default"))
+  }
+
+  mutating func resolvePreference(_ section: String) -> ResolvedPlan.Preference {
+    let place = "\(section).preference"
+    return ResolvedPlan.Preference(
+      pairs: choice("\(place).pairs", or: .given, "default"),
+      loss: choice("\(place).loss", or: .sigmoid, "default"),
+      beta: number("\(place).beta", or: 0.1, "default"),
+      labelSmoothing: number("\(place).label_smoothing", or: 0, "default"),
+      isLengthNormalized: boolean("\(place).length_normalized", or: false, "default"))
+  }
+
+  mutating func resolveReinforcement(
+    _ section: String, _ kind: ResolvedPlan.Phase.Kind, _ model: ModelShape,
+    _ batch: ResolvedPlan.Batch
+  ) -> ResolvedPlan.Reinforcement {
+    let place = "\(section).reinforcement"
+    let isGroup = kind == .grpo
+    let answers = integer(
+      "\(place).answers", or: isGroup ? 4 : kind == .dpo ? 2 : 1, kind.rawValue)
+    let prompts = 4 * batch.sequences
+    return ResolvedPlan.Reinforcement(
+      judge: choice(
+        "\(place).judge", or: isGroup ? .rule : .model, kind.rawValue),
+      iterations: integer("\(place).iterations", or: 20, "default"),
+      prompts: integer(
+        "\(place).prompts", or: max(batch.slices, prompts / answers / batch.slices * batch.slices),
+        "4 x batch.sequences / answers"),
+      answers: answers,
+      answerTokens: integer(
+        "\(place).answer_tokens", or: max(1, model.sequenceLength / 4), "context / 4"),
+      temperature: number("\(place).temperature", or: 1, "default"),
+      epochs: integer("\(place).epochs", or: kind == .ppo ? 2 : 1, kind.rawValue),
+      beta: number("\(place).beta", or: 0.05, "default"),
+      clip: number("\(place).clip", or: 0.2, "default"),
+      valueClip: number("\(place).value_clip", or: 0.2, "default"),
+      gamma: number("\(place).gamma", or: 1, "default"),
+      lambda: number("\(place).lambda", or: 0.95, "default"),
+      missingEndPenalty: number("\(place).missing_end_penalty", or: 1, "default"))
+  }
+
+  mutating func resolveSteps(
+    _ section: String, _ reinforcement: ResolvedPlan.Reinforcement, _ batch: ResolvedPlan.Batch
+  ) -> Int {
+    integer(
+      "\(section).steps",
+      or: reinforcement.iterations * reinforcement.stepsPerIteration(batch),
+      "iterations x epochs x answers of an iteration / batch.sequences")
+  }
+
+  mutating func resolveGates(_ section: String) -> ResolvedPlan.Gates {
+    var gates = ResolvedPlan.Gates()
+    for (key, path) in ResolvedPlan.Gates.keys {
+      let name = "\(section).gates.\(key)"
+      guard let entry = entries.entries[name], let limit = entry.node.double else { continue }
+      note(name, .decimal(limit), entry.origin)
+      gates[keyPath: path] = limit
+    }
+    return gates
+  }
+}
+
+extension ResolvedPlan.Phase.Kind {
+  /// Its rate as a share of pretraining's: what was learned must not be lost again.
+  var rateShare: Double {
+    switch self {
+    case .tokenizer, .pretrain, .anneal, .evaluate: 1
+    case .sft, .reward: 0.2
+    case .ppo, .dpo, .grpo: 0.02
+    }
+  }
+}
+
+extension ResolvedPlan.Gates {
+  /// Names in a plan, in the schema's order.
+  static var keys: [(String, WritableKeyPath<Self, Double?>)] {
+    [
+      ("validation_loss", \.validationLoss), ("divergence", \.divergence), ("reward", \.reward),
+      ("length", \.length), ("entropy", \.entropy),
+    ]
+  }
+}
