@@ -222,6 +222,7 @@ extension Resolver {
         isRead || !entries.isGiven(key), key,
         summary: "'\(phase.kind.rawValue)' measures no \(name)", mend: "remove it")
     }
+    checkStart(phase, section, plan)
     guard phase.kind.readsExamples else { return }
     require(
       plan.tokenizer.kind != .characters, "tokenizer.kind", "\(section).kind",
@@ -236,6 +237,20 @@ extension Resolver {
     if let reinforcement = phase.reinforcement {
       checkReinforcement(reinforcement, phase, section, plan)
     }
+  }
+
+  private mutating func checkStart(
+    _ phase: ResolvedPlan.Phase, _ section: String, _ plan: ResolvedPlan
+  ) {
+    let key = "\(section).starts_from"
+    require(
+      phase.kind.hasReference || !entries.isGiven(key), key,
+      summary: "\(phase.kind.rawValue) does not use \(key)", mend: "remove it")
+    let before = plan.phases.prefix { $0.name != phase.name }.last(where: \.kind.takesSteps)
+    require(
+      phase.startsFrom == .policy || before?.kind.hasReference == true, key,
+      summary: "the phase before '\(phase.name)' has no reference",
+      mend: "remove it, or put ppo, dpo or grpo right before")
   }
 
   private mutating func checkPairs(_ phase: ResolvedPlan.Phase, _ batch: ResolvedPlan.Batch) {

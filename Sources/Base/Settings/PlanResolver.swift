@@ -334,8 +334,9 @@ struct Resolver {
         ?? resolveSchedule(section, kind, steps, model),
       validation: resolveValidation(section, steps: steps),
       examples: kind.readsExamples ? resolveExamples(section) : nil,
-      preference: preference,
-      reinforcement: reinforcement, gates: resolveGates(section))
+      startsFrom: kind.hasReference
+        ? choice("\(section).starts_from", or: .policy, "default") : .policy,
+      preference: preference, reinforcement: reinforcement, gates: resolveGates(section))
   }
 
   private mutating func resolveSteps(

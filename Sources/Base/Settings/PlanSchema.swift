@@ -289,6 +289,10 @@ public enum PlanSchema {
     PlanKey(
       "phases[].examples.strict", .boolean, unset: "false",
       "Whether a row that cannot be read ends the run; otherwise it is counted and passed over."),
+    PlanKey(
+      "phases[].starts_from", .choice(ResolvedPlan.Start.allCases.map(\.rawValue)),
+      unset: "policy",
+      "What ppo, dpo and grpo begin with: the policy of the phase before, or its reference."),
     PlanKey("phases[].preference", .section, unset: "DPO", "The objective of dpo."),
     PlanKey(
       "phases[].preference.pairs",

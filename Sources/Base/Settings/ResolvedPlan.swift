@@ -188,6 +188,8 @@ public struct ResolvedPlan: Codable, Equatable, Sendable {
     public var validation: Validation
     /// What a phase that reads examples does with them; nil for one that reads running text.
     public var examples: Examples?
+    /// Of a phase that has a reference.
+    public var startsFrom: Start
     /// Of a `dpo` phase.
     public var preference: Preference?
     /// Of a `ppo` or `grpo` phase.
@@ -196,8 +198,8 @@ public struct ResolvedPlan: Codable, Equatable, Sendable {
     public var gates: Gates
     public init(
       kind: Kind, name: String, steps: Int, data: DataChoice, schedule: Schedule,
-      validation: Validation, examples: Examples? = nil, preference: Preference? = nil,
-      reinforcement: Reinforcement? = nil, gates: Gates = Gates()
+      validation: Validation, examples: Examples? = nil, startsFrom: Start = .policy,
+      preference: Preference? = nil, reinforcement: Reinforcement? = nil, gates: Gates = Gates()
     ) {
       self.kind = kind
       self.name = name
@@ -206,6 +208,7 @@ public struct ResolvedPlan: Codable, Equatable, Sendable {
       self.schedule = schedule
       self.validation = validation
       self.examples = examples
+      self.startsFrom = startsFrom
       self.preference = preference
       self.reinforcement = reinforcement
       self.gates = gates

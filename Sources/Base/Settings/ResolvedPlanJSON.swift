@@ -114,6 +114,7 @@ extension ResolvedPlan.Phase {
       members.append(("validation", .object(every + rest)))
     }
     if let examples { members.append(("examples", examples.jsonNode)) }
+    if kind.hasReference { members.append(("starts_from", .text(startsFrom.rawValue))) }
     if let preference { members.append(("preference", preference.jsonNode)) }
     if let reinforcement { members.append(("reinforcement", reinforcement.jsonNode)) }
     if !gates.isEmpty { members.append(("gates", gates.jsonNode)) }

@@ -1,5 +1,14 @@
 /// Settings of the phases that come after pretraining.
 extension ResolvedPlan {
+  /// Which model a phase takes for its policy, and for the reference that it may not leave far.
+  public enum Start: String, Codable, CaseIterable, Sendable {
+    /// The policy that the phase before left.
+    case policy
+    /// The reference of the phase before: what that one began with, so that two ways from one model
+    /// can be compared.
+    case reference
+  }
+
   /// Conversations, pairs or prompts, whichever the phase reads.
   public struct Examples: Codable, Equatable, Sendable {
     /// Of the generated world; a file has as many as it has.
@@ -137,6 +146,9 @@ extension ResolvedPlan.Phase.Kind {
     case .reward, .ppo, .dpo, .grpo: false
     }
   }
+
+  /// Whether it keeps the policy near what it was.
+  public var hasReference: Bool { self == .dpo || samples }
 
   /// Whether it learns from pairs of answers.
   public var readsPairs: Bool { self == .reward || self == .dpo }

@@ -33,6 +33,15 @@ public struct TokenSlice: Equatable, Sendable {
 
     /// Positions, that is tokens read.
     public var count: Int { isTarget.count }
+
+    /// With a position that reads the last token, where there is room for it.
+    public func readToEnd(sequenceLength: Int) -> Self {
+      guard count < sequenceLength, let last = tokens.last else { return self }
+      var longer = self
+      longer.tokens.append(last)
+      longer.isTarget.append(false)
+      return longer
+    }
   }
 
   public var sequences: [Sequence]
@@ -41,6 +50,11 @@ public struct TokenSlice: Equatable, Sendable {
 
   /// Tokens read.
   public var positionCount: Int { sequences.reduce(0) { $0 + $1.count } }
+
+  /// Every sequence ``Sequence/readToEnd(sequenceLength:)``.
+  public func readToEnd(sequenceLength: Int) -> Self {
+    Self(sequences: sequences.map { $0.readToEnd(sequenceLength: sequenceLength) })
+  }
 
   /// Predictions that count.
   public var targetCount: Int {

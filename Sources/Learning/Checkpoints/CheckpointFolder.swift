@@ -29,6 +29,20 @@ public enum CheckpointFolder {
     }
   }
 
+  /// The newest whole checkpoint of each phase that has one, by the phase's index in the plan: what
+  /// the phase made, once it is over.
+  public static func newestOfPhases(
+    inRun runDirectory: String
+  ) throws(CheckpointError) -> [Int: String] {
+    let candidates = try CheckpointReader.candidates(inRun: runDirectory).sorted
+    var found: [Int: String] = [:]
+    for candidate in candidates
+    where found[candidate.state.phaseIndex] == nil && CheckpointReader.isComplete(candidate.path) {
+      found[candidate.state.phaseIndex] = candidate.path
+    }
+    return found
+  }
+
   /// Removes all but the newest `count` checkpoints and the newest of each phase, which is what
   /// that phase made, and returns the names of those removed.
   ///

@@ -280,7 +280,7 @@ extension World.Question {
 // MARK: - Rows for training
 
 extension World {
-  /// A question with an answer to learn from, short or long.
+  /// A question with an answer to learn from, in a sentence of its own or with words around it.
   public struct Exchange: Equatable, Sendable {
     public var question: Question
     public var answer: String
@@ -292,7 +292,7 @@ extension World {
     public var chosen, rejected: String
   }
 
-  /// Exchange `index`: training's question of that index, answered rightly; two of three answers
+  /// Exchange `index`: training's question of that index, answered rightly; five of six answers
   /// are long, so that there is something to be gained by brevity.
   public func exchange(_ index: Int) -> Exchange {
     var draws = Draws(seed: seed, purpose: Self.purpose + 3, start: UInt64(index) << 8)
@@ -308,12 +308,7 @@ extension World {
   }
 
   private func exchange(about question: Question, _ draws: inout Draws) -> Exchange {
-    let answer: String
-    switch draws.below(3) {
-    case 0: answer = Question.short(question.key)
-    case 1: answer = question.sentence
-    default: answer = question.long(draws.below(3))
-    }
+    let answer = draws.oneIn(6) ? question.sentence : question.long(draws.below(3))
     return Exchange(question: question, answer: answer)
   }
 
@@ -355,10 +350,7 @@ extension World {
   private func answer(_ question: Question, _ draws: inout Draws) -> String {
     let isRight = draws.oneIn(2) || question.wrongKeys.isEmpty
     let key = isRight ? question.key : draws.pick(question.wrongKeys)
-    return switch draws.below(3) {
-    case 0: Question.short(key)
-    case 1: question.sentence(with: key)
-    default: question.long(draws.below(3), with: key)
-    }
+    return draws.oneIn(2)
+      ? question.sentence(with: key) : question.long(draws.below(3), with: key)
   }
 }

@@ -100,6 +100,10 @@ public final class GradientWork: SliceWork {
       else { return nil }
       statistics = statistics + part
     }
+    // Its loss counts the assistant's tokens alone; it reads them all.
+    if replica.phase.kind == .sft {
+      statistics.measures[Measures.tokens] = Double(tokens.positionCount)
+    }
     return statistics
   }
 

@@ -11,8 +11,7 @@ extension Replica {
   /// one more position, which predicts nothing.
   public func prepared(_ slice: TokenSlice) -> TokenSlice {
     guard phase.kind == .reward else { return slice }
-    return TokenSlice(
-      sequences: slice.sequences.map { $0.readToEnd(sequenceLength: plan.model.sequenceLength) })
+    return slice.readToEnd(sequenceLength: plan.model.sequenceLength)
   }
 
   /// What a model of the phase minimizes over a micro-batch; nil: the sum of its token losses.
@@ -160,16 +159,5 @@ struct RowRanges {
   /// Chosen and rejected answers follow one another.
   var pairs: [(Range<Int>, Range<Int>)] {
     stride(from: 0, to: ranges.count - 1, by: 2).map { (ranges[$0], ranges[$0 + 1]) }
-  }
-}
-
-extension TokenSlice.Sequence {
-  /// With a position that reads the last token, where there is room for it.
-  func readToEnd(sequenceLength: Int) -> Self {
-    guard count < sequenceLength, let last = tokens.last else { return self }
-    var longer = self
-    longer.tokens.append(last)
-    longer.isTarget.append(false)
-    return longer
   }
 }

@@ -84,13 +84,14 @@ public final class Replica {
   ///
   /// A model that stays keeps its weights; its moments only where the phase carries them on
   /// (``ResolvedPlan/carriesMoments(intoPhase:)``), otherwise they are zero. A new one is made of
-  /// one that is there.
+  /// one that is there. The policy may go back to what it was
+  /// (``ResolvedPlan/Start/reference``).
   public func enter(_ index: Int) {
     let layout = plan.stateLayout(inPhase: index)
     let isCarried = plan.phases[index].kind == .evaluate || plan.carriesMoments(intoPhase: index)
-    let old = models
     set(phase: index)
     guard !isCarried else { return }
+    let old = phase.startsFrom == .reference ? models.filter { $0.role != .policy } : models
     memory = ModelReplica.SharedMemory()
     models = layout.models.map { model in
       let kept = old.first { $0.role == model.role && !model.isRemade(inPhase: self.phase.kind) }
@@ -104,7 +105,7 @@ public final class Replica {
 
   /// Makes a model of those that were there.
   private func fill(_ model: ModelReplica, from old: [ModelReplica]) {
-    let roles: [ModelRole] = model.role == .value ? [.reward, .policy] : [.policy]
+    let roles: [ModelRole] = (model.role == .value ? [.reward] : []) + [.policy, .reference]
     guard let source = roles.lazy.compactMap({ role in old.first { $0.role == role } }).first else {
       preconditionFailure("there is no model to make \(model.role) of")
     }

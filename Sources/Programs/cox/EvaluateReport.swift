@@ -21,14 +21,14 @@ struct Report {
 }
 
 /// A number with `digits` digits after the point.
-private func fixed(_ value: Double, _ digits: Int) -> String {
+func fixed(_ value: Double, _ digits: Int) -> String {
   let scale = (0..<digits).reduce(1.0) { scale, _ in 10 * scale }
   let scaled = (value.magnitude * scale).rounded()
   guard scaled < 1e15 else { return "\(value)" }
   let text = String(Int64(scaled))
   let padded = String(repeating: "0", count: max(0, digits + 1 - text.count)) + text
   let sign = value < 0 && scaled > 0 ? "-" : ""
-  return "\(sign)\(padded.dropLast(digits)).\(padded.suffix(digits))"
+  return digits == 0 ? sign + text : "\(sign)\(padded.dropLast(digits)).\(padded.suffix(digits))"
 }
 
 /// A share of one as percent: `81.2 %`.
@@ -46,9 +46,13 @@ extension Share {
   }
 
   /// `81.2 % (77.5 to 84.4)`
-  var text: String {
-    "\(percent(value)) (\(fixed(100 * interval.lowerBound, 1)) to "
-      + "\(fixed(100 * interval.upperBound, 1)))"
+  var text: String { "\(percent(value)) \(range)" }
+
+  /// `81.2 (77.5 to 84.4)`, percent.
+  var figures: String { "\(fixed(100 * value, 1)) \(range)" }
+
+  private var range: String {
+    "(\(fixed(100 * interval.lowerBound, 1)) to \(fixed(100 * interval.upperBound, 1)))"
   }
 }
 

@@ -11,9 +11,10 @@ import Settings
     "cox",
     overview: "Trains language models on CPUs, and looks into what came out.",
     subcommands: [
-      UpCommand.command, TailCommand.command, PlanCommand.command, DigestCommand.command,
-      GenerateCommand.command, ChatCommand.command, EvaluateCommand.command, ExportCommand.command,
-      ImportCommand.command, TokenizerCommand.command, DataCommand.command, DoctorCommand.command,
+      UpCommand.command, TailCommand.command, ReportCommand.command, PlanCommand.command,
+      DigestCommand.command, GenerateCommand.command, ChatCommand.command,
+      EvaluateCommand.command, ExportCommand.command, ImportCommand.command,
+      TokenizerCommand.command, DataCommand.command, DoctorCommand.command,
       BenchCommand.command,
     ])
 
@@ -21,6 +22,7 @@ import Settings
     switch invocation.path.dropFirst().first {
     case "up": return try UpCommand.run(invocation)
     case "tail": return try TailCommand.run(invocation)
+    case "report": return try ReportCommand.run(invocation)
     case "plan": return try PlanCommand.run(invocation)
     case "digest": return try DigestCommand.run(invocation)
     case "generate": return try GenerateCommand.run(invocation)

@@ -26,9 +26,12 @@ enum PlanFile {
       dataOverride: try invocation.dataSource())
   }
 
-  /// The plan that serves where none is named: beside the working folder or the programs.
-  static func quickstart() throws -> String {
-    let name = "launch/plans/quickstart.json"
+  /// The plan that the command line names, or the one that serves where it names none, beside the
+  /// working folder or the programs: the whole story of the generated world, or, of the user's own
+  /// text, pretraining.
+  static func named(_ invocation: Invocation) throws -> String {
+    if let plan = invocation.text("plan") { return plan }
+    let name = invocation.has("data") ? "launch/plans/text.json" : "launch/plans/quickstart.json"
     if Files.exists(name) { return name }
     var folder = Files.parent(of: programPath())
     for _ in 0..<5 {

@@ -17,7 +17,8 @@ enum UpCommand {
     arguments: [
       CommandArgument(
         "plan", isOptional: true,
-        help: "The plan file (JSON with comments). (default: launch/plans/quickstart.json)")
+        help: "The plan file (JSON with comments). (default: launch/plans/quickstart.json, and "
+          + "launch/plans/text.json with --data)")
     ],
     options: [
       .option("workers", "count", .integer(1...4096), default: "1", help: "Worker processes."),
@@ -34,7 +35,7 @@ enum UpCommand {
     ])
 
   static func run(_ invocation: Invocation) throws -> Int32 {
-    let plan = try invocation.text("plan") ?? PlanFile.quickstart()
+    let plan = try PlanFile.named(invocation)
     let resolution = try PlanFile.resolve(plan, invocation)
     let workerCount = invocation.integer("workers") ?? 1
     let threadCount =

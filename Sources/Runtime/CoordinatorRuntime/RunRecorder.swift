@@ -330,8 +330,8 @@ package final class RunRecorder {
     seconds: Double
   ) -> StepRecord {
     let kind = plan.phases[phase].kind
-    let tokens = kind.trainsPolicyAlone
-      ? Int(any.tokenCount) : Int(any.measures[Measures.tokens])
+    let tokens = kind.readsExamples
+      ? Int(any.measures[Measures.tokens]) : Int(any.tokenCount)
     noteStep(any, tokens, seconds: seconds)
     var record = StepRecord(
       run: plan.name, phase: plan.phases[phase].name, step: step + 1,

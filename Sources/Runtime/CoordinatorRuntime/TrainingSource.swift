@@ -90,9 +90,11 @@ package final class TrainingSource: FeedSource {
   /// learns from its own answers only they do.
   func trainingTokenCount(at position: Int) throws(CorpusError) -> Int {
     guard case .train(let phase, let step) = program.operation(at: position) else { return 0 }
-    let readsPairs = plan.phases[phase].kind.readsPairs
+    let kind = plan.phases[phase].kind
+    let length = plan.model.sequenceLength
     return try trainingSlices(phase, step).reduce(0) { sum, slice in
-      sum + (readsPairs ? slice.positionCount : slice.targetCount)
+      let read = kind == .reward ? slice.readToEnd(sequenceLength: length) : slice
+      return sum + (kind.readsExamples ? read.positionCount : read.targetCount)
     }
   }
 

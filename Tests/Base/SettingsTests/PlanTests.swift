@@ -291,6 +291,15 @@ private func message(
       #"{"phases": [{"kind": "tokenizer"}, {"kind": "pretrain", "examples": {"count": 9}}]}"#,
       "pretrain does not use phases[1].examples.count at test.json:1:79"
     ),
+    (
+      #"{"phases": [{"kind": "tokenizer"}, {"kind": "sft"}, {"kind": "dpo", "#
+        + #""starts_from": "reference"}]}"#,
+      "the phase before 'dpo' has no reference at test.json:1:84"
+    ),
+    (
+      #"{"phases": [{"kind": "tokenizer"}, {"kind": "sft", "starts_from": "policy"}]}"#,
+      "sft does not use phases[1].starts_from at test.json:1:67"
+    ),
     (#"{"name": "../x"}"#, "name is the text '../x' at test.json:1:10"),
     (#"{"seed": -1}"#, "seed is the number -1 at test.json:1:10"),
     (#"{"seed": 1, "seed": 2}"#, "key 'seed' stands here a second time at test.json:1:13"),

@@ -118,6 +118,30 @@ import Testing
     }
   }
 
+  /// Phase 0 of the plan is made SFT, phase 1 DPO, and phase 2 begins where phase 1 did, or not.
+  @Test(arguments: ResolvedPlan.Start.allCases)
+  func `a phase begins with the policy before it, or with its reference`(
+    start: ResolvedPlan.Start
+  ) {
+    var plan = tinyPlan(dropout: 0)
+    plan.phases = [plan.phases[0], plan.phases[0], plan.phases[0]]
+    plan.phases[1].kind = .dpo
+    plan.phases[2].kind = .dpo
+    plan.phases[2].startsFrom = start
+    withReplica(plan) { replica in
+      replica.enter(1)
+      let first = replica[.reference].master.array
+      #expect(replica.policy.master.array == first)
+      replica.policy.master[7] += 1
+      let changed = replica.policy.master.array
+      replica.enter(2)
+      let expected = start == .policy ? changed : first
+      #expect(replica.policy.master.array == expected)
+      #expect(replica[.reference].master.array == expected)
+      #expect(replica.policy.moments?.second.array.allSatisfy { $0 == 0 } == true)
+    }
+  }
+
   @Test func `a cancelled slice returns nil`() {
     let plan = tinyPlan()
     withReplica(plan) { replica in

@@ -4,8 +4,8 @@ import Testing
 
 @Suite struct `The cox program` {
   static let commands = [
-    "up", "tail", "plan", "generate", "chat", "evaluate", "export", "import", "digest", "doctor",
-    "tokenizer", "data", "bench",
+    "up", "tail", "report", "plan", "generate", "chat", "evaluate", "export", "import", "digest",
+    "doctor", "tokenizer", "data", "bench",
     "tokenizer train", "tokenizer import", "tokenizer encode", "tokenizer decode", "data check",
     "data prepare", "data inspect", "data world", "bench step", "bench matmul", "bench attention",
     "bench decode", "bench rollout", "bench allreduce",

@@ -34,8 +34,8 @@ import Testing
     }
     """
 
-  private func report(_ words: String...) throws -> JSONNode {
-    let (code, output, errors) = command(["cox", "evaluate"] + words + ["--json"])
+  private func report(_ words: String..., more: [String] = []) throws -> JSONNode {
+    let (code, output, errors) = command(["cox", "evaluate"] + words + more + ["--json"])
     #expect(code == 0, "\(words): \(errors)")
     return try JSONReader.read(output)
   }
@@ -46,6 +46,7 @@ import Testing
       try expectQuestions("\(checkpoints)/sft-20", story)
       try expectComparison(checkpoints)
       try expectPairs("\(checkpoints)/reward-10", story)
+      try expectReport(story)
       try expectRefusals(checkpoints, other)
     }
   }
@@ -113,6 +114,47 @@ import Testing
     #expect(there["by_length"]?["losses"]?.int == back["by_length"]?["wins"]?.int)
     #expect(there["answers"]?.written == back["answers_against"]?.written)
     #expect(there["against"]?.string == "sft-20" && there["by_length"]?["ties"]?.int != 30)
+  }
+
+  /// The report's figures are those of the records, and those that `cox evaluate` finds.
+  private func expectReport(_ story: String) throws {
+    let words = ["cox", "report", story, "--limit", "20"]
+    let found = command(words + ["--json"])
+    #expect(found.code == 0, "\(found.errors)")
+    let node = try JSONReader.read(found.output)
+    #expect(node["questions"]?.int == 20 && node["chance"]?.double == 0.25)
+    let phases = try #require(node["phases"]?.elements)
+    #expect(phases.compactMap { $0["phase"]?.string } == `The whole story`.phases)
+    func phase(_ name: String) throws -> JSONNode {
+      try #require(phases.first { $0["phase"]?.string == name })
+    }
+    func evaluate(_ name: String, _ more: String...) throws -> JSONNode {
+      try report(
+        "\(story)/checkpoints/\(name)", "--questions", "world", "--limit", "20", more: more)
+    }
+    #expect(
+      try phase("sft")["answers"]?.written == evaluate("sft-20")["answers"]?.written)
+    #expect(try phase("sft")["win_rate"] == nil && phase("reward")["answers"] == nil)
+    let against = try evaluate("grpo-4", "--against", "\(story)/checkpoints/sft-20")
+    for key in ["win_rate", "by_correctness", "by_length"] {
+      #expect(try phase("grpo")[key]?.written == against[key]?.written)
+    }
+    let plain = try evaluate("anneal-10", "--shots", "0")
+    #expect(try phase("anneal")["shots"]?.int == 0, "no more fit a context of 48")
+    #expect(try phase("anneal")["answers"]?.written == plain["answers"]?.written)
+    #expect(
+      try phase("anneal")["choices"]?.written == plain["choices"]?["summed"]?.written)
+    let reader = try RunReader(runDirectory: story)
+    _ = try reader.update()
+    let steps = reader.log.records.filter { $0.phase == "ppo" }
+    let rounds = [steps.first, steps.last].map { $0?.extra["rollout_tokens"] ?? 0 }
+    #expect(try phase("ppo")["rollout_tokens"]?.double == rounds[0] + rounds[1])
+    #expect(try phase("ppo")["steps"]?.int == 8 && phase("evaluate")["steps"]?.int == 0)
+    let text = command(words)
+    #expect(text.output.contains("better than sft %"), "\(text)")
+    #expect(text.output.contains("grpo over sft: ties"), "\(text)")
+    let unasked = command(["cox", "report", story, "--questions", "none"])
+    #expect(unasked.code == 0 && !unasked.output.contains("questions"))
   }
 
   private func expectPairs(_ checkpoint: String, _ story: String) throws {
