@@ -14,14 +14,14 @@ transformers.logging.set_verbosity_error()
 
 
 class Run:
-    """A run folder."""
+    """A run folder, looked at for its first phase of a kind."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, kind="pretrain"):
         self.folder = pathlib.Path(folder)
         self.plan = json.loads((self.folder / "plan.resolved.json").read_text())
         self.phase_index, self.phase = next(
             (index, phase) for index, phase in enumerate(self.plan["phases"])
-            if phase["kind"] == "pretrain")
+            if phase["kind"] == kind)
 
     @classmethod
     def train(cls, plan, folder):
