@@ -207,6 +207,7 @@ extension Resolver {
     let sections = [
       ("examples", phase.examples != nil), ("preference", phase.preference != nil),
       ("reinforcement", phase.reinforcement != nil), ("gates", phase.kind.takesSteps),
+      ("brakes", phase.samples),
     ]
     for (name, isUsed) in sections where !isUsed {
       for key in PlanSchema.names(inside: "phases[].\(name)").map({ "\(section).\(name).\($0)" }) {

@@ -336,7 +336,9 @@ struct Resolver {
       examples: kind.readsExamples ? resolveExamples(section) : nil,
       startsFrom: kind.hasReference
         ? choice("\(section).starts_from", or: .policy, "default") : .policy,
-      preference: preference, reinforcement: reinforcement, gates: resolveGates(section))
+      preference: preference, reinforcement: reinforcement,
+      gates: resolve(ResolvedPlan.Gates(), "\(section).gates", ResolvedPlan.Gates.keys),
+      brakes: resolve(ResolvedPlan.Brakes(), "\(section).brakes", ResolvedPlan.Brakes.keys))
   }
 
   private mutating func resolveSteps(

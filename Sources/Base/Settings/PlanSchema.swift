@@ -371,6 +371,18 @@ public enum PlanSchema {
     PlanKey(
       "phases[].gates.entropy", .number(0...1000), unset: "none",
       "A policy whose entropy is under this, nats per token."),
+    PlanKey(
+      "phases[].brakes", .section, unset: "none",
+      "What makes the steps of a phase that samples smaller."),
+    PlanKey(
+      "phases[].brakes.divergence", .number(1e-6...1000), unset: "none",
+      "Beyond this distance from the reference, nats per token, the rate falls in proportion."),
+    PlanKey(
+      "phases[].brakes.length", .number(1e-6...1_000_000), unset: "none",
+      "Beyond this mean length, tokens, the rate falls in proportion."),
+    PlanKey(
+      "phases[].brakes.entropy", .number(1e-6...1000), unset: "none",
+      "Under this entropy, nats per token, the rate falls in proportion."),
   ]
 
   private static let cadence = [

@@ -196,10 +196,13 @@ public struct ResolvedPlan: Codable, Equatable, Sendable {
     public var reinforcement: Reinforcement?
     /// What ends the phase before its last step.
     public var gates: Gates
+    /// What makes its steps smaller.
+    public var brakes: Brakes
     public init(
       kind: Kind, name: String, steps: Int, data: DataChoice, schedule: Schedule,
       validation: Validation, examples: Examples? = nil, startsFrom: Start = .policy,
-      preference: Preference? = nil, reinforcement: Reinforcement? = nil, gates: Gates = Gates()
+      preference: Preference? = nil, reinforcement: Reinforcement? = nil, gates: Gates = Gates(),
+      brakes: Brakes = Brakes()
     ) {
       self.kind = kind
       self.name = name
@@ -212,6 +215,7 @@ public struct ResolvedPlan: Codable, Equatable, Sendable {
       self.preference = preference
       self.reinforcement = reinforcement
       self.gates = gates
+      self.brakes = brakes
     }
   }
 

@@ -117,7 +117,8 @@ extension ResolvedPlan.Phase {
     if kind.hasReference { members.append(("starts_from", .text(startsFrom.rawValue))) }
     if let preference { members.append(("preference", preference.jsonNode)) }
     if let reinforcement { members.append(("reinforcement", reinforcement.jsonNode)) }
-    if !gates.isEmpty { members.append(("gates", gates.jsonNode)) }
+    if !gates.isEmpty { members.append(("gates", limits(gates, ResolvedPlan.Gates.keys))) }
+    if !brakes.isEmpty { members.append(("brakes", limits(brakes, ResolvedPlan.Brakes.keys))) }
     return .object(members)
   }
 }
@@ -162,11 +163,11 @@ extension ResolvedPlan.Reinforcement {
   }
 }
 
-extension ResolvedPlan.Gates {
-  var jsonNode: JSONNode {
-    .object(
-      Self.keys.compactMap { key, path in self[keyPath: path].map { (key, .decimal($0)) } })
-  }
+/// The limits that are set.
+private func limits<Limits>(
+  _ limits: Limits, _ keys: [(String, WritableKeyPath<Limits, Double?>)]
+) -> JSONNode {
+  .object(keys.compactMap { key, path in limits[keyPath: path].map { (key, .decimal($0)) } })
 }
 
 extension ResolvedPlan.Schedule {

@@ -125,6 +125,21 @@ extension ResolvedPlan {
 
     public var isEmpty: Bool { self == Gates() }
   }
+
+  /// Limits beyond which a phase that samples takes smaller steps, until an iteration keeps within
+  /// them again; nil: none. Each is compared with what the iteration's answers were.
+  public struct Brakes: Codable, Equatable, Sendable {
+    /// Distance from the reference, nats per token (k3).
+    public var divergence: Double?
+    /// Mean tokens of an answer.
+    public var length: Double?
+    /// The least entropy of the policy, nats per token.
+    public var entropy: Double?
+
+    public init() {}
+
+    public var isEmpty: Bool { self == Brakes() }
+  }
 }
 
 extension ResolvedPlan.Phase.Kind {

@@ -58,15 +58,18 @@ extension Resolver {
       "iterations x epochs x answers of an iteration / batch.sequences")
   }
 
-  mutating func resolveGates(_ section: String) -> ResolvedPlan.Gates {
-    var gates = ResolvedPlan.Gates()
-    for (key, path) in ResolvedPlan.Gates.keys {
-      let name = "\(section).gates.\(key)"
+  /// Sets those of a section's limits that are given.
+  mutating func resolve<Limits>(
+    _ unset: Limits, _ section: String, _ keys: [(String, WritableKeyPath<Limits, Double?>)]
+  ) -> Limits {
+    var limits = unset
+    for (key, path) in keys {
+      let name = "\(section).\(key)"
       guard let entry = entries.entries[name], let limit = entry.node.double else { continue }
       note(name, .decimal(limit), entry.origin)
-      gates[keyPath: path] = limit
+      limits[keyPath: path] = limit
     }
-    return gates
+    return limits
   }
 }
 
@@ -88,5 +91,12 @@ extension ResolvedPlan.Gates {
       ("validation_loss", \.validationLoss), ("divergence", \.divergence), ("reward", \.reward),
       ("length", \.length), ("entropy", \.entropy),
     ]
+  }
+}
+
+extension ResolvedPlan.Brakes {
+  /// Names in a plan, in the schema's order.
+  static var keys: [(String, WritableKeyPath<Self, Double?>)] {
+    [("divergence", \.divergence), ("length", \.length), ("entropy", \.entropy)]
   }
 }

@@ -169,7 +169,7 @@ public final class Replica {
         windows[2 * index], lookup: windows[2 * index + 1], rows: lookupRows.rows,
         tokenCount: statistics.tokenCount)
     }
-    let rate = schedule.rate(at: step)
+    let rate = schedule.rate(at: step) * brakeFactor
     let isSkipped = scales.contains(where: \.isSkipped)
     if !isSkipped {
       let count = plan.updatesBefore(phase: phaseIndex) + step + 1

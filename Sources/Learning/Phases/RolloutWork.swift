@@ -232,13 +232,7 @@ public final class RolloutWork: SliceWork {
     var sum = SliceStatistics(tokenCount: 0, lossSum: 0)
     for answer in answers {
       sum.tokenCount += Int64(answer.answerCount)
-      sum.measures += Measures.answer(
-        score: answer.score, isEnded: answer.isEnded, promptCount: answer.promptCount,
-        logProbabilities: answer.logProbabilities,
-        estimates: zip(answer.logProbabilities, answer.reference).map {
-          let estimate = KLEstimate(logProbability: $0, reference: $1)
-          return (estimate.k1, estimate.k3)
-        })
+      sum.measures += answer.measures
     }
     return sum
   }

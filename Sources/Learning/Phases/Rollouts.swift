@@ -152,3 +152,16 @@ public struct Rollouts {
     }
   }
 }
+
+extension Rollouts.Answer {
+  /// What it adds to the measures of its iteration.
+  var measures: SIMD16<Double> {
+    Measures.answer(
+      score: score, isEnded: isEnded, promptCount: promptCount,
+      logProbabilities: logProbabilities,
+      estimates: zip(logProbabilities, reference).map { mine, reference in
+        let estimate = KLEstimate(logProbability: mine, reference: reference)
+        return (k1: estimate.k1, k3: estimate.k3)
+      })
+  }
+}

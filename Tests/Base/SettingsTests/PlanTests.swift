@@ -300,6 +300,10 @@ private func message(
       #"{"phases": [{"kind": "tokenizer"}, {"kind": "sft", "starts_from": "policy"}]}"#,
       "sft does not use phases[1].starts_from at test.json:1:67"
     ),
+    (
+      #"{"phases": [{"kind": "tokenizer"}, {"kind": "sft", "brakes": {"length": 9}}]}"#,
+      "sft does not use phases[1].brakes.length at test.json:1:73"
+    ),
     (#"{"name": "../x"}"#, "name is the text '../x' at test.json:1:10"),
     (#"{"seed": -1}"#, "seed is the number -1 at test.json:1:10"),
     (#"{"seed": 1, "seed": 2}"#, "key 'seed' stands here a second time at test.json:1:13"),
