@@ -174,7 +174,9 @@ extension Resolver {
   }
 
   private mutating func checkSteps(_ phase: ResolvedPlan.Phase, _ section: String) {
-    let (steps, schedule) = (phase.steps, phase.schedule)
+    let schedule = phase.schedule
+    // Any number will do for those that the rows have not told yet.
+    let steps = phase.awaitsRows ? Int.max / 2 : phase.steps
     require(
       phase.kind.takesSteps || steps == 0, "\(section).steps", "\(section).kind",
       summary: "\(phase.kind.rawValue) takes no steps", mend: "remove steps")
@@ -223,6 +225,7 @@ extension Resolver {
         summary: "'\(phase.kind.rawValue)' measures no \(name)", mend: "remove it")
     }
     guard phase.kind.readsExamples else { return }
+    checkEpochs(phase, section)
     require(
       plan.tokenizer.kind != .characters, "tokenizer.kind", "\(section).kind",
       summary: "'\(phase.kind.rawValue)' needs the special tokens of conversations, which a "
@@ -236,6 +239,20 @@ extension Resolver {
     if let reinforcement = phase.reinforcement {
       checkReinforcement(reinforcement, phase, section, plan)
     }
+  }
+
+  private mutating func checkEpochs(_ phase: ResolvedPlan.Phase, _ section: String) {
+    let key = "\(section).examples.epochs"
+    guard entries.isGiven(key) else { return }
+    require(
+      !phase.samples, key,
+      summary: "'\(phase.kind.rawValue)' reads prompts iteration by iteration, and does not use "
+        + key,
+      mend: "remove it; reinforcement.epochs is how often answers are learned from")
+    require(
+      phase.samples || !entries.isGiven("\(section).steps"), key, "\(section).steps",
+      summary: "\(key) and \(section).steps are both given",
+      mend: "keep one of them: the epochs say how many steps there are")
   }
 
   private mutating func checkPairs(_ phase: ResolvedPlan.Phase, _ batch: ResolvedPlan.Batch) {

@@ -8,10 +8,16 @@ extension ResolvedPlan {
     public var agreement: Double
     /// Whether a row that cannot be read ends the run; otherwise it is counted and passed over.
     public var isStrict: Bool
-    public init(count: Int = 4000, agreement: Double = 1, isStrict: Bool = false) {
+    /// How often each is read, which decides the steps of the phase; nil where these were given,
+    /// and once the rows were counted.
+    public var epochs: Int?
+    public init(
+      count: Int = 4000, agreement: Double = 1, isStrict: Bool = false, epochs: Int? = nil
+    ) {
       self.count = count
       self.agreement = agreement
       self.isStrict = isStrict
+      self.epochs = epochs
     }
   }
 
@@ -148,4 +154,7 @@ extension ResolvedPlan.Phase.Kind {
 extension ResolvedPlan.Phase {
   /// Whether it learns from the policy's own answers.
   public var samples: Bool { reinforcement != nil }
+
+  /// Whether only its rows can tell how many steps it takes: ``steps`` is 0 until they are counted.
+  public var awaitsRows: Bool { steps == 0 && examples?.epochs != nil }
 }

@@ -143,6 +143,10 @@ public struct PlanReport: Sendable {
 
   private var phaseLines: [String] {
     plan.phases.filter { $0.kind.takesSteps }.map { phase in
+      if phase.awaitsRows, let epochs = phase.examples?.epochs {
+        return "phase       \(phase.name): \(counted(epochs, "epoch")) of its rows, which decide "
+          + "how many steps x \(Figures.grouped(plan.tokensPerStep)) tokens that takes"
+      }
       let tokens = phase.steps * plan.tokensPerStep
       return "phase       \(phase.name): \(phase.steps) steps x "
         + "\(Figures.grouped(plan.tokensPerStep)) tokens = "
@@ -182,8 +186,10 @@ public struct PlanReport: Sendable {
     let share = Figures.fixed(assumptions.efficiency * 100, 0)
     let exchange = wire.workerCount > 1
       ? ", \(Figures.duration(seconds: time.exchangeSeconds)) of exchange beside it" : ""
+    let open = plan.phases.filter(\.awaitsRows).map(\.name).joined(separator: ", ")
     return [
-      "time        about \(Figures.duration(seconds: time.totalSeconds)) in all; a step "
+      "time        about \(Figures.duration(seconds: time.totalSeconds)) in all"
+        + "\(open.isEmpty ? "" : " without \(open)"); a step "
         + "\(Figures.duration(seconds: time.computeSeconds)) of arithmetic\(exchange)",
       "            at \(share) % of \(Figures.fixed(assumptions.peakPerThread, 0)) GFLOP/s "
         + "per thread and \(Figures.short(assumptions.linkBytesPerSecond))B/s per link",

@@ -25,7 +25,7 @@ public struct TimeEstimate: Equatable, Sendable {
   public let computeSeconds: Double
   /// Of one step: the bytes of the worker that sends most; most of it hides behind arithmetic.
   public let exchangeSeconds: Double
-  /// Of all phases, validation included.
+  /// Of all phases, validation included, but for those whose rows decide their steps.
   public let totalSeconds: Double
   /// Tokens that all steps read.
   public let tokenCount: Int
@@ -49,7 +49,7 @@ public struct TimeEstimate: Equatable, Sendable {
     let step = max(computeSeconds, exchangeSeconds)
     let active = Double(max(1, runs.count { !$0.isEmpty }))
     var (steps, total) = (0, 0.0)
-    for phase in plan.phases where phase.kind != .tokenizer {
+    for phase in plan.phases where phase.kind != .tokenizer && !phase.awaitsRows {
       let counts = phase.operationCounts
       // How long the held-back text is shows only once it is read; its cap stands for it.
       let limit = Double(phase.validation.tokenLimit ?? 65_536)
