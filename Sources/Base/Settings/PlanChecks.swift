@@ -305,13 +305,13 @@ extension Resolver {
 
   private mutating func checkData(_ phase: ResolvedPlan.Phase, _ section: String) {
     guard case .path(let path) = phase.data.source, !entries.isDataOverridden else { return }
-    for key in ["seed", "documents"] {
-      for place in ["\(section).data.\(key)", "data.\(key)"] where entries.isGiven(place) {
-        let issue = PlanIssue(
-          place: entries.place(of: place),
-          summary: "\(place) is for the generated world, not for '\(path)'", mend: "remove it")
-        if !issues.contains(issue) { issues.append(issue) }
-      }
+    var keys = ["seed", "documents"].flatMap { ["\(section).data.\($0)", "data.\($0)"] }
+    if phase.examples != nil { keys += ["count", "agreement"].map { "\(section).examples.\($0)" } }
+    for key in keys where entries.isGiven(key) {
+      let issue = PlanIssue(
+        place: entries.place(of: key),
+        summary: "\(key) is for the generated world, not for '\(path)'", mend: "remove it")
+      if !issues.contains(issue) { issues.append(issue) }
     }
   }
 }

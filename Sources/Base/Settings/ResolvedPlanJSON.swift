@@ -115,7 +115,7 @@ extension ResolvedPlan.Phase {
       let rest = [("tokens", limit), ("full_at_end", .flag(validation.isFullAtEnd))]
       members.append(("validation", .object(every + rest)))
     }
-    if let examples { members.append(("examples", examples.jsonNode)) }
+    if let examples { members.append(("examples", examples.jsonNode(of: data.source))) }
     if let preference { members.append(("preference", preference.jsonNode)) }
     if let reinforcement { members.append(("reinforcement", reinforcement.jsonNode)) }
     if !gates.isEmpty { members.append(("gates", gates.jsonNode)) }
@@ -129,12 +129,13 @@ extension ResolvedPlan.Phase {
 }
 
 extension ResolvedPlan.Examples {
-  var jsonNode: JSONNode {
-    let repeats = epochs.map { [("epochs", JSONNode.integer($0))] } ?? []
-    return .object(
-      repeats + [
-        ("count", .integer(count)), ("agreement", .decimal(agreement)), ("strict", .flag(isStrict)),
-      ])
+  /// A file has as many as it has, and its own labels.
+  func jsonNode(of source: ResolvedPlan.DataChoice.Source) -> JSONNode {
+    var members = epochs.map { [("epochs", JSONNode.integer($0))] } ?? []
+    if case .world = source {
+      members += [("count", .integer(count)), ("agreement", .decimal(agreement))]
+    }
+    return .object(members + [("strict", .flag(isStrict))])
   }
 }
 

@@ -4,7 +4,7 @@ extension ResolvedPlan {
   public struct Examples: Codable, Equatable, Sendable {
     /// Of the generated world; a file has as many as it has.
     public var count: Int
-    /// How often the generated world's labels follow its rule, 0 to 1.
+    /// How often the generated world's labels follow its rule, 0 to 1; of a file nothing.
     public var agreement: Double
     /// Whether a row that cannot be read ends the run; otherwise it is counted and passed over.
     public var isStrict: Bool

@@ -8,8 +8,10 @@ extension Resolver {
     if sequenceCounts[index] == nil, entries.isGiven("\(place).epochs") {
       examples.epochs = integer("\(place).epochs", or: 1, "given")
     }
-    examples.count = integer("\(place).count", or: examples.count, "default")
-    examples.agreement = number("\(place).agreement", or: 1, "default")
+    if readsWorld("phases[\(index)]") {
+      examples.count = integer("\(place).count", or: examples.count, "default")
+      examples.agreement = number("\(place).agreement", or: examples.agreement, "default")
+    }
     examples.isStrict = boolean("\(place).strict", or: false, "default")
     return examples
   }

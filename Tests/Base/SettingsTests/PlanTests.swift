@@ -150,6 +150,17 @@ private func message(
     }
   }
 
+  @Test func `examples of the world give way to a file that is put in their place`() throws {
+    let text = #"{"phases": [{"kind": "tokenizer"}, {"kind": "sft", "examples": {"count": 9}}]}"#
+    #expect(try resolve(text).plan.phases[1].examples?.count == 9)
+    let resolution = try resolve(text, data: "rows.jsonl")
+    #expect(!resolution.resolvedJSON.contains("\"count\""))
+    #expect(try ResolvedPlan(planJSON: resolution.resolvedJSON) == resolution.plan)
+    #expect(
+      message(text, [("phases.sft.data.source", "rows.jsonl")]).hasPrefix(
+        "Error: phases[1].examples.count is for the generated world, not for 'rows.jsonl'"))
+  }
+
   // MARK: Epochs
 
   private static let epochs = """
@@ -317,6 +328,16 @@ private func message(
     (
       #"{"data": {"source": "x.txt", "documents": 5}}"#,
       "data.documents is for the generated world, not for 'x.txt' at test.json:1:43"
+    ),
+    (
+      #"{"data": {"source": "x"}, "phases": [{"kind": "tokenizer"}, {"kind": "sft", "examples": "#
+        + #"{"count": 9}}]}"#,
+      "phases[1].examples.count is for the generated world, not for 'x' at test.json:1:99"
+    ),
+    (
+      #"{"phases": [{"kind": "tokenizer"}, {"kind": "sft"}, {"kind": "reward", "data": "#
+        + #"{"source": "x"}, "examples": {"agreement": 1}}]}"#,
+      "phases[2].examples.agreement is for the generated world, not for 'x' at test.json:1:123"
     ),
     (#"{"phases": []}"#, "the plan has no phase at test.json:1:12"),
     (#"{"phases": [{"name": "a"}]}"#, "phases[0] has no kind at test.json:1:13"),
