@@ -1,6 +1,6 @@
 package import Checkpoints
 internal import ControlProtocol
-internal import Corpus
+package import Corpus
 package import Planning
 package import Settings
 internal import System

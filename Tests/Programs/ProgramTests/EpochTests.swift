@@ -85,13 +85,42 @@ import Testing
     }
   }
 
-  @Test(.timeLimit(.minutes(3))) func `may grow by an amendment while the phase runs`() throws {
+  @Test(.timeLimit(.minutes(3)))
+  func `show what each step read, unless the rows are others`() throws {
     try withRows { run, plan in
-      let stopped = try RealCluster(run: run, plan: plan)
-      try stopped.addWorker()
-      #expect(stopped.waitForText("phase dpo begins"))
-      for process in [stopped.coordinator] + stopped.workers { process.signal(9) }
-      _ = stopped.wait()
+      let cluster = try RealCluster(run: run, plan: plan)
+      try cluster.addWorker()
+      #expect(cluster.wait() == 0, "\(cluster.errors)")
+      func inspect(_ words: String...) -> (code: Int32, output: String, errors: String) {
+        command(["cox", "data", "inspect", run] + words)
+      }
+      let json = inspect("--step", "1", "--to", "3", "--json").output
+      let targets = try json.split(separator: "\n").map { line in
+        let sequences = try JSONReader.read(String(line))["sequences"]?.elements
+        return try #require(sequences).reduce(0) { sum, sequence in
+          let masked = try #require(sequence["masked"]?.elements)
+          return try sum + #require(sequence["tokens"]?.elements).count - 1 - masked.count
+        }
+      }
+      #expect(targets == cluster.steps().prefix(3).map(\.tokens))
+      let pairs = inspect("--step", "5", "--phase", "dpo").output
+      #expect(pairs.contains("dpo step 5, sequence 0 (slice 0, row "))
+      #expect(pairs.contains(">>yes<|assistant_end|><<"))
+      #expect(pairs.contains(">>no<|assistant_end|><<"))
+      try Files.write(
+        Self.conversations.replacing("q10", with: "q99"),
+        to: "\(Files.parent(of: run))/conversations.jsonl")
+      let changed = inspect("--step", "1")
+      #expect(changed.code == 65 && changed.output.isEmpty, "\(changed)")
+      #expect(inspect("--step", "5", "--phase", "dpo").output == pairs)
+    }
+  }
+
+  @Test(.timeLimit(.minutes(3))) func `may grow by an amendment of the last phase`() throws {
+    try withRows { run, plan in
+      let complete = try RealCluster(run: run, plan: plan)
+      try complete.addWorker()
+      #expect(complete.wait() == 0, "\(complete.errors)")
 
       let more = ["--set", "phases.dpo.examples.epochs=2"]
       let refused = try RealCluster(run: run, plan: plan, extra: more)
