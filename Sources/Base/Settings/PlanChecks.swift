@@ -174,7 +174,9 @@ extension Resolver {
   }
 
   private mutating func checkSteps(_ phase: ResolvedPlan.Phase, _ section: String) {
-    let (steps, schedule) = (phase.steps, phase.schedule)
+    let schedule = phase.schedule
+    // Any number will do for those that the rows have not told yet.
+    let steps = phase.awaitsRows ? Int.max / 2 : phase.steps
     require(
       phase.kind.takesSteps || steps == 0, "\(section).steps", "\(section).kind",
       summary: "\(phase.kind.rawValue) takes no steps", mend: "remove steps")
@@ -225,6 +227,7 @@ extension Resolver {
     }
     checkStart(phase, section, plan)
     guard phase.kind.readsExamples else { return }
+    checkEpochs(phase, section)
     require(
       plan.tokenizer.kind != .characters, "tokenizer.kind", "\(section).kind",
       summary: "'\(phase.kind.rawValue)' needs the special tokens of conversations, which a "
@@ -252,6 +255,20 @@ extension Resolver {
       phase.startsFrom == .policy || before?.kind.hasReference == true, key,
       summary: "the phase before '\(phase.name)' has no reference",
       mend: "remove it, or put ppo, dpo or grpo right before")
+  }
+
+  private mutating func checkEpochs(_ phase: ResolvedPlan.Phase, _ section: String) {
+    let key = "\(section).examples.epochs"
+    guard entries.isGiven(key) else { return }
+    require(
+      !phase.samples, key,
+      summary: "'\(phase.kind.rawValue)' reads prompts iteration by iteration, and does not use "
+        + key,
+      mend: "remove it; reinforcement.epochs is how often answers are learned from")
+    require(
+      phase.samples || !entries.isGiven("\(section).steps"), key, "\(section).steps",
+      summary: "\(key) and \(section).steps are both given",
+      mend: "keep one of them: the epochs say how many steps there are")
   }
 
   private mutating func checkPairs(_ phase: ResolvedPlan.Phase, _ batch: ResolvedPlan.Batch) {
@@ -304,13 +321,13 @@ extension Resolver {
 
   private mutating func checkData(_ phase: ResolvedPlan.Phase, _ section: String) {
     guard case .path(let path) = phase.data.source, !entries.isDataOverridden else { return }
-    for key in ["seed", "documents"] {
-      for place in ["\(section).data.\(key)", "data.\(key)"] where entries.isGiven(place) {
-        let issue = PlanIssue(
-          place: entries.place(of: place),
-          summary: "\(place) is for the generated world, not for '\(path)'", mend: "remove it")
-        if !issues.contains(issue) { issues.append(issue) }
-      }
+    var keys = ["seed", "documents"].flatMap { ["\(section).data.\($0)", "data.\($0)"] }
+    if phase.examples != nil { keys += ["count", "agreement"].map { "\(section).examples.\($0)" } }
+    for key in keys where entries.isGiven(key) {
+      let issue = PlanIssue(
+        place: entries.place(of: key),
+        summary: "\(key) is for the generated world, not for '\(path)'", mend: "remove it")
+      if !issues.contains(issue) { issues.append(issue) }
     }
   }
 }

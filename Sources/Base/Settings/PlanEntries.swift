@@ -16,8 +16,8 @@ public enum PlanOrigin: Equatable, Sendable {
 }
 
 /// The values a plan file and its overrides give, key by key, each checked against the schema.
-struct PlanEntries {
-  struct Entry {
+struct PlanEntries: Equatable, Sendable {
+  struct Entry: Equatable, Sendable {
     var node: JSONNode
     var origin: PlanOrigin
   }

@@ -21,6 +21,18 @@ public struct PlanIssue: Equatable, Sendable {
     self.mend = mend
   }
 
+  /// Those with a place in the file first, in its order.
+  static func inOrder(_ issues: [PlanIssue]) -> [PlanIssue] {
+    func rank(_ index: Int) -> (Int, Int, Int) {
+      switch issues[index].place {
+      case .file(let span, _): (span.line, span.column, index)
+      case .option: (Int.max - 1, 0, index)
+      case .plan: (Int.max, 0, index)
+      }
+    }
+    return issues.indices.sorted { rank($0) < rank($1) }.map { issues[$0] }
+  }
+
   /// The issue as text, with the line it is on and a mark under the words it is about.
   public func text(path: String) -> String {
     switch place {

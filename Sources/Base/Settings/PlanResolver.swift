@@ -21,6 +21,29 @@ public struct PlanResolution: Equatable, Sendable {
   public let derivations: [Derivation]
   /// The plan file, as the user named it.
   public let path: String
+  private let entries: PlanEntries
+
+  /// Derives and checks.
+  ///
+  /// - Parameter sequenceCounts: By phase index, see ``counted(_:)``.
+  init(_ entries: PlanEntries, sequenceCounts: [Int: Int] = [:]) throws(PlanError) {
+    var resolver = Resolver(entries, sequenceCounts: sequenceCounts)
+    plan = resolver.resolve()
+    derivations = resolver.derivations
+    path = entries.path
+    self.entries = entries
+    let issues = entries.issues + resolver.issues
+    guard issues.isEmpty else { throw PlanError(path: path, issues: PlanIssue.inOrder(issues)) }
+  }
+
+  /// The plan once the rows were read: phases that read them a number of times have their steps,
+  /// and all that follows from these.
+  ///
+  /// - Parameter sequenceCounts: By index of the phase, the sequences of all its epochs.
+  /// - Throws: ``PlanError`` where a phase does not have the steps that other keys ask for.
+  public func counted(_ sequenceCounts: [Int: Int]) throws(PlanError) -> PlanResolution {
+    try PlanResolution(entries, sequenceCounts: sequenceCounts)
+  }
 
   /// `plan.resolved.json`: the plan, and under `origins` where each value came from.
   public var resolvedJSON: String { resolvedJSON(of: plan) }
@@ -51,32 +74,22 @@ public enum PlanResolver {
     var entries = try PlanEntries(text: text, path: path)
     for (key, value) in sets { entries.set(key, value) }
     if let dataOverride { entries.setDataSource(dataOverride) }
-    var resolver = Resolver(entries)
-    let plan = resolver.resolve()
-    let issues = entries.issues + resolver.issues
-    guard issues.isEmpty else { throw PlanError(path: path, issues: inOrder(issues)) }
-    return PlanResolution(plan: plan, derivations: resolver.derivations, path: path)
-  }
-
-  private static func inOrder(_ issues: [PlanIssue]) -> [PlanIssue] {
-    func rank(_ index: Int) -> (Int, Int, Int) {
-      switch issues[index].place {
-      case .file(let span, _): (span.line, span.column, index)
-      case .option: (Int.max - 1, 0, index)
-      case .plan: (Int.max, 0, index)
-      }
-    }
-    return issues.indices.sorted { rank($0) < rank($1) }.map { issues[$0] }
+    return try PlanResolution(entries)
   }
 }
 
 /// The state of one resolution: what was given, what was derived, what is wrong.
 struct Resolver {
   let entries: PlanEntries
+  /// By phase index: the sequences of all epochs, as far as the rows were counted.
+  let sequenceCounts: [Int: Int]
   private(set) var derivations: [Derivation] = []
   var issues: [PlanIssue] = []
 
-  init(_ entries: PlanEntries) { self.entries = entries }
+  init(_ entries: PlanEntries, sequenceCounts: [Int: Int]) {
+    self.entries = entries
+    self.sequenceCounts = sequenceCounts
+  }
 
   // MARK: Values
 
@@ -117,6 +130,17 @@ struct Resolver {
     _ key: String, outer: String? = nil, or derived: Int, _ rule: String
   ) -> Int {
     value(key, outer: outer, \.int, { JSONNode.integer($0) }, or: derived, rule)
+  }
+
+  /// A number that follows from a phase's steps; 0 while only its rows can tell how many there are.
+  private mutating func derived(
+    _ key: String, from steps: Int?, _ rule: String, _ derive: (Int) -> Int
+  ) -> Int {
+    if steps == nil, !entries.isGiven(key) {
+      note(key, JSONNode(.null), .rule(rule))
+      return 0
+    }
+    return integer(key, or: derive(steps ?? 0), rule)
   }
 
   mutating func number(_ key: String, or derived: Double, _ rule: String) -> Double {
@@ -276,7 +300,7 @@ struct Resolver {
       case .bytes: (ResolvedPlan.TokenizerChoice.byteVocabularySize, "256 bytes + 7 special tokens")
       case .characters: (0, "as the text has")
       case .bpe:
-        if readsWorld {
+        if readsWorld("phases[0]") {
           (1024, "the generated world has few words")
         } else if let preset {
           (preset.model.vocabularySize, "shape \(preset.rawValue)")
@@ -289,9 +313,9 @@ struct Resolver {
       splitter: text("tokenizer.splitter", or: "cl100k", "default"))
   }
 
-  /// Whether the tokenizer learns from the generated world.
-  private var readsWorld: Bool {
-    let given = entries.entries["phases[0].data.source"] ?? entries.entries["data.source"]
+  /// Whether a phase reads the generated world.
+  func readsWorld(_ section: String) -> Bool {
+    let given = entries.entries["\(section).data.source"] ?? entries.entries["data.source"]
     return given.map { $0.node.string == "world" } ?? true
   }
 
@@ -318,22 +342,31 @@ struct Resolver {
         kind: kind, name: name, steps: entries.entries["\(section).steps"]?.node.int ?? 0,
         data: resolveData(section, seed), schedule: .unused,
         validation: kind == .tokenizer
-          ? ResolvedPlan.Validation(every: 0) : resolveValidation(section, steps: nil))
+          ? ResolvedPlan.Validation(every: 0) : resolveValidation(section, every: 0))
     }
     // An anneal goes on where the phase before it ended.
     let annealed = kind == .anneal ? previous : nil
     let preference = kind == .dpo ? resolvePreference(section) : nil
     let reinforcement = kind.samples || preference?.pairs == .sampled
       ? resolveReinforcement(section, kind, model, batch) : nil
-    let steps =
-      reinforcement.map { resolveSteps(section, $0, batch) }
-      ?? resolveSteps(section, kind, after: annealed, model, batch)
+    let steps: Int? =
+      if let reinforcement {
+        resolveSteps(section, reinforcement, batch)
+      } else if kind.readsExamples {
+        resolveExampleSteps(index, kind, batch)
+      } else {
+        resolveSteps(section, after: annealed, model, batch)
+      }
     return ResolvedPlan.Phase(
-      kind: kind, name: name, steps: steps, data: resolveData(section, seed),
+      kind: kind, name: name, steps: steps ?? 0, data: resolveData(section, seed),
       schedule: annealed.map { resolveAnneal(section, after: $0) }
         ?? resolveSchedule(section, kind, steps, model),
-      validation: resolveValidation(section, steps: steps),
-      examples: kind.readsExamples ? resolveExamples(section) : nil,
+      validation: resolveValidation(
+        section,
+        every: derived("\(section).validation.every", from: steps, "steps / 10, rounded up") {
+          ($0 + 9) / 10
+        }),
+      examples: kind.readsExamples ? resolveExamples(index) : nil,
       startsFrom: kind.hasReference
         ? choice("\(section).starts_from", or: .policy, "default") : .policy,
       preference: preference, reinforcement: reinforcement,
@@ -342,10 +375,9 @@ struct Resolver {
   }
 
   private mutating func resolveSteps(
-    _ section: String, _ kind: ResolvedPlan.Phase.Kind, after annealed: ResolvedPlan.Phase?,
-    _ model: ModelShape, _ batch: ResolvedPlan.Batch
+    _ section: String, after annealed: ResolvedPlan.Phase?, _ model: ModelShape,
+    _ batch: ResolvedPlan.Batch
   ) -> Int {
-    if kind.readsExamples { return integer("\(section).steps", or: 200, "default") }
     if let annealed {
       return integer(
         "\(section).steps", or: (annealed.steps + 9) / 10, "a tenth of \(annealed.name)'s")
@@ -393,7 +425,7 @@ struct Resolver {
   }
 
   private mutating func resolveSchedule(
-    _ section: String, _ phase: ResolvedPlan.Phase.Kind, _ steps: Int, _ model: ModelShape
+    _ section: String, _ phase: ResolvedPlan.Phase.Kind, _ steps: Int?, _ model: ModelShape
   ) -> ResolvedPlan.Schedule {
     let place = "\(section).schedule"
     let kind: ResolvedPlan.Schedule.Kind = choice("\(place).kind", or: .cosine, "default")
@@ -408,26 +440,23 @@ struct Resolver {
       final: number(
         "\(place).final", or: kind == .constant ? peak : peak / 10,
         kind == .constant ? "peak" : "peak / 10"),
-      warmupSteps: integer(
-        "\(place).warmup", or: min(500, steps / 20), "steps / 20, at most 500"),
-      decaySteps: integer(
-        "\(place).decay", or: kind == .wsd ? steps / 5 : 0,
-        kind == .wsd ? "steps / 5" : "wsd only"))
+      warmupSteps: derived("\(place).warmup", from: steps, "steps / 20, at most 500") {
+        min(500, $0 / 20)
+      },
+      decaySteps: kind == .wsd
+        ? derived("\(place).decay", from: steps, "steps / 5") { $0 / 5 }
+        : integer("\(place).decay", or: 0, "wsd only"))
   }
 
-  /// - Parameter steps: Nil for a phase without steps, which validates once.
   private mutating func resolveValidation(
-    _ section: String, steps: Int?
+    _ section: String, every: Int
   ) -> ResolvedPlan.Validation {
     let place = "\(section).validation"
-    let every = steps.map {
-      integer("\(place).every", or: ($0 + 9) / 10, "steps / 10, rounded up")
-    }
     let limit: Int? = value(
       "\(place).tokens", { $0.string == "full" ? .some(nil) : $0.int.map { .some($0) } },
       { $0.map { JSONNode.integer($0) } ?? .text("full") }, or: .some(65_536), "default")
     return ResolvedPlan.Validation(
-      every: every ?? 0, tokenLimit: limit,
+      every: every, tokenLimit: limit,
       isFullAtEnd: boolean("\(place).full_at_end", or: true, "default"))
   }
 }

@@ -240,7 +240,7 @@ public enum PlanSchema {
       PlanKey(
         "phases[].steps", .integer(0...1_000_000_000),
         unset: "20 tokens per parameter; anneal: a tenth of the steps before it; sft, reward, dpo: "
-          + "200; ppo, grpo: as their iterations need",
+          + "as examples.epochs needs, or 200; ppo, grpo: as their iterations need",
         "Optimizer steps."),
     ] + data(under: "phases[].data") + [
       PlanKey(
@@ -280,6 +280,9 @@ public enum PlanSchema {
     PlanKey(
       "phases[].examples", .section, unset: "4000 of the generated world",
       "What sft, reward, dpo, ppo and grpo read."),
+    PlanKey(
+      "phases[].examples.epochs", .integer(1...1000), unset: "as often as steps has it",
+      "How often sft, reward and dpo read each example, in place of steps."),
     PlanKey(
       "phases[].examples.count", .integer(2...100_000_000), unset: "4000",
       "Examples of the generated world."),

@@ -182,6 +182,7 @@ public struct ResolvedPlan: Codable, Equatable, Sendable {
     }
     public var kind: Kind
     public var name: String
+    /// 0 where it ``awaitsRows``.
     public var steps: Int
     public var data: DataChoice
     public var schedule: Schedule

@@ -100,20 +100,22 @@ extension ResolvedPlan.Initialization {
 }
 
 extension ResolvedPlan.Phase {
-  /// Keys that the phase's kind does not use are left out.
+  /// Keys that the phase's kind does not use are left out, and steps that its epochs decide, with
+  /// what follows from them.
   var jsonNode: JSONNode {
     var members: [(String, JSONNode)] = [("kind", .text(kind.rawValue)), ("name", .text(name))]
-    if kind.takesSteps { members.append(("steps", .integer(steps))) }
+    if kind.takesSteps, examples?.epochs == nil { members.append(("steps", .integer(steps))) }
     members.append(("data", data.jsonNode))
-    if kind.takesSteps { members.append(("schedule", schedule.jsonNode)) }
+    if kind.takesSteps {
+      members.append(("schedule", .object(schedule.members + fromSteps(schedule.lengths))))
+    }
     if kind != .tokenizer {
-      let every: [(String, JSONNode)] =
-        kind.takesSteps ? [("every", .integer(validation.every))] : []
+      let every = kind.takesSteps ? fromSteps([("every", validation.every)]) : []
       let limit = validation.tokenLimit.map { JSONNode.integer($0) } ?? .text("full")
       let rest = [("tokens", limit), ("full_at_end", .flag(validation.isFullAtEnd))]
       members.append(("validation", .object(every + rest)))
     }
-    if let examples { members.append(("examples", examples.jsonNode)) }
+    if let examples { members.append(("examples", examples.jsonNode(of: data.source))) }
     if kind.hasReference { members.append(("starts_from", .text(startsFrom.rawValue))) }
     if let preference { members.append(("preference", preference.jsonNode)) }
     if let reinforcement { members.append(("reinforcement", reinforcement.jsonNode)) }
@@ -121,13 +123,21 @@ extension ResolvedPlan.Phase {
     if !brakes.isEmpty { members.append(("brakes", limits(brakes, ResolvedPlan.Brakes.keys))) }
     return .object(members)
   }
+
+  /// Numbers of steps; 0 is not known where the phase waits for its rows.
+  private func fromSteps(_ numbers: [(String, Int)]) -> [(String, JSONNode)] {
+    numbers.filter { !awaitsRows || $0.1 > 0 }.map { ($0.0, .integer($0.1)) }
+  }
 }
 
 extension ResolvedPlan.Examples {
-  var jsonNode: JSONNode {
-    .object([
-      ("count", .integer(count)), ("agreement", .decimal(agreement)), ("strict", .flag(isStrict)),
-    ])
+  /// A file has as many as it has, and its own labels.
+  func jsonNode(of source: ResolvedPlan.DataChoice.Source) -> JSONNode {
+    var members = epochs.map { [("epochs", JSONNode.integer($0))] } ?? []
+    if case .world = source {
+      members += [("count", .integer(count)), ("agreement", .decimal(agreement))]
+    }
+    return .object(members + [("strict", .flag(isStrict))])
   }
 }
 
@@ -171,15 +181,11 @@ private func limits<Limits>(
 }
 
 extension ResolvedPlan.Schedule {
-  var jsonNode: JSONNode {
-    .object([
-      ("kind", .text(kind.rawValue)),
-      ("peak", .decimal(peak)),
-      ("final", .decimal(final)),
-      ("warmup", .integer(warmupSteps)),
-      ("decay", .integer(decaySteps)),
-    ])
+  var members: [(String, JSONNode)] {
+    [("kind", .text(kind.rawValue)), ("peak", .decimal(peak)), ("final", .decimal(final))]
   }
+  /// In steps.
+  var lengths: [(String, Int)] { [("warmup", warmupSteps), ("decay", decaySteps)] }
 }
 
 extension ResolvedPlan.DataChoice {

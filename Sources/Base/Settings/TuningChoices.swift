@@ -13,14 +13,20 @@ extension ResolvedPlan {
   public struct Examples: Codable, Equatable, Sendable {
     /// Of the generated world; a file has as many as it has.
     public var count: Int
-    /// How often the generated world's labels follow its rule, 0 to 1.
+    /// How often the generated world's labels follow its rule, 0 to 1; of a file nothing.
     public var agreement: Double
     /// Whether a row that cannot be read ends the run; otherwise it is counted and passed over.
     public var isStrict: Bool
-    public init(count: Int = 4000, agreement: Double = 1, isStrict: Bool = false) {
+    /// How often each is read, which decides the steps of the phase; nil where these were given,
+    /// and once the rows were counted.
+    public var epochs: Int?
+    public init(
+      count: Int = 4000, agreement: Double = 1, isStrict: Bool = false, epochs: Int? = nil
+    ) {
       self.count = count
       self.agreement = agreement
       self.isStrict = isStrict
+      self.epochs = epochs
     }
   }
 
@@ -175,4 +181,7 @@ extension ResolvedPlan.Phase.Kind {
 extension ResolvedPlan.Phase {
   /// Whether it learns from the policy's own answers.
   public var samples: Bool { reinforcement != nil }
+
+  /// Whether only its rows can tell how many steps it takes: ``steps`` is 0 until they are counted.
+  public var awaitsRows: Bool { steps == 0 && examples?.epochs != nil }
 }

@@ -2,12 +2,42 @@ internal import Tensors
 
 /// Settings of the phases that come after pretraining, derived where a plan leaves them out.
 extension Resolver {
-  mutating func resolveExamples(_ section: String) -> ResolvedPlan.Examples {
-    let place = "\(section).examples"
-    return ResolvedPlan.Examples(
-      count: integer("\(place).count", or: 4000, "default"),
-      agreement: number("\(place).agreement", or: 1, "default"),
-      isStrict: boolean("\(place).strict", or: false, "default"))
+  mutating func resolveExamples(_ index: Int) -> ResolvedPlan.Examples {
+    let place = "phases[\(index)].examples"
+    var examples = ResolvedPlan.Examples()
+    if sequenceCounts[index] == nil, entries.isGiven("\(place).epochs") {
+      examples.epochs = integer("\(place).epochs", or: 1, "given")
+    }
+    if readsWorld("phases[\(index)]") {
+      examples.count = integer("\(place).count", or: examples.count, "default")
+      examples.agreement = number("\(place).agreement", or: examples.agreement, "default")
+    }
+    examples.isStrict = boolean("\(place).strict", or: false, "default")
+    return examples
+  }
+
+  /// Steps of a phase that reads examples of the data; nil where only the rows tell how many.
+  mutating func resolveExampleSteps(
+    _ index: Int, _ kind: ResolvedPlan.Phase.Kind, _ batch: ResolvedPlan.Batch
+  ) -> Int? {
+    let section = "phases[\(index)]", key = "\(section).steps"
+    guard let epochs = entries.entries["\(section).examples.epochs"]?.node.int else {
+      return integer(key, or: 200, "default")
+    }
+    func steps(_ sequences: Int) -> Int { (sequences + batch.sequences - 1) / batch.sequences }
+    let text = epochs == 1 ? "1 epoch" : "\(epochs) epochs"
+    if let count = sequenceCounts[index] {
+      return integer(key, or: steps(count), "\(count) sequences of \(text) / batch.sequences")
+    }
+    if kind.readsPairs, readsWorld(section) {
+      let count = entries.entries["\(section).examples.count"]?.node.int
+        ?? ResolvedPlan.Examples().count
+      return integer(
+        key, or: steps(2 * count * epochs),
+        "\(text) of \(count) pairs / batch.sequences, if all of them fit the context")
+    }
+    note(key, JSONNode(.null), .rule("\(text) of the rows: they decide"))
+    return nil
   }
 
   mutating func resolvePreference(_ section: String) -> ResolvedPlan.Preference {

@@ -41,7 +41,9 @@ public struct ModelFlops: Equatable, Sendable {
   public var perToken: Double { 6 * Double(matmulParameterCount) + attention }
   /// Forward and backward, the attention term halved.
   public var perTokenCausal: Double { 6 * Double(matmulParameterCount) + attention / 2 }
-  /// A third: without the backward pass.
+  /// A third of ``perToken``: without the backward pass.
+  public var perTokenForward: Double { perToken / 3 }
+  /// A third of ``perTokenCausal``.
   public var perTokenForwardCausal: Double { perTokenCausal / 3 }
 
   /// The formula with its numbers, for a calculator.

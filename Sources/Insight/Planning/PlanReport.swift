@@ -40,7 +40,10 @@ public struct PlanReport: Sendable {
   public let cluster: Cluster
   /// The plan, with an assumed vocabulary where it is not known yet.
   public let plan: ResolvedPlan
+  /// Of the policy.
   public let flops: ModelFlops
+  /// By the plan's phases.
+  public let costs: [PhaseCost]
   public let layout: ParameterLayout
   /// Of each worker, those on standby included.
   public let memory: [MemoryPlan]
@@ -58,6 +61,7 @@ public struct PlanReport: Sendable {
     self.cluster = cluster
     self.plan = plan
     flops = ModelFlops(plan.model)
+    costs = plan.phases.indices.map { PhaseCost(plan, phase: $0) }
     layout = ParameterLayout(plan.model)
     memory = MemoryPlan.workers(
       plan: plan, workerCount: cluster.workerCount, threadCount: cluster.threadCount)
@@ -142,13 +146,43 @@ public struct PlanReport: Sendable {
   }
 
   private var phaseLines: [String] {
-    plan.phases.filter { $0.kind.takesSteps }.map { phase in
-      let tokens = phase.steps * plan.tokensPerStep
-      return "phase       \(phase.name): \(phase.steps) steps x "
-        + "\(Figures.grouped(plan.tokensPerStep)) tokens = "
-        + "\(Figures.short(Double(tokens))) tokens, "
-        + "\(Figures.short(Double(tokens) * flops.perToken))FLOP"
+    let lines = plan.phases.indices.filter { plan.phases[$0].kind.takesSteps }.flatMap(lines)
+    guard plan.phases.contains(where: { $0.kind.readsExamples }) else { return lines }
+    return lines + [
+      "            \"at most\": each sequence as long as the context, prompts and answers at their "
+        + "limits"
+    ]
+  }
+
+  private func lines(ofPhase index: Int) -> [String] {
+    let (phase, cost) = (plan.phases[index], costs[index])
+    let perStep = "\(Figures.grouped(plan.tokensPerStep)) tokens"
+    if phase.awaitsRows, let epochs = phase.examples?.epochs {
+      return [
+        "phase       \(phase.name): \(counted(epochs, "epoch")) of its rows, which decide how many "
+          + "steps x \(perStep) that takes"
+      ]
     }
+    var steps = "phase       \(phase.name): \(phase.steps) steps x \(perStep)"
+      + "\(phase.kind.readsExamples ? " at most" : "") = \(text(cost.training))"
+    if cost.reference.flops > 0 {
+      steps += ", and \(Figures.short(cost.reference.flops))FLOP of the reference"
+    }
+    steps += seconds(time?.phases[index].steps)
+    guard let reinforcement = phase.reinforcement else { return [steps] }
+    let rollouts =
+      "            rollouts: \(reinforcement.iterations) x \(reinforcement.answerCount) answers = "
+      + "\(text(cost.drawing)) to read prompts and draw, "
+      + "\(Figures.short(cost.judging.flops))FLOP to judge"
+    return [steps, rollouts + seconds(time?.phases[index].rollouts)]
+  }
+
+  private func text(_ part: PhaseCost.Part) -> String {
+    "\(Figures.short(Double(part.tokenCount))) tokens, \(Figures.short(part.flops))FLOP"
+  }
+
+  private func seconds(_ seconds: Double?) -> String {
+    seconds.map { ", about \(Figures.duration(seconds: $0))" } ?? ""
   }
 
   private var memoryLines: [String] {
@@ -182,8 +216,10 @@ public struct PlanReport: Sendable {
     let share = Figures.fixed(assumptions.efficiency * 100, 0)
     let exchange = wire.workerCount > 1
       ? ", \(Figures.duration(seconds: time.exchangeSeconds)) of exchange beside it" : ""
+    let open = plan.phases.filter(\.awaitsRows).map(\.name).joined(separator: ", ")
     return [
-      "time        about \(Figures.duration(seconds: time.totalSeconds)) in all; a step "
+      "time        about \(Figures.duration(seconds: time.totalSeconds)) in all"
+        + "\(open.isEmpty ? "" : " without \(open)"); a step of the policy alone "
         + "\(Figures.duration(seconds: time.computeSeconds)) of arithmetic\(exchange)",
       "            at \(share) % of \(Figures.fixed(assumptions.peakPerThread, 0)) GFLOP/s "
         + "per thread and \(Figures.short(assumptions.linkBytesPerSecond))B/s per link",
@@ -203,6 +239,20 @@ public struct PlanReport: Sendable {
       ($0.key, JSONNode.text($0.origin.text(path: resolution.path)))
     }
     func optional(_ number: Double?) -> JSONNode { number.map { .decimal($0) } ?? JSONNode(.null) }
+    let phases = plan.phases.indices.map { index in
+      let (phase, cost, time) = (plan.phases[index], costs[index], time?.phases[index])
+      return JSONNode.object([
+        ("name", .text(phase.name)),
+        ("steps", phase.awaitsRows ? JSONNode(.null) : .integer(phase.steps)),
+        ("tokens", .integer(cost.training.tokenCount)), ("flops", .decimal(cost.training.flops)),
+        ("reference_flops", .decimal(cost.reference.flops)),
+        ("rollout_tokens", .integer(cost.drawing.tokenCount)),
+        ("rollout_flops", .decimal(cost.drawing.flops)),
+        ("judging_flops", .decimal(cost.judging.flops)),
+        ("step_seconds", optional(time?.steps)), ("rollout_seconds", optional(time?.rollouts)),
+        ("validation_seconds", optional(time?.validations)),
+      ])
+    }
     return .object([
       ("plan", resolution.plan.jsonNode),
       ("origins", .object(origins)),
@@ -213,6 +263,7 @@ public struct PlanReport: Sendable {
       ("flops_per_token_causal", .decimal(flops.perTokenCausal)),
       ("flops_formula", .text(flops.formula)),
       ("tokens_per_step", .integer(plan.tokensPerStep)),
+      ("phases", .list(phases)),
       ("memory_bytes", .integer(largest.byteCount)),
       ("memory", .list(items)),
       ("wire_bytes_per_step_max", .integer(wire.sentMax)),

@@ -21,45 +21,73 @@ public struct TimeEstimate: Equatable, Sendable {
     }
   }
 
-  /// Of one step: the slowest worker's arithmetic.
+  /// Seconds that a phase takes.
+  public struct Phase: Equatable, Sendable {
+    /// All its steps.
+    public let steps: Double
+    /// All its rollouts.
+    public let rollouts: Double
+    public let validations: Double
+    public var total: Double { steps + rollouts + validations }
+  }
+
+  /// Of one step that trains the policy alone: the slowest worker's arithmetic.
   public let computeSeconds: Double
-  /// Of one step: the bytes of the worker that sends most; most of it hides behind arithmetic.
+  /// Of such a step: the bytes of the worker that sends most; most of it hides behind arithmetic.
   public let exchangeSeconds: Double
-  /// Of all phases, validation included.
+  /// By the plan's phases.
+  public let phases: [Phase]
+  /// Of all phases, validation included, but for those whose rows decide their steps.
   public let totalSeconds: Double
   /// Tokens that all steps read.
   public let tokenCount: Int
-  /// Of all steps, PaLM formula.
+  /// Of all steps and rollouts, PaLM formula.
   public let flops: Double
 
   public init(
     plan: ResolvedPlan, workerCount: Int, threadCount: Int, assumptions: Assumptions
   ) {
-    let flops = ModelFlops(plan.model)
     let rate = assumptions.peakPerThread * 1e9 * Double(threadCount) * assumptions.efficiency
     let runs = SliceTree(sliceCount: plan.batch.slices).deal(workerCount: workerCount)
-    let share = runs.map(\.count).max() ?? 1
-    let sequences = Double(share * plan.batch.sequencesPerSlice)
-    let tokens = sequences * Double(plan.model.sequenceLength)
-    computeSeconds = tokens * flops.perTokenCausal / rate
-    exchangeSeconds =
+    // The slowest worker has this share of the work.
+    let share = Double(runs.map(\.count).max() ?? 1) / Double(plan.batch.slices)
+    let active = Double(max(1, runs.count { !$0.isEmpty }))
+    let tokens = share * Double(plan.tokensPerStep)
+    let exchange =
       Double(WireBytes(plan: plan, workerCount: workerCount).sentMax)
       / assumptions.linkBytesPerSecond
-    // The last bucket cannot hide; a slow link hides nothing beyond the arithmetic.
-    let step = max(computeSeconds, exchangeSeconds)
-    let active = Double(max(1, runs.count { !$0.isEmpty }))
-    var (steps, total) = (0, 0.0)
-    for phase in plan.phases where phase.kind != .tokenizer {
+    let costs = plan.phases.indices.map { PhaseCost(plan, phase: $0) }
+    phases = zip(plan.phases, costs).enumerated().map { index, found in
+      let (phase, cost) = found
+      guard phase.kind != .tokenizer, !phase.awaitsRows else {
+        return Phase(steps: 0, rollouts: 0, validations: 0)
+      }
       let counts = phase.operationCounts
+      let compute = share * (cost.training.causalFlops + cost.reference.causalFlops) / rate
+      let sent = Double(counts.steps) * exchange * plan.gradientShare(inPhase: index)
       // How long the held-back text is shows only once it is read; its cap stands for it.
       let limit = Double(phase.validation.tokenLimit ?? 65_536)
-      let validation = limit * flops.perTokenForwardCausal / (rate * active)
-      steps += counts.steps
-      total += Double(counts.steps) * step + Double(counts.validations) * validation
+      let validation = limit * cost.validationCausalFlops / (rate * active)
+      return Phase(
+        // The last bucket cannot hide; a slow link hides nothing beyond the arithmetic.
+        steps: max(compute, sent),
+        rollouts: share * (cost.drawing.causalFlops + cost.judging.causalFlops) / rate,
+        validations: Double(counts.validations) * validation)
     }
-    totalSeconds = total
-    tokenCount = steps * plan.tokensPerStep
-    self.flops = Double(tokenCount) * flops.perToken
+    computeSeconds = tokens * ModelFlops(plan.model).perTokenCausal / rate
+    exchangeSeconds = exchange
+    totalSeconds = phases.reduce(0) { $0 + $1.total }
+    tokenCount = costs.reduce(0) { $0 + $1.training.tokenCount }
+    flops = costs.reduce(0) { $0 + $1.flops }
+  }
+}
+
+extension ResolvedPlan {
+  /// The gradients of a phase, as a multiple of the policy's.
+  fileprivate func gradientShare(inPhase index: Int) -> Double {
+    let trained = stateLayout(inPhase: index).models.filter(\.isTrained)
+    return Double(trained.reduce(0) { $0 + $1.layout.count })
+      / Double(ParameterLayout(model).count)
   }
 }
 

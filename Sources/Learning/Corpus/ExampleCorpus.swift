@@ -136,14 +136,11 @@ public final class ExampleCorpus: Sendable {
       sequences: (first..<first + batch.sequencesPerSlice).map { order.sequence($0) })
   }
 
-  /// Sequences of the first epoch. Later ones have as many, except that conversations are packed
-  /// anew.
-  public var epochSequenceCount: Int { order.sequenceCount(ofEpochs: 1) }
-
-  /// The fewest steps that read every example `epochs` times; the last may begin another epoch.
-  public func stepCount(epochs: Int, batchSequences: Int) -> Int {
-    precondition(epochs >= 0 && batchSequences > 0, "\(epochs) epochs of \(batchSequences)")
-    return (order.sequenceCount(ofEpochs: epochs) + batchSequences - 1) / batchSequences
+  /// Sequences in which every example is read `count` times. Epochs have as many as each other,
+  /// except that conversations are packed anew.
+  public func sequenceCount(ofEpochs count: Int) -> Int {
+    precondition(count >= 0, "\(count) epochs")
+    return order.sequenceCount(ofEpochs: count)
   }
 
   // MARK: - Validation

@@ -3,20 +3,24 @@ internal import System
 internal import Tensors
 public import Tokenization
 
-/// What a run reads, step by step, out of its folder alone: plan, tokenizer and token files. The
-/// text may have changed or gone since.
+/// What a run reads, step by step, out of its folder: plan, tokenizer and token files. The text may
+/// have changed or gone since; examples, of which a run keeps no files, are read again.
 public struct RunTokens {
   public let plan: ResolvedPlan
   public let tokenizer: Tokenizer
   public let phase: ResolvedPlan.Phase
   private let phaseIndex: Int
-  private let corpus: Corpus
+  private let corpus: PhaseCorpus
 
   /// - Parameters:
   ///   - run: The run folder.
   ///   - phase: The phase's name; nil for the first that trains.
+  ///   - textDigests: What the run's phases read, by their index, as far as that is known:
+  ///     examples that are others by now are refused.
   /// - Throws: ``CorpusError``.
-  public init(run: String, phase name: String?) throws(CorpusError) {
+  public init(
+    run: String, phase name: String?, textDigests: [Int: String] = [:]
+  ) throws(CorpusError) {
     plan = try Self.plan(of: run)
     tokenizer = try TokenizerCommands.load(run)
     let readers = plan.phases.filter { $0.kind != .tokenizer }
@@ -27,9 +31,14 @@ public struct RunTokens {
     }
     self.phase = phase
     phaseIndex = index
-    corpus = try Corpus(
-      data: phase.data, tokenizer: tokenizer,
-      madeIn: "\(run)/data/\(plan.phaseWithTokens(of: index))")
+    corpus = phase.kind.readsExamples
+      ? try .examples(
+        ExampleCorpus(
+          plan, phase: index, tokenizer: tokenizer, expectedTextDigest: textDigests[index]))
+      : try .text(
+        Corpus(
+          data: phase.data, tokenizer: tokenizer,
+          madeIn: "\(run)/data/\(plan.phaseWithTokens(of: index))"))
   }
 
   private static func plan(of run: String) throws(CorpusError) -> ResolvedPlan {
@@ -56,23 +65,33 @@ public struct RunTokens {
       public var masked: [Int]
       /// Positions that attention may not look back past.
       public var segmentStarts: [UInt32]
+      /// Index among the rows of the data, for pairs and prompts.
+      public var row: UInt32?
     }
     public var phase: String
     /// As metrics.jsonl counts them, from 1; nil for a validation.
     public var step: Int?
+    /// Of the step, from 1, where the phase learns from answers to the prompts shown.
+    public var iteration: Int?
     public var sequences: [Sequence]
 
     /// For people: the text of each sequence under a line that says which it is.
-    public func text(_ tokenizer: Tokenizer) -> String {
-      let title = step.map { "\(phase) step \($0)" } ?? "\(phase) validation"
+    ///
+    /// - Parameter marksTargets: Whether what is to be learned stands between `>>` and `<<`.
+    public func text(_ tokenizer: Tokenizer, marksTargets: Bool) -> String {
+      var title = step.map { "\(phase) step \($0)" } ?? "\(phase) validation"
+      if let iteration { title += ", prompts of iteration \(iteration)" }
       return sequences.enumerated().map { number, sequence in
-        "\(title), sequence \(number) (slice \(sequence.slice)), \(sequence.tokens.count) tokens\n"
-          + String(decoding: sequence.tokens.flatMap { tokenizer.name(of: $0) }, as: UTF8.self)
+        let row = sequence.row.map { ", row \($0)" } ?? ""
+        return "\(title), sequence \(number) (slice \(sequence.slice)\(row)), "
+          + "\(sequence.tokens.count) tokens\n"
+          + sequence.text(tokenizer, marksTargets: marksTargets)
       }.joined(separator: "\n\n")
     }
   }
 
-  /// What step `number` (from 1) reads.
+  /// What step `number` (from 1) reads; of a phase that samples the prompts whose answers it learns
+  /// from.
   ///
   /// - Throws: ``CorpusError/noStep(_:phase:count:)``.
   public func step(_ number: Int) throws(CorpusError) -> Reading {
@@ -80,12 +99,15 @@ public struct RunTokens {
       throw .noStep(number, phase: phase.name, count: phase.steps)
     }
     var reading = Reading(phase: phase.name, step: number, sequences: [])
-    for slice in 0..<plan.batch.slices {
-      let tokens = try corpus.slice(
-        step: number - 1, slice: slice, batch: plan.batch,
-        sequenceLength: plan.model.sequenceLength, seed: plan.seed, phase: phaseIndex)
-      reading.append(tokens, slice)
+    let slices: [TokenSlice]
+    if let reinforcement = phase.reinforcement {
+      let iteration = (number - 1) / reinforcement.stepsPerIteration(plan.batch)
+      reading.iteration = iteration + 1
+      slices = corpus.prompts(iteration: iteration, plan, phase: phaseIndex)
+    } else {
+      slices = try corpus.slices(step: number - 1, plan, phase: phaseIndex)
     }
+    for (index, slice) in slices.enumerated() { reading.append(slice, index) }
     return reading
   }
 
@@ -95,10 +117,7 @@ public struct RunTokens {
     let limit = atEnd && rule.isFullAtEnd ? nil : rule.tokenLimit
     var reading = Reading(phase: phase.name, step: nil, sequences: [])
     for slice in 0..<plan.batch.slices {
-      let tokens = corpus.validationSlice(
-        slice: slice, sliceCount: plan.batch.slices, sequenceLength: plan.model.sequenceLength,
-        tokenLimit: limit)
-      reading.append(tokens, slice)
+      reading.append(corpus.validationSlice(slice, plan, tokenLimit: limit), slice)
     }
     return reading
   }
@@ -110,8 +129,22 @@ extension RunTokens.Reading {
       Sequence(
         slice: slice, tokens: sequence.tokens,
         masked: sequence.isTarget.indices.filter { !sequence.isTarget[$0] },
-        segmentStarts: sequence.segmentStarts)
+        segmentStarts: sequence.segmentStarts,
+        row: sequence.row == TokenSlice.Sequence.noRow ? nil : sequence.row)
     }
+  }
+}
+
+extension RunTokens.Reading.Sequence {
+  fileprivate func text(_ tokenizer: Tokenizer, marksTargets: Bool) -> String {
+    let targets = marksTargets ? Set(1..<tokens.count).subtracting(masked.map { $0 + 1 }) : []
+    var bytes: [UInt8] = []
+    for (index, token) in tokens.enumerated() {
+      if targets.contains(index), !targets.contains(index - 1) { bytes += ">>".utf8 }
+      bytes += tokenizer.name(of: token)
+      if targets.contains(index), !targets.contains(index + 1) { bytes += "<<".utf8 }
+    }
+    return String(decoding: bytes, as: UTF8.self)
   }
 }
 

@@ -1,3 +1,4 @@
+import CoordinatorRuntime
 import Corpus
 import Settings
 import Tokenization
@@ -7,10 +8,13 @@ extension DataCommand {
   static let inspect = Command(
     "inspect", overview: "Says what token files hold, or what a step of a run reads.",
     discussion: """
-      Without --step and --validation: the files. With one of them: the sequences, read from the
-      run folder alone. --json prints one object for each step: phase, step, and for every
-      sequence its slice, tokens (position i reads token i and predicts token i + 1), masked (the
-      positions that do not count) and segment_starts (where attention may not look back past).
+      Without --step and --validation: the files. With one of them: the sequences, text from the
+      run folder, examples from their source (65 if they are others than the run read). Of examples
+      >> and << mark what is to be learned; phases that sample show the prompts of the iteration.
+      --json prints one object for each step: phase, step, iteration (where the phase samples), and
+      for every sequence its slice, tokens (position i reads token i and predicts token i + 1),
+      masked (the positions that do not count), segment_starts (where attention may not look back
+      past) and row (of pairs and prompts).
       """,
     arguments: [CommandArgument("directory", help: "A folder of token files, or a run.")],
     options: [
@@ -35,20 +39,22 @@ extension DataCommand {
         tokenizer: try invocation.text("tokenizer").map { try TokenizerCommands.load($0) })
       return try show(report, report.text, invocation)
     }
-    let run = try RunTokens(run: directory, phase: invocation.text("phase"))
+    let run = try RunTokens(
+      run: directory, phase: invocation.text("phase"), textDigests: textDigests(ofRun: directory))
     if let which = invocation.text("validation") {
-      return try showReading(run.validation(atEnd: which == "end"), run.tokenizer, invocation)
+      return try showReading(run.validation(atEnd: which == "end"), of: run, invocation)
     }
     let first = invocation.integer("step") ?? 1
     for step in first...(invocation.integer("to") ?? first) {
-      try showReading(try run.step(step), run.tokenizer, invocation)
+      try showReading(try run.step(step), of: run, invocation)
     }
   }
 
   private static func showReading(
-    _ reading: RunTokens.Reading, _ tokenizer: Tokenizer, _ invocation: Invocation
+    _ reading: RunTokens.Reading, of run: RunTokens, _ invocation: Invocation
   ) throws {
-    let text = invocation.has("json") ? "" : reading.text(tokenizer) + "\n"
+    let text = invocation.has("json") ? ""
+      : reading.text(run.tokenizer, marksTargets: run.phase.kind.readsExamples) + "\n"
     try show(reading, text, invocation)
   }
 

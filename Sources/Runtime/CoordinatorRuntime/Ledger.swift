@@ -159,6 +159,13 @@ package final class Ledger {
   }
 }
 
+/// SHA-256 of what the phases of a run read, by their index, as far as its ledger has them.
+public func textDigests(ofRun path: String) -> [Int: String] {
+  // Without a ledger there is nothing to compare with.
+  guard let bytes = try? Files.read("\(path)/ledger.log") else { return [:] }
+  return LedgerSummary(Ledger.parse(bytes).records).textDigests
+}
+
 /// What a restarted coordinator needs of its ledger.
 package struct LedgerSummary: Equatable {
   var run: UInt64?

@@ -1,6 +1,6 @@
 package import Checkpoints
 internal import ControlProtocol
-internal import Corpus
+package import Corpus
 package import Planning
 package import Settings
 internal import System
@@ -41,6 +41,8 @@ package final class RunFolder {
   private var textDigests: [Int: String]
   private let lock: FileLock
   private let tokenizerJSON: [UInt8]
+  /// Examples that were read to count the steps of their phases, by phase index.
+  private let examplesRead: [Int: ExampleCorpus]
   /// What to type to go on with the run.
   private let resumeCommand: String
 
@@ -65,10 +67,11 @@ package final class RunFolder {
       self.lock = lock
       ledger = try Ledger("\(path)/ledger.log")
       let summary = LedgerSummary(ledger.history)
-      let opening = try RunOpening(path, summary, resolution, tell: tell)
+      var opening = try RunOpening(path, summary, resolution, tell: tell)
       passedOver = opening.passedOver
       let tokenizer = try opening.tokenizer()
       tokenizerJSON = tokenizer.json()
+      examplesRead = try opening.countSteps(tokenizer)
       let (plan, changes) = try opening.plan(tokenizer, isAmending: options.isAmending)
       self.plan = plan
       planText = plan.planJSON()
@@ -96,7 +99,8 @@ package final class RunFolder {
           .amended(changes: changes, position: start.committedPosition), synchronizing: true)
         tell("plan amended: \(changes.joined(separator: ", "))")
       }
-      try Files.write(resolution.resolvedJSON(of: plan), to: "\(path)/plan.resolved.json")
+      try Files.write(
+        opening.resolution.resolvedJSON(of: plan), to: "\(path)/plan.resolved.json")
       try Files.write(tokenizerJSON, to: "\(path)/tokenizer.json")
     } catch {
       throw CoordinatorEnd(error, inRun: path)
@@ -121,7 +125,8 @@ package final class RunFolder {
       do {
         let tokenizer = try Tokenizer.load(json: tokenizerJSON)
         let corpus = phase.kind.readsExamples
-          ? try examples(index, tokenizer, tell: tell) : try text(index, tokenizer, tell: tell)
+          ? try .examples(examples(index, tokenizer, tell: tell))
+          : try text(index, tokenizer, tell: tell)
         if textDigests[index] == nil, let digest = corpus.textDigest {
           try ledger.append(.text(phase: index, digest: digest), synchronizing: true)
           textDigests[index] = digest
@@ -152,16 +157,10 @@ package final class RunFolder {
 
   private func examples(
     _ index: Int, _ tokenizer: Tokenizer, tell: (String) -> Void
-  ) throws(CorpusError) -> PhaseCorpus {
-    let line = ProgressLine("data: examples of \(plan.phases[index].name) made tokens")
-    defer { line.end() }
-    return .examples(
-      try ExampleCorpus(
-        plan, phase: index, tokenizer: tokenizer, expectedTextDigest: textDigests[index],
-        event: {
-          line.end()
-          tell("\($0)")
-        }, progress: line.update))
+  ) throws(CorpusError) -> ExampleCorpus {
+    if let known = examplesRead[index] { return known }
+    return try ExampleCorpus.read(
+      plan, phase: index, tokenizer, textDigest: textDigests[index], tell: tell)
   }
 
   // MARK: While it runs

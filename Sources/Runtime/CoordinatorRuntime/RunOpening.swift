@@ -12,7 +12,7 @@ internal import Tokenization
 struct RunOpening {
   private let path: String
   private let summary: LedgerSummary
-  private let resolution: PlanResolution
+  private(set) var resolution: PlanResolution
   private let tell: (String) -> Void
   private let found: CheckpointReader?
   let passedOver: [CheckpointReader.PassedOver]
@@ -100,6 +100,31 @@ struct RunOpening {
         + "\(known.prefix(12)); \(Self.tokenizerRemedy)", code: 65)
   }
 
+  // MARK: Examples
+
+  /// Gives phases that read their examples a number of times the steps that these take. Returns the
+  /// examples, by phase index, so that nobody reads them a second time.
+  mutating func countSteps(_ tokenizer: Tokenizer) throws -> [Int: ExampleCorpus] {
+    let plan = resolution.plan
+    var corpora: [Int: ExampleCorpus] = [:]
+    var counts: [Int: Int] = [:]
+    for (index, phase) in plan.phases.enumerated() {
+      guard let epochs = phase.examples?.epochs else { continue }
+      let corpus = try ExampleCorpus.read(
+        plan, phase: index, tokenizer, textDigest: textDigests[index], tell: tell)
+      corpora[index] = corpus
+      counts[index] = corpus.sequenceCount(ofEpochs: epochs)
+    }
+    guard !counts.isEmpty else { return [:] }
+    resolution = try resolution.counted(counts)
+    for index in counts.keys.sorted() {
+      let phase = resolution.plan.phases[index]
+      let rule = resolution.derivations.first { $0.key == "phases[\(index)].steps" }?.origin
+      tell("\(phase.name): \(phase.steps) steps, \(rule?.text(path: resolution.path) ?? "")")
+    }
+    return corpora
+  }
+
   // MARK: Plan
 
   /// The plan the run goes on with, and how it differs from the one it was started with.
@@ -182,6 +207,23 @@ struct RunOpening {
   }
 }
 
+extension ExampleCorpus {
+  /// The examples of a plan's phase, with a line of progress while they are read.
+  static func read(
+    _ plan: ResolvedPlan, phase index: Int, _ tokenizer: Tokenizer, textDigest: String?,
+    tell: (String) -> Void
+  ) throws(CorpusError) -> ExampleCorpus {
+    let line = ProgressLine("data: examples of \(plan.phases[index].name) made tokens")
+    defer { line.end() }
+    return try ExampleCorpus(
+      plan, phase: index, tokenizer: tokenizer, expectedTextDigest: textDigest,
+      event: {
+        line.end()
+        tell("\($0)")
+      }, progress: line.update)
+  }
+}
+
 extension CoordinatorEnd {
   /// What a start that failed says, and the code it exits with.
   init(_ error: any Error, inRun path: String) {
@@ -197,6 +239,9 @@ extension CoordinatorEnd {
     case let error as CorpusError:
       self.init(kind: .failed, message: "\(error)", code: Self.code(of: error))
     case let error as TokenizerError: self.init(kind: .failed, message: "\(error)", code: 65)
+    case let error as PlanError:
+      let message = error.message.dropFirst("Error: ".count)
+      self.init(kind: .failed, message: String(message), code: error.exitCode.rawValue)
     default: self.init(kind: .failed, message: "\(error)", code: 1)
     }
   }

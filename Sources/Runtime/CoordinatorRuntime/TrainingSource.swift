@@ -5,19 +5,6 @@ package import Settings
 internal import System
 internal import Tensors
 
-/// What a phase reads.
-package enum PhaseCorpus: Sendable {
-  case text(Corpus)
-  case examples(ExampleCorpus)
-
-  var textDigest: String? {
-    switch self {
-    case .text(let corpus): corpus.textDigest
-    case .examples(let corpus): corpus.textDigest
-    }
-  }
-}
-
 /// Tokens for the feeders: any operation's slices.
 package final class TrainingSource: FeedSource {
   private let plan: ResolvedPlan
@@ -39,7 +26,8 @@ package final class TrainingSource: FeedSource {
   private func slices(at position: Int) throws(CorpusError) -> [TokenSlice] {
     switch program.operation(at: position) {
     case .train(let phase, let step): try trainingSlices(phase, step)
-    case .rollout(let phase, let iteration): prompts(phase, iteration)
+    case .rollout(let phase, let iteration):
+      corpora[phase]?.prompts(iteration: iteration, plan, phase: phase) ?? []
     case .validate(let phase, _, let isFull):
       (0..<plan.batch.slices).map { validationSlice(phase, slice: $0, isFull: isFull) }
     case .enter, .end: []
@@ -49,41 +37,12 @@ package final class TrainingSource: FeedSource {
   /// A phase that learns from the policy's own answers reads them where they are.
   private func trainingSlices(_ phase: Int, _ step: Int) throws(CorpusError) -> [TokenSlice] {
     guard let corpus = corpora[phase], !plan.phases[phase].samples else { return [] }
-    return try (0..<plan.batch.slices).map { (slice) throws(CorpusError) in
-      switch corpus {
-      case .text(let corpus):
-        try corpus.slice(
-          step: step, slice: slice, batch: plan.batch,
-          sequenceLength: plan.model.sequenceLength, seed: plan.seed, phase: phase)
-      case .examples(let corpus): corpus.slice(step: step, slice: slice, batch: plan.batch)
-      }
-    }
-  }
-
-  private func prompts(_ phase: Int, _ iteration: Int) -> [TokenSlice] {
-    guard case .examples(let corpus) = corpora[phase],
-      let count = plan.phases[phase].reinforcement?.prompts
-    else { return [] }
-    let batch = ResolvedPlan.Batch(
-      sequences: count, slices: plan.batch.slices, microbatch: 1)
-    return (0..<plan.batch.slices).map {
-      corpus.slice(step: iteration, slice: $0, batch: batch)
-    }
+    return try corpus.slices(step: step, plan, phase: phase)
   }
 
   private func validationSlice(_ phase: Int, slice: Int, isFull: Bool) -> TokenSlice {
-    let limit = tokenLimit(phase, isFull)
-    switch corpora[phase] {
-    case .text(let corpus):
-      return corpus.validationSlice(
-        slice: slice, sliceCount: plan.batch.slices,
-        sequenceLength: plan.model.sequenceLength, tokenLimit: limit)
-    case .examples(let corpus):
-      return corpus.validationSlice(
-        slice: slice, sliceCount: plan.batch.slices,
-        rowLimit: limit.map(corpus.rowLimit(ofTokens:)))
-    case nil: return TokenSlice(sequences: [])
-    }
+    corpora[phase]?.validationSlice(slice, plan, tokenLimit: tokenLimit(phase, isFull))
+      ?? TokenSlice(sequences: [])
   }
 
   /// Real tokens that the operation at `position` trains on, as far as the data tell: what a phase

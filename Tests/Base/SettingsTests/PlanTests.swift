@@ -150,6 +150,67 @@ private func message(
     }
   }
 
+  @Test func `examples of the world give way to a file that is put in their place`() throws {
+    let text = #"{"phases": [{"kind": "tokenizer"}, {"kind": "sft", "examples": {"count": 9}}]}"#
+    #expect(try resolve(text).plan.phases[1].examples?.count == 9)
+    let resolution = try resolve(text, data: "rows.jsonl")
+    #expect(!resolution.resolvedJSON.contains("\"count\""))
+    #expect(try ResolvedPlan(planJSON: resolution.resolvedJSON) == resolution.plan)
+    #expect(
+      message(text, [("phases.sft.data.source", "rows.jsonl")]).hasPrefix(
+        "Error: phases[1].examples.count is for the generated world, not for 'rows.jsonl'"))
+  }
+
+  // MARK: Epochs
+
+  private static let epochs = """
+    {
+      "batch": { "sequences": 16 },
+      "phases": [
+        { "kind": "tokenizer" },
+        { "kind": "sft", "examples": { "epochs": 3 }, "schedule": { "kind": "wsd", "warmup": 30 } },
+        { "kind": "dpo", "examples": { "epochs": 2, "count": 501 } },
+      ],
+    }
+    """
+
+  @Test func `epochs have as many steps as the rows give, and all that follows from them`() throws {
+    let before = try resolve(Self.epochs), plan = before.plan
+    func origin(_ resolution: PlanResolution, _ key: String) -> Derivation? {
+      resolution.derivations.first { $0.key == "phases[\(key)" }
+    }
+    // What a conversation takes of a window, only its tokens tell; pairs are two sequences each.
+    #expect(plan.phases.map(\.awaitsRows) == [false, true, false])
+    #expect(origin(before, "1].steps")?.value == "null")
+    #expect(origin(before, "1].steps")?.origin == .rule("3 epochs of the rows: they decide"))
+    #expect(origin(before, "1].schedule.decay")?.value == "null")
+    #expect(plan.phases[1].schedule.warmupSteps == 30)
+    #expect(plan.phases[2].steps == 126)
+    #expect(plan.phases[2].schedule.warmupSteps == 6)
+    // Their steps are not known for certain, so the plan as a file leaves them to its reader.
+    #expect(try ResolvedPlan(planJSON: plan.planJSON()) == plan)
+    #expect(!plan.planJSON().contains("\"steps\"") && !plan.planJSON().contains("\"decay\": 0,"))
+
+    let counted = try before.counted([1: 1601, 2: 2000]), known = counted.plan
+    #expect(known.phases.map(\.steps) == [0, 101, 125])
+    #expect(known.phases.allSatisfy { $0.examples?.epochs == nil && !$0.awaitsRows })
+    #expect(known.phases[1].schedule.decaySteps == 20)
+    #expect(known.phases.map(\.validation.every) == [0, 11, 13])
+    #expect(
+      origin(counted, "1].steps")?.origin
+        == .rule("1601 sequences of 3 epochs / batch.sequences"))
+    #expect(try ResolvedPlan(planJSON: counted.resolvedJSON) == known)
+    #expect(
+      counted.resolvedJSON.contains(
+        "\"phases[2].steps\": \"2000 sequences of 2 epochs / batch.sequences\""))
+    // The same rows are the same plan; more epochs are more steps.
+    let difference = try PlanDifference(
+      from: known, to: before.counted([1: 1700, 2: 2000]).plan, derivations: counted.derivations)
+    #expect(difference.lines == ["phases[1].steps: 101 -> 107"] && difference.canAmend)
+    let short = #expect(throws: PlanError.self) { try before.counted([1: 400, 2: 2000]) }
+    #expect(short?.message.contains("warm-up of 30 is longer than 25 steps") == true)
+  }
+
   @Test func `a plan travels inside a message with the keys of its file`() throws {
     struct Message: Codable { var plan: ResolvedPlan }
     let plan = try resolve(#"{ "shape": "tiny", "seed": 18446744073709551615 }"#).plan
@@ -268,6 +329,16 @@ private func message(
       #"{"data": {"source": "x.txt", "documents": 5}}"#,
       "data.documents is for the generated world, not for 'x.txt' at test.json:1:43"
     ),
+    (
+      #"{"data": {"source": "x"}, "phases": [{"kind": "tokenizer"}, {"kind": "sft", "examples": "#
+        + #"{"count": 9}}]}"#,
+      "phases[1].examples.count is for the generated world, not for 'x' at test.json:1:99"
+    ),
+    (
+      #"{"phases": [{"kind": "tokenizer"}, {"kind": "sft"}, {"kind": "reward", "data": "#
+        + #"{"source": "x"}, "examples": {"agreement": 1}}]}"#,
+      "phases[2].examples.agreement is for the generated world, not for 'x' at test.json:1:123"
+    ),
     (#"{"phases": []}"#, "the plan has no phase at test.json:1:12"),
     (#"{"phases": [{"name": "a"}]}"#, "phases[0] has no kind at test.json:1:13"),
     (#"{"phases": [{"kind": "pretrain"}]}"#, "the first phase is 'pretrain' at test.json:1:22"),
@@ -303,6 +374,25 @@ private func message(
     (
       #"{"phases": [{"kind": "tokenizer"}, {"kind": "sft", "brakes": {"length": 9}}]}"#,
       "sft does not use phases[1].brakes.length at test.json:1:73"
+    ),
+    (
+      #"{"phases": [{"kind": "tokenizer"}, {"kind": "sft", "steps": 5, "examples": "#
+        + #"{"epochs": 2}}]}"#,
+      "phases[1].examples.epochs and phases[1].steps are both given at test.json:1:87"
+    ),
+    (
+      #"{"phases": [{"kind": "tokenizer"}, {"kind": "sft", "examples": {"epochs": 0}}]}"#,
+      "phases[1].examples.epochs is the number 0 at test.json:1:75"
+    ),
+    (
+      #"{"phases": [{"kind": "tokenizer"}, {"kind": "sft"}, {"kind": "grpo", "examples": "#
+        + #"{"epochs": 2}}]}"#,
+      "'grpo' reads prompts iteration by iteration, and does not use phases[2].examples.epochs "
+        + "at test.json:1:93"
+    ),
+    (
+      #"{"phases": [{"kind": "tokenizer"}, {"kind": "pretrain", "examples": {"epochs": 9}}]}"#,
+      "pretrain does not use phases[1].examples.epochs at test.json:1:80"
     ),
     (#"{"name": "../x"}"#, "name is the text '../x' at test.json:1:10"),
     (#"{"seed": -1}"#, "seed is the number -1 at test.json:1:10"),

@@ -25,6 +25,8 @@ private let plan = ForeignParser(
       #"{"tokenizer": {"kind": "bytes"}, "phases": [{"kind": "tokenizer"}, {"kind": "pretrain", "#
         + #""steps": 40, "schedule": {"kind": "wsd", "warmup": 5, "decay": 9}, "#
         + #""validation": "full"}, {"kind": "evaluate"}], "data": {"source": "books"}}"#,
+      #"{"phases": [{"kind": "tokenizer"}, {"kind": "sft", "examples": {"epochs": 3}}, {"kind": "#
+        + #""dpo", "examples": {"epochs": 2}}]}"#,
     ]
     // As large as a plan can be: one more digit anywhere is too much.
     let largest =

@@ -31,6 +31,72 @@ import Testing
   }
 }
 
+/// The policy of story.json, 154,020 matmul parameters, by hand as in docs/mfu.md; a model that
+/// scores has 117,420. A token costs a third of each forward.
+@Suite struct `Cost of a phase` {
+  private static let policy = 6.0 * 154_020 + 103_680, score = 6.0 * 117_420 + 103_680
+
+  private func lastCost(_ phases: String) throws -> PhaseCost {
+    let text = """
+      { "model": { "layers": 3, "width": 60, "heads": 6, "key_value_heads": 2,
+          "feed_forward": 164, "context": 48 },
+        "batch": { "sequences": 16, "slices": 8, "microbatch": 2 },
+        "tokenizer": { "vocabulary": 611 },
+        "phases": [ { "kind": "tokenizer" }, { "kind": "pretrain", "steps": 5 }, \(phases) ] }
+      """
+    let plan = try plan(text)
+    return PhaseCost(plan, phase: plan.phases.count - 1)
+  }
+
+  @Test func `is six for each parameter that learns`() throws {
+    for kind in ["sft", "pretrain", "reward"] {
+      let cost = try lastCost(#"{ "kind": "\#(kind)", "name": "x", "steps": 10 }"#)
+      #expect(cost.training.tokenCount == 10 * 16 * 48)
+      #expect(cost.training.flops == 7680 * (kind == "reward" ? Self.score : Self.policy))
+      #expect(cost.flops == cost.training.flops)
+    }
+  }
+
+  @Test func `of dpo has two for the reference, the first time that a pair is met`() throws {
+    let few = try lastCost(#"{ "kind": "dpo", "steps": 8, "examples": { "count": 20 } }"#)
+    #expect(few.training.flops == 8 * 16 * 48 * Self.policy)
+    #expect(few.reference.tokenCount == 2 * 20 * 48, "20 pairs, met three times")
+    #expect(few.reference.flops == 1920 * Self.policy / 3)
+    let many = try lastCost(#"{ "kind": "dpo", "steps": 8 }"#)
+    #expect(many.reference.tokenCount == 8 * 16 * 48)
+  }
+
+  @Test func `of ppo has an epoch for policy and value, and rollouts apart`() throws {
+    let cost = try lastCost(
+      """
+      { "kind": "reward", "steps": 1 }, { "kind": "ppo",
+        "reinforcement": { "iterations": 2, "prompts": 32, "answer_tokens": 10, "epochs": 3 } }
+      """)
+    // 2 iterations x 3 epochs x 32 answers of 48 tokens, prompts included.
+    #expect(cost.training.tokenCount == 2 * 3 * 32 * 48)
+    #expect(cost.training.flops == 9216 * (Self.policy + Self.score))
+    #expect(cost.drawing.tokenCount == 2 * 32 * 48)
+    #expect(cost.drawing.flops == 3072 * Self.policy / 3)
+    // The reference, the reward model and the value model.
+    #expect(abs(cost.judging.flops - 3072 * (Self.policy + 2 * Self.score) / 3) < 1)
+    #expect(cost.reference.flops == 0)
+  }
+
+  @Test func `of answers that a rule judges has the reference alone beside the policy`() throws {
+    let cost = try lastCost(
+      #"{ "kind": "grpo", "reinforcement": { "iterations": 2, "prompts": 16, "answers": 2 } }"#)
+    #expect(cost.training.flops == 2 * 32 * 48 * Self.policy)
+    #expect(cost.judging == cost.drawing)
+    let pairs = try lastCost(
+      """
+      { "kind": "dpo", "preference": { "pairs": "sampled" },
+        "reinforcement": { "iterations": 2, "prompts": 16, "epochs": 2, "judge": "rule" } }
+      """)
+    #expect(pairs.training.flops == 2 * 2 * 32 * 48 * Self.policy)
+    #expect(pairs.reference == pairs.drawing && pairs.judging == pairs.drawing)
+  }
+}
+
 @Suite struct `Memory plan` {
   @Test func `a worker holds one buffer per node under way, and the sum where there are others`() {
     func count(_ slices: Range<Int>, of sliceCount: Int, joins: Bool) -> Int {
@@ -115,6 +181,27 @@ import Testing
     #expect(time(100, 3).computeSeconds == time(100, 2).computeSeconds, "3 workers, 4 slices")
     #expect(time(100, 1).tokenCount == plan.phases[1].steps * 4096)
     #expect(time(100, 1).totalSeconds > Double(plan.phases[1].steps) * time(100, 1).computeSeconds)
+  }
+
+  @Test func `counts what each phase computes, rollouts apart`() throws {
+    let plan = try plan(
+      """
+      { "shape": "tiny", "batch": { "sequences": 16, "slices": 4, "microbatch": 2 }, "phases": [ { "kind": "tokenizer" }, { "kind": "pretrain", "steps": 10 },
+          { "kind": "reward", "steps": 10 },
+          { "kind": "ppo", "reinforcement": { "iterations": 1, "epochs": 1 } } ] }
+      """)
+    let time = TimeEstimate(
+      plan: plan, workerCount: 2, threadCount: 3,
+      assumptions: .init(peakPerThread: 100, efficiency: 0.25, linkBytesPerSecond: 1e12))
+    let costs = plan.phases.indices.map { PhaseCost(plan, phase: $0) }
+    // Half of the slices on 3 threads of 25 GFLOP/s.
+    func seconds(_ flops: Double) -> Double { flops / 2 / 75e9 }
+    #expect(abs(time.phases[1].steps / (10 * time.computeSeconds) - 1) < 1e-9)
+    #expect(abs(time.phases[3].steps / seconds(costs[3].training.causalFlops) - 1) < 1e-9)
+    let rollouts = costs[3].drawing.causalFlops + costs[3].judging.causalFlops
+    #expect(abs(time.phases[3].rollouts / seconds(rollouts) - 1) < 1e-9)
+    #expect(time.phases[0].total == 0 && time.phases[2].rollouts == 0)
+    #expect(abs(time.totalSeconds / time.phases.reduce(0) { $0 + $1.total } - 1) < 1e-9)
   }
 }
 

@@ -102,6 +102,24 @@ private func shipped(_ name: String, data: String? = nil) throws -> PlanResoluti
     #expect(lines.contains { $0.hasPrefix("time        about ") })
   }
 
+  @Test func `tells rollouts apart from steps, and that answers are at their limit`() throws {
+    let report = PlanReport(
+      try shipped("story"), on: .init(workerCount: 1, threadCount: 1))
+    // 8 steps x 768 x 1,836,000, and 64 answers x 48 x 342,600 and x 881,400: docs/mfu.md.
+    let place = try #require(report.summaryLines.firstIndex { $0.hasPrefix("phase       ppo: ") })
+    #expect(
+      report.summaryLines[place...].prefix(2) == [
+        "phase       ppo: 8 steps x 768 tokens at most = 6.14 k tokens, 11.3 GFLOP",
+        "            rollouts: 2 x 32 answers = 3.07 k tokens, 1.05 GFLOP to read prompts and "
+          + "draw, 2.71 GFLOP to judge",
+      ])
+    #expect(report.summaryLines.contains { $0.hasSuffix(", and 2.10 GFLOP of the reference") })
+    #expect(report.summaryLines.contains { $0.contains("\"at most\": ") })
+    #expect(try !Self.report(1).summaryLines.contains { $0.contains("at most\"") })
+    let phases = try #require(try JSONReader.read(report.json.jsonText())["phases"]?.elements)
+    #expect(phases[5]["rollout_tokens"]?.int == 3072 && phases[5]["rollout_seconds"]?.double == nil)
+  }
+
   @Test func `is also JSON with the same figures`() throws {
     let report = try Self.report(1)
     let read = try JSONReader.read(report.json.jsonText())

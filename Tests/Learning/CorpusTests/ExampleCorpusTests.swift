@@ -87,7 +87,7 @@ private func vote(_ text: String, _ first: String, _ second: String, _ votes: [I
     form: ExampleCorpus.Form
   ) throws {
     let corpus = try worldExamples(form), again = try worldExamples(form)
-    let numbers = 0..<3 * corpus.epochSequenceCount
+    let numbers = 0..<3 * corpus.sequenceCount(ofEpochs: 1)
     let sequences = corpus.sequences(numbers)
     #expect(again.sequences(numbers.reversed()) == sequences.reversed())
     let picked = numbers.map { $0 * 7919 % numbers.count }
@@ -124,7 +124,7 @@ private func vote(_ text: String, _ first: String, _ second: String, _ votes: [I
     form: ExampleCorpus.Form
   ) throws {
     let corpus = try worldExamples(form)
-    let count = corpus.epochSequenceCount
+    let count = corpus.sequenceCount(ofEpochs: 1)
     #expect(count == (form == .pairs ? 60 : 30))
     let epochs = (0..<4).map { epoch in
       corpus.sequences(epoch * count..<(epoch + 1) * count).map(\.row)
@@ -146,7 +146,7 @@ private func vote(_ text: String, _ first: String, _ second: String, _ votes: [I
     let bos = try id(.bos)
     var first = 0
     for epoch in 1...3 {
-      let end = corpus.stepCount(epochs: epoch, batchSequences: 1)
+      let end = corpus.sequenceCount(ofEpochs: epoch)
       let windows = corpus.sequences(first..<end)
       #expect(windows.count < 30 && windows.allSatisfy { $0.row == Sequence.noRow })
       #expect(windows.reduce(0) { $0 + $1.segmentStarts.count } == 30)
@@ -156,14 +156,11 @@ private func vote(_ text: String, _ first: String, _ second: String, _ votes: [I
     }
   }
 
-  @Test func `need as many steps as read all of them that often`() throws {
+  @Test func `have as many sequences as read all of them that often`() throws {
     let pairs = try worldExamples(.pairs)
-    #expect(pairs.stepCount(epochs: 1, batchSequences: 8) == 8)
-    #expect(pairs.stepCount(epochs: 2, batchSequences: 8) == 15)
-    #expect(pairs.stepCount(epochs: 0, batchSequences: 8) == 0)
+    #expect([0, 1, 2].map(pairs.sequenceCount) == [0, 60, 120])
     let packed = try worldExamples(.conversations)
-    #expect(packed.stepCount(epochs: 1, batchSequences: 1) == packed.epochSequenceCount)
-    #expect(packed.stepCount(epochs: 5, batchSequences: 1) >= 4 * packed.epochSequenceCount)
+    #expect(packed.sequenceCount(ofEpochs: 5) >= 4 * packed.sequenceCount(ofEpochs: 1))
   }
 
   // MARK: Tokens
@@ -230,7 +227,7 @@ private func vote(_ text: String, _ first: String, _ second: String, _ votes: [I
       let row = form == .pairs
         ? pair(word, word + "a", word + "b") : question(word, word)
       let corpus = try fileExamples(form, [row, row], length: 100)
-      return (corpus.sequences(0..<corpus.epochSequenceCount) + corpus.heldBack()).map {
+      return (corpus.sequences(0..<corpus.sequenceCount(ofEpochs: 1)) + corpus.heldBack()).map {
         $0.tokens.filter(specials.contains)
       }
     }
@@ -264,7 +261,7 @@ private func vote(_ text: String, _ first: String, _ second: String, _ votes: [I
     #expect(tail.heldBack().map(\.row) == (180..<200).flatMap { [UInt32($0), UInt32($0)] })
     let hashed = try fileExamples(.pairs, rows, split: .documents(0.3))
     let held = Set(hashed.heldBack().map(\.row)), heldPrompts = Set(hashed.heldBack().map(\.prompt))
-    let trained = hashed.sequences(0..<hashed.epochSequenceCount)
+    let trained = hashed.sequences(0..<hashed.sequenceCount(ofEpochs: 1))
     #expect(held.isDisjoint(with: trained.map(\.row)))
     #expect(heldPrompts.isDisjoint(with: trained.map(\.prompt)))
     // 15 of 50 prompts, and 5 deviations of a binomial.
@@ -324,7 +321,7 @@ private func vote(_ text: String, _ first: String, _ second: String, _ votes: [I
       #expect(asked(sequence) == [unseen[number / width]])
       #expect(sequence.row == UInt32(300 + number / width))
     }
-    let trained = corpus.sequences(0..<corpus.epochSequenceCount).flatMap(asked)
+    let trained = corpus.sequences(0..<corpus.sequenceCount(ofEpochs: 1)).flatMap(asked)
     #expect(trained.count == 300 * width && Set(trained).isDisjoint(with: unseen))
   }
 
@@ -611,7 +608,7 @@ struct `Examples of real files` {
       "\(corpus.heldBackRowCount) held back;", passedOver)
     #expect(used + passedOver.count == sample.rowCount)
     #expect(passedOver.counts == sample.passedOver)
-    let sequences = corpus.heldBack() + corpus.sequences(0..<corpus.epochSequenceCount)
+    let sequences = corpus.heldBack() + corpus.sequences(0..<corpus.sequenceCount(ofEpochs: 1))
     #expect(sequences.allSatisfy { $0.tokens.count <= 1025 })
     if sample.form == .pairs { #expect(sequences.count { $0.isTie } == 2 * sample.tieCount) }
   }
@@ -619,7 +616,7 @@ struct `Examples of real files` {
   @Test func `favour long answers as often as SOURCES says`() throws {
     let sample = try #require(Self.cases.first { $0.name.contains("hh_harmless") })
     let (corpus, _) = try corpus(sample, length: 8192)
-    let sequences = corpus.heldBack() + corpus.sequences(0..<corpus.epochSequenceCount)
+    let sequences = corpus.heldBack() + corpus.sequences(0..<corpus.sequenceCount(ofEpochs: 1))
     let worth = stride(from: 0, to: sequences.count, by: 2).map { place in
       let (chosen, rejected) = (sequences[place].answer.count, sequences[place + 1].answer.count)
       return chosen > rejected ? 1 : chosen == rejected ? 0.5 : 0

@@ -53,8 +53,56 @@ internal import Tokenization
         TokenSlice.Sequence(
           tokens: sequence.tokens,
           isTarget: (0..<sequence.tokens.count - 1).map { !sequence.masked.contains($0) },
-          segmentStarts: sequence.segmentStarts)
+          segmentStarts: sequence.segmentStarts,
+          row: sequence.row ?? TokenSlice.Sequence.noRow)
       })
+  }
+
+  @Test func `of examples are read again, of phases that sample as prompts`() throws {
+    let text = """
+      { "model": { "layers": 1, "width": 16, "heads": 2, "context": 240 },
+        "batch": { "sequences": 8, "slices": 4, "microbatch": 2 }, "tokenizer": { "kind": "bytes" },
+        "phases": [ { "kind": "tokenizer" },
+          { "kind": "sft", "steps": 4, "examples": { "count": 30 },
+            "validation": { "tokens": 2000, "full_at_end": false } },
+          { "kind": "dpo", "steps": 4, "examples": { "count": 30 } },
+          { "kind": "grpo", "examples": { "count": 30 },
+            "reinforcement": { "iterations": 2, "prompts": 8, "answers": 2, "epochs": 1 } } ] }
+      """
+    let plan = try PlanResolver.resolve(text: text, path: "plan.json").plan
+    let scratch = try Scratch()
+    try scratch.write(plan.planJSON(), to: "plan.resolved.json")
+    try scratch.write(Tokenizer.bytes.json(), to: "tokenizer.json")
+    let corpora = try (1...3).map { try ExampleCorpus(plan, phase: $0, tokenizer: .bytes) }
+    for (index, name) in ["sft", "dpo"].enumerated() {
+      let corpus = corpora[index]
+      let tokens = try RunTokens(
+        run: scratch.path, phase: name, textDigests: [index + 1: corpus.textDigest])
+      let reading = try tokens.step(3)
+      #expect(reading.iteration == nil && (reading.sequences[0].row != nil) == (name == "dpo"))
+      for number in 0..<4 {
+        #expect(
+          slice(number, of: reading) == corpus.slice(step: 2, slice: number, batch: plan.batch))
+      }
+      let held = tokens.validation(atEnd: true)
+      let limit = name == "sft" ? corpus.rowLimit(ofTokens: 2000) : nil
+      #expect(
+        slice(1, of: held) == corpus.validationSlice(slice: 1, sliceCount: 4, rowLimit: limit))
+    }
+    // Two steps learn from the answers of an iteration.
+    let sampled = try RunTokens(run: scratch.path, phase: "grpo").step(3)
+    #expect(sampled.iteration == 2 && sampled.sequences.count == 8)
+    let prompts = plan.batch
+    #expect(slice(2, of: sampled) == corpora[2].slice(step: 1, slice: 2, batch: prompts))
+    let shown = sampled.text(.bytes, marksTargets: true)
+    #expect(shown.hasPrefix("grpo step 3, prompts of iteration 2, sequence 0 (slice 0, row "))
+    #expect(shown.split(separator: "<|assistant_start|>>>").count == 9)
+    #expect(shown.split(separator: "<|assistant_end|><<").count == 8)
+    #expect {
+      try RunTokens(run: scratch.path, phase: "sft", textDigests: [1: "another"])
+    } throws: { error in
+      if case .changedText = error as? CorpusError { true } else { false }
+    }
   }
 
   @Test func `are those that its coordinator served, step by step`() throws {

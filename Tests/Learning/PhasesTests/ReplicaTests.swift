@@ -142,6 +142,35 @@ import Testing
     }
   }
 
+  /// Two pairs whose answers, the last three tokens, differ.
+  private static let pairs = TokenSlice(
+    sequences: (0..<4).map { index in
+      let answer = (0..<3).map { UInt32(20 + 7 * index + $0) }
+      return TokenSlice.Sequence(
+        tokens: [1, 2, 3, UInt32(4 + index / 2)] + answer,
+        isTarget: [false, false, false, true, true, true], row: UInt32(index / 2))
+    })
+
+  @Test func `state that is loaded brings a reference of its own to dpo`() {
+    var plan = tinyPlan(dropout: 0)
+    plan.phases[1].kind = .dpo
+    plan.phases[1].preference = .init()
+    withReplica(plan) { replica in
+      replica.enter(1)
+      let before = replica.evaluate(Self.pairs)
+      #expect(abs(before.lossSum - 2 * 0.693_147_180_559_945_3) < 1e-12, "policy and reference")
+      let reference = replica[.reference].master
+      for index in 0..<reference.count { reference[index] *= 1.5 }
+      replica.repack()
+      let after = replica.evaluate(Self.pairs)
+      #expect(after.lossSum != before.lossSum)
+      let other = Replica(plan: plan, engine: replica.engine, phaseIndex: 1)
+      for (part, loaded) in zip(other.parts, replica.parts) { part.copy(from: loaded) }
+      other.repack()
+      #expect(other.evaluate(Self.pairs) == after)
+    }
+  }
+
   @Test func `a cancelled slice returns nil`() {
     let plan = tinyPlan()
     withReplica(plan) { replica in

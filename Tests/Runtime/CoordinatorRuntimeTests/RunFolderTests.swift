@@ -1,5 +1,6 @@
 import Checkpoints
 import CoordinatorRuntime
+import Corpus
 import Planning
 import Settings
 import System
@@ -100,6 +101,31 @@ import Testing
       try Files.removeTree("\(run)/ledger.log")
       let replaced = refusal { _ = try openRun(run, plan: plan) }
       #expect(replaced?.message.contains("is not the tokenizer") == true, "\(replaced as Any)")
+    }
+  }
+
+  @Test func `reads examples once, though they are counted before the plan is whole`() throws {
+    try withRun { run in
+      let plan = planText().replacing(
+        #"{ "kind": "evaluate", "name": "c" }"#,
+        with: #"{ "kind": "sft", "examples": { "count": 40, "epochs": 2 } }"#
+      ).replacing("\"context\": 8", with: "\"context\": 128")
+      var told: [String] = []
+      var steps = 0
+      do {
+        let folder = try openRun(run, plan: plan) { told.append($0) }
+        try folder.ledger.append(
+          .view(number: 1, workers: ["w0"], position: 0), synchronizing: false)
+        steps = folder.plan.phases[3].steps
+        guard case .examples(let corpus) = try folder.corpora(tell: { told.append($0) })[3] else {
+          Issue.record("the sft phase reads no examples")
+          return
+        }
+        #expect(steps == (corpus.sequenceCount(ofEpochs: 2) + 3) / 4 && steps > 1)
+        #expect(told.count { $0.contains("examples of world") } == 1, "\(told)")
+      }
+      // Who takes it up later counts again, and finds the same plan.
+      #expect(try openRun(run, plan: plan).plan.phases[3].steps == steps)
     }
   }
 

@@ -42,12 +42,14 @@ func planText(stepsOfA: Int = 3, source: String = "world", tokenizer: String = "
 
 /// Opens the run, as a coordinator does.
 func openRun(
-  _ run: String, plan: String = planText(), isAmending: Bool = false
+  _ run: String, plan: String = planText(), isAmending: Bool = false,
+  tell: @escaping (String) -> Void = { _ in }
 ) throws -> RunFolder {
   let options = CoordinatorOptions(
     plan: "plan.json", runDirectory: run, listen: Address(host: "127.0.0.1", port: 0),
     isAmending: isAmending, resumeCommand: "coordinator plan.json --data 'a b'")
-  return try RunFolder(options, try PlanResolver.resolve(text: plan, path: "plan.json")) { _ in }
+  return try RunFolder(
+    options, try PlanResolver.resolve(text: plan, path: "plan.json"), tell: tell)
 }
 
 /// Everything a coordinator keeps records with.
