@@ -7,14 +7,12 @@ prints the ratio.
 Both have random weights, bf16, a cache of keys and values, a batch of 32 prompts of 32 tokens, and
 draw 128 tokens for each at temperature 1 from the whole vocabulary; ours gives their
 log-probabilities too. Tokens drawn per second, prompts within the time, the median of three rounds
-after one that is not timed. Absolute rates wander on shared processors, so each pair is one of ours
-and one of theirs, one after the other. The programs are those of $BIN, by default .build/release.
-Run it on a machine that does nothing else.
+after one that is not timed.
 """
-import argparse, json, os, statistics, subprocess, sys, time
+import argparse, json, os, statistics, sys, time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BIN = os.environ.get("BIN", os.path.join(ROOT, ".build", "release"))
+from support import cox, last_object, need, ratios, spread, turns
+
 SHAPES = {  # layers, width, heads, feed-forward width, vocabulary, context
     "tiny": (4, 128, 4, 352, 2048, 256),
     "small": (6, 384, 6, 1024, 8192, 256),
@@ -49,18 +47,6 @@ def theirs(shape, threads):
     return BATCH * DRAWN / statistics.median(seconds[1:])
 
 
-def last_object(command):
-    """The JSON object on the command's last line of output."""
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
-
-
-def spread(values):
-    return f"{statistics.median(values):.4g} ({min(values):.4g} to {max(values):.4g})"
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shapes", nargs="+", default=["small", "gpt2"], choices=SHAPES)
@@ -69,34 +55,32 @@ def main():
     parser.add_argument("--cox", default="", help="more options for cox bench rollout")
     parser.add_argument("--theirs", choices=SHAPES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    torch, transformers = need("torch", "transformers")
     if arguments.theirs:
-        return print(json.dumps({"tokens_per_s": theirs(arguments.theirs, arguments.threads)}))
-    try:
-        import torch, transformers
-    except ImportError as error:
-        return print(f"SKIPPED: this Python has no {error.name} (pip install {error.name})")
+        rate = theirs(arguments.theirs, arguments.threads)
+        return print(json.dumps({"tokens_per_s_median": rate}))
 
     threads = str(arguments.threads)
     print(f"transformers {transformers.__version__}, PyTorch {torch.__version__}, bf16, {threads} "
           f"threads; medians of {ROUNDS} rounds; median (least to most) of {arguments.pairs} pairs")
     print(f"{'shape':8} {'ours tok/s':>24} {'theirs tok/s':>24} {'ratio':>24}  ours spent on")
     for shape in arguments.shapes:
-        ours, others, share = [], [], {}
-        for _ in range(arguments.pairs):
-            mine = last_object(
-                [os.path.join(BIN, "cox"), "bench", "rollout", "--json", "--shape", shape,
-                 "--threads", threads, "--streams", str(BATCH), "--prompt", str(PROMPT),
-                 "--tokens", str(DRAWN), "--rounds", str(ROUNDS), *arguments.cox.split()])
-            other = last_object(
+        found = turns(
+            arguments.pairs,
+            ours=lambda: last_object(cox(
+                "bench", "rollout", "--json", "--shape", shape, "--threads", threads,
+                "--streams", BATCH, "--prompt", PROMPT, "--tokens", DRAWN, "--rounds", ROUNDS,
+                *arguments.cox.split())),
+            theirs=lambda: last_object(
                 [sys.executable, os.path.abspath(__file__), "--theirs", shape,
-                 "--threads", threads])
-            ours.append(mine["tokens_per_s_median"])
-            others.append(other["tokens_per_s"])
-            share = mine["share_by"]
-        ratios = [a / b for a, b in zip(ours, others)]
-        parts = ", ".join(f"{name} {part:.0%}" for name, part in share.items() if part >= 0.01)
-        print(f"{shape:8} {spread(ours):>24} {spread(others):>24} {spread(ratios):>24}  "
-              f"{mine['kernels']}: {parts}", flush=True)
+                 "--threads", threads]))
+        ours, others = ([answer["tokens_per_s_median"] for answer in answers]
+                        for answers in found.values())
+        last = found["ours"][-1]
+        parts = ", ".join(
+            f"{name} {part:.0%}" for name, part in last["share_by"].items() if part >= 0.01)
+        print(f"{shape:8} {spread(ours):>24} {spread(others):>24} "
+              f"{spread(ratios(ours, others)):>24}  {last['kernels']}: {parts}", flush=True)
 
 
 if __name__ == "__main__":
