@@ -52,6 +52,15 @@ public struct PhaseCost: Equatable, Sendable {
     training.flops + reference.flops + drawing.flops + judging.flops
   }
 
+  /// Of a token of prompts and answers: drawn, and read by each model that is asked; 0 in a phase
+  /// without rollouts.
+  public var rollout: (perToken: Double, perTokenCausal: Double) {
+    let count = Double(max(1, drawing.tokenCount))
+    return (
+      (drawing.flops + judging.flops) / count, (drawing.causalFlops + judging.causalFlops) / count
+    )
+  }
+
   public init(_ plan: ResolvedPlan, phase index: Int) {
     let phase = plan.phases[index]
     let policy = ModelFlops(plan.model), scoring = ModelFlops(plan.model, head: .score)

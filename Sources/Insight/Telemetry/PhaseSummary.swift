@@ -6,7 +6,7 @@ public struct PhaseSummary: Codable, Equatable, Sendable {
   /// Of the steps and of the answers that they learned from, validations apart.
   public let seconds: Double
   public let tokens: Int
-  /// Over all steps, answers apart.
+  /// Over all steps, the answers that they learned from included.
   public let mfuNominal: Double?
   public let mfuMeasured: Double?
   /// Answers that the phase learned from; 0 for one that makes none.
@@ -38,22 +38,25 @@ public struct PhaseSummary: Codable, Equatable, Sendable {
     let steps = records.filter { !$0.isEvaluation }
     self.steps = steps.count
     tokens = saturatingSum(steps.map(\.tokens))
-    let updating = steps.reduce(0) { $0 + $1.seconds }
-    func mean(_ value: (StepRecord) -> Double?) -> Double? {
-      guard updating > 0, let last = steps.last, value(last) != nil else { return nil }
-      return steps.reduce(0) { $0 + (value($1) ?? 0) * $1.seconds } / updating
-    }
-    mfuNominal = mean(\.mfuNominal)
-    mfuMeasured = mean(\.mfuMeasured)
     // Every step of an iteration has the figures of its answers.
-    var iterations: [Double: StepRecord] = [:]
-    for step in steps { step.extra["iteration"].map { iterations[$0] = step } }
+    let iterations = Dictionary(grouping: steps) { $0.extra["iteration"] ?? 0 }.values
     func sum(_ name: String) -> Double {
-      iterations.values.reduce(0) { $0 + ($1.extra[name] ?? 0) }
+      iterations.reduce(0) { $0 + ($1[0].extra[name] ?? 0) }
     }
     rolloutTokens = Int(exactly: sum("rollout_tokens").rounded()) ?? 0
     rolloutSeconds = sum("rollout_seconds")
-    seconds = updating + rolloutSeconds
+    let seconds = steps.reduce(0) { $0 + $1.seconds } + rolloutSeconds
+    self.seconds = seconds
+    func mean(_ value: (StepRecord) -> Double?) -> Double? {
+      guard seconds > 0, let last = steps.last, value(last) != nil else { return nil }
+      let sum = iterations.reduce(0.0) { sum, steps in
+        let share = (steps[0].extra["rollout_seconds"] ?? 0) / Double(steps.count)
+        return sum + steps.reduce(0) { $0 + (value($1) ?? 0) * ($1.seconds + share) }
+      }
+      return sum / seconds
+    }
+    mfuNominal = mean(\.mfuNominal)
+    mfuMeasured = mean(\.mfuMeasured)
     let validated = records.last(where: \.isValidated)
     validationLoss = validated?.validationLoss
     validationFigures = (validated?.extra ?? [:]).filter { $0.key.hasPrefix("validation_") }

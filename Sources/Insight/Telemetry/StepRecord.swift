@@ -148,22 +148,44 @@ public struct StepRecord: Equatable, Sendable {
   /// Whether a validation followed the step. Not every one has a loss.
   public var isValidated: Bool { validationTokens != nil || validationLoss != nil }
 
-  /// Sets the four MFU figures from the record's own rate and the two peaks.
+  /// Work that a step needs besides its update: its share of an iteration's answers.
+  public struct Preparation: Equatable, Sendable {
+    public var flops: Double
+    /// The attention term halved.
+    public var causalFlops: Double
+    public var seconds: Double
+
+    public init(flops: Double = 0, causalFlops: Double = 0, seconds: Double = 0) {
+      self.flops = flops
+      self.causalFlops = causalFlops
+      self.seconds = seconds
+    }
+  }
+
+  /// Sets the four MFU figures from the record's own rate and the two peaks. With a preparation
+  /// they are those of both together, and `mfu_update` is that of the update alone.
   ///
   /// - Parameter causalFlopsPerToken: With the attention term halved.
   public mutating func setPeaks(
-    nominalGigaflops: Double?, measuredGigaflops: Double?, causalFlopsPerToken: Double
+    nominalGigaflops: Double?, measuredGigaflops: Double?, causalFlopsPerToken: Double,
+    preparation: Preparation = Preparation()
   ) {
     peakNominalGigaflops = nominalGigaflops
     peakMeasuredGigaflops = measuredGigaflops
-    func fraction(_ flops: Double, _ peak: Double?) -> Double? {
+    let whole = seconds + preparation.seconds
+    func fraction(_ perToken: Double, _ besides: Double, _ peak: Double?) -> Double? {
       MFU.fraction(
-        flopsPerToken: flops, tokensPerSecond: tokensPerSecond, peakGigaflops: peak)
+        flopsPerToken: perToken * Double(tokens) + besides,
+        tokensPerSecond: whole > 0 ? 1 / whole : 0, peakGigaflops: peak)
     }
-    mfuNominal = fraction(flopsPerToken, nominalGigaflops)
-    mfuMeasured = fraction(flopsPerToken, measuredGigaflops)
-    mfuNominalCausal = fraction(causalFlopsPerToken, nominalGigaflops)
-    mfuMeasuredCausal = fraction(causalFlopsPerToken, measuredGigaflops)
+    mfuNominal = fraction(flopsPerToken, preparation.flops, nominalGigaflops)
+    mfuMeasured = fraction(flopsPerToken, preparation.flops, measuredGigaflops)
+    mfuNominalCausal = fraction(causalFlopsPerToken, preparation.causalFlops, nominalGigaflops)
+    mfuMeasuredCausal = fraction(causalFlopsPerToken, preparation.causalFlops, measuredGigaflops)
+    guard preparation.seconds > 0 else { return }
+    extra["mfu_update"] = MFU.fraction(
+      flopsPerToken: flopsPerToken, tokensPerSecond: tokensPerSecond,
+      peakGigaflops: nominalGigaflops ?? measuredGigaflops)
   }
 }
 

@@ -39,6 +39,10 @@ package final class RunRecorder {
   private var latest: StepRecord?
   /// Figures of the newest rollout, by the names that records give them.
   private var rollout: [String: Double] = [:]
+  private static let rolloutFigures: Set<String> = [
+    "reward", "ended", "length", "entropy", "kl", "kl_k3", "iteration", "rollout_tokens",
+    "rollout_seconds", "rollout_tokens_per_s", "rollout_flops", "rollout_flops_causal",
+  ]
   /// Records that could not be written yet, oldest first.
   private var unwritten: [StepRecord] = []
   /// A disk that stays full this long loses records; the steps stay exact.
@@ -226,6 +230,8 @@ package final class RunRecorder {
     else { return }
     totals[position] = UInt64(max(record.tokensTotal, 0))
     keep(seconds: record.seconds.isFinite ? record.seconds : 0, at: position)
+    // The steps to come may learn from the same answers.
+    rollout = record.extra.filter { Self.rolloutFigures.contains($0.key) }
     // A validation comes right behind its step.
     recordedPosition = record.isValidated ? position + 1 : position
     latest = record
@@ -344,12 +350,12 @@ package final class RunRecorder {
       nodes: reports.sorted { $0.key < $1.key }.map { worker, report in
         node(worker, report, phase, tokens: tokens)
       })
-    record.setPeaks(
-      nominalGigaflops: peakNominal, measuredGigaflops: peakMeasured,
-      causalFlopsPerToken: flops[phase].perTokenCausal)
-    if let share = record.mfuMeasuredCausal, share > 1 { wishesProbe = true }
     record.extra = kind.figures(any.measures, count: any.tokenCount)
     if plan.phases[phase].samples { record.extra.merge(rollout) { figure, _ in figure } }
+    record.setPeaks(
+      nominalGigaflops: peakNominal, measuredGigaflops: peakMeasured,
+      causalFlopsPerToken: flops[phase].perTokenCausal, preparation: preparation(phase))
+    if let share = record.mfuMeasuredCausal, share > 1 { wishesProbe = true }
     record.slicesRecomputed = reports.values.reduce(0) { $0 + $1.recomputedCount }
     record.exchangeHidden =
       reports.values.reduce(0) { $0 + $1.time.hiddenExchange } / Double(reports.count)
@@ -363,6 +369,17 @@ package final class RunRecorder {
     return record
   }
 
+  /// A step's share of the newest iteration's answers; nothing in a phase without.
+  private func preparation(_ phase: Int) -> StepRecord.Preparation {
+    guard let reinforcement = plan.phases[phase].reinforcement,
+      let flops = rollout["rollout_flops"], let causal = rollout["rollout_flops_causal"],
+      let seconds = rollout["rollout_seconds"]
+    else { return StepRecord.Preparation() }
+    let share = 1 / Double(reinforcement.stepsPerIteration(plan.batch))
+    return StepRecord.Preparation(
+      flops: flops * share, causalFlops: causal * share, seconds: seconds * share)
+  }
+
   /// What is known of the answers that the steps to come learn from.
   private func noteRollout(
     _ phase: Int, _ iteration: Int, _ report: OperationReport, seconds: Double
@@ -372,6 +389,10 @@ package final class RunRecorder {
     rollout["iteration"] = Double(iteration + 1)
     rollout["rollout_tokens"] = Double(report.tokenCount)
     rollout["rollout_seconds"] = seconds
+    let cost = PhaseCost(plan, phase: phase).rollout
+    let read = report.measures[Measures.tokens]
+    rollout["rollout_flops"] = cost.perToken * read
+    rollout["rollout_flops_causal"] = cost.perTokenCausal * read
     rollout["rollout_tokens_per_s"] = seconds > 0 ? Double(report.tokenCount) / seconds : 0
     func figure(_ name: String) -> String { Figures.fixed(rollout[name] ?? 0, 3) }
     event(

@@ -186,7 +186,9 @@ import Testing
   @Test func `counts what each phase computes, rollouts apart`() throws {
     let plan = try plan(
       """
-      { "shape": "tiny", "batch": { "sequences": 16, "slices": 4, "microbatch": 2 }, "phases": [ { "kind": "tokenizer" }, { "kind": "pretrain", "steps": 10 },
+      { "shape": "tiny", "batch": { "sequences": 16, "slices": 4, "microbatch": 2 },
+        "phases": [
+          { "kind": "tokenizer" }, { "kind": "pretrain", "steps": 10 },
           { "kind": "reward", "steps": 10 },
           { "kind": "ppo", "reinforcement": { "iterations": 1, "epochs": 1 } } ] }
       """)

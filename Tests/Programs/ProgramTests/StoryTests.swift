@@ -56,6 +56,19 @@ import Testing
         #expect(figures(phase).allSatisfy { $0["reward"] != nil && $0["length"] != nil })
       }
       #expect(figures("ppo").map { $0["iteration"] } == [1, 1, 1, 1, 2, 2, 2, 2])
+      // A step carries a quarter of its iteration's answers.
+      for step in steps where step.phase == "ppo" {
+        let seconds = try #require(step.extra["rollout_seconds"]) / 4
+        let flops = try #require(step.extra["rollout_flops"]) / 4
+        let peak = try #require(step.peakMeasuredGigaflops) * 1e9
+        let update = step.flopsPerToken * Double(step.tokens)
+        let whole = (update + flops) / (step.seconds + seconds) / peak
+        #expect(abs(try #require(step.mfuMeasured) - whole) < 1e-6 * whole)
+        if step.peakNominalGigaflops == nil {
+          let alone = update / step.seconds / peak
+          #expect(abs(try #require(step.extra["mfu_update"]) - alone) < 1e-6 * alone)
+        }
+      }
       #expect(figures("ppo").allSatisfy { $0["explained_variance"] != nil })
       // Both answers of a pair stand where the reference has them before the first update.
       let dpo = try #require(steps.first { $0.phase == "dpo" })
