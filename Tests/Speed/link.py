@@ -19,7 +19,7 @@ the one that was later, which waits for the link alone. Bytes may be hidden whos
 is there before the backward pass ends: all but the look-up part. What the link carries at most in
 the later one's exposed time, the look-up part taken off, was not hidden.
 """
-import argparse, contextlib, os, statistics, subprocess, sys, tempfile
+import argparse, contextlib, os, signal, statistics, subprocess, sys, tempfile
 
 from support import ROOT, bench_plan, median_of, output, program, resolved, settings, skip, \
     timed_steps
@@ -138,6 +138,8 @@ def main():
     line = bytes_per_second(arguments.rate)
     print(f"{arguments.rate} for each worker in either direction; medians of {arguments.steps} "
           "steps (least to most)")
+    # Ended from outside it takes its wires down.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with wires(arguments.rate), tempfile.TemporaryDirectory(prefix="cox-speed-") as folder:
         plan = bench_plan(folder, "small", arguments.steps)
         measure_line_rate(folder, plan, line)

@@ -247,7 +247,7 @@ public struct PlanReport: Sendable {
         ("tokens", .integer(cost.training.tokenCount)), ("flops", .decimal(cost.training.flops)),
         ("reference_flops", .decimal(cost.reference.flops)),
         ("rollout_tokens", .integer(cost.drawing.tokenCount)),
-        ("rollout_flops", .decimal(cost.drawing.flops)),
+        ("drawing_flops", .decimal(cost.drawing.flops)),
         ("judging_flops", .decimal(cost.judging.flops)),
         ("step_seconds", optional(time?.steps)), ("rollout_seconds", optional(time?.rollouts)),
         ("validation_seconds", optional(time?.validations)),

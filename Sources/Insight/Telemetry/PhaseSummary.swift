@@ -1,5 +1,5 @@
 /// What a phase of a run cost and came to, by its records.
-public struct PhaseSummary: Codable, Equatable, Sendable {
+public struct PhaseSummary: Equatable, Sendable {
   public let phase: String
   /// Steps that were taken.
   public let steps: Int
@@ -16,8 +16,6 @@ public struct PhaseSummary: Codable, Equatable, Sendable {
   public let validationLoss: Double?
   /// What the last validation told besides, by the names of the records.
   public let validationFigures: [String: Double]
-  /// Nats per token from the reference in the last step, where the phase tells it.
-  public let divergence: Double?
 
   /// Answers' tokens per second of making them; nil where there are none.
   public var rolloutTokensPerS: Double? {
@@ -33,33 +31,33 @@ public struct PhaseSummary: Codable, Equatable, Sendable {
   }
 
   private init?(_ phase: String, _ records: [StepRecord]) {
-    guard let latest = records.last else { return nil }
+    guard !records.isEmpty else { return nil }
     self.phase = phase
     let steps = records.filter { !$0.isEvaluation }
     self.steps = steps.count
     tokens = saturatingSum(steps.map(\.tokens))
     // Every step of an iteration has the figures of its answers.
-    let iterations = Dictionary(grouping: steps) { $0.extra["iteration"] ?? 0 }.values
+    let iterations = Dictionary(grouping: steps) { $0.extra["iteration"] ?? 0 }
+      .sorted { $0.key < $1.key }.map { $0.value[0] }
     func sum(_ name: String) -> Double {
-      iterations.reduce(0) { $0 + ($1[0].extra[name] ?? 0) }
+      iterations.reduce(0) { $0 + ($1.extra[name] ?? 0) }
     }
     rolloutTokens = Int(exactly: sum("rollout_tokens").rounded()) ?? 0
     rolloutSeconds = sum("rollout_seconds")
-    let seconds = steps.reduce(0) { $0 + $1.seconds } + rolloutSeconds
-    self.seconds = seconds
-    func mean(_ value: (StepRecord) -> Double?) -> Double? {
-      guard seconds > 0, let last = steps.last, value(last) != nil else { return nil }
-      let sum = iterations.reduce(0.0) { sum, steps in
-        let share = (steps[0].extra["rollout_seconds"] ?? 0) / Double(steps.count)
-        return sum + steps.reduce(0) { $0 + (value($1) ?? 0) * ($1.seconds + share) }
-      }
-      return sum / seconds
+    seconds = steps.reduce(0) { $0 + $1.seconds } + rolloutSeconds
+    let flops = steps.reduce(0) { $0 + $1.flopsPerToken * Double($1.tokens) }
+      + sum("rollout_flops")
+    // What the peak would have done in the same time.
+    func share(_ peak: (StepRecord) -> Double?) -> Double? {
+      guard let last = steps.last, peak(last) != nil else { return nil }
+      let possible = steps.reduce(0) { $0 + $1.seconds * (peak($1) ?? 0) }
+        + iterations.reduce(0) { $0 + ($1.extra["rollout_seconds"] ?? 0) * (peak($1) ?? 0) }
+      return possible > 0 ? flops / (possible * 1e9) : nil
     }
-    mfuNominal = mean(\.mfuNominal)
-    mfuMeasured = mean(\.mfuMeasured)
+    mfuNominal = share(\.peakNominalGigaflops)
+    mfuMeasured = share(\.peakMeasuredGigaflops)
     let validated = records.last(where: \.isValidated)
     validationLoss = validated?.validationLoss
     validationFigures = (validated?.extra ?? [:]).filter { $0.key.hasPrefix("validation_") }
-    divergence = latest.extra["divergence"]
   }
 }

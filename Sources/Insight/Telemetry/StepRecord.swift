@@ -148,41 +148,41 @@ public struct StepRecord: Equatable, Sendable {
   /// Whether a validation followed the step. Not every one has a loss.
   public var isValidated: Bool { validationTokens != nil || validationLoss != nil }
 
-  /// Work that a step needs besides its update: its share of an iteration's answers.
-  public struct Preparation: Equatable, Sendable {
+  /// A step's share of the answers that its iteration learns from.
+  public struct Rollout: Equatable, Sendable {
     public var flops: Double
     /// The attention term halved.
     public var causalFlops: Double
     public var seconds: Double
 
-    public init(flops: Double = 0, causalFlops: Double = 0, seconds: Double = 0) {
+    public init(flops: Double, causalFlops: Double, seconds: Double) {
       self.flops = flops
       self.causalFlops = causalFlops
       self.seconds = seconds
     }
   }
 
-  /// Sets the four MFU figures from the record's own rate and the two peaks. With a preparation
-  /// they are those of both together, and `mfu_update` is that of the update alone.
+  /// Sets the four MFU figures from the record's own rate and the two peaks. With a rollout they
+  /// are those of both together, and `mfu_update` is that of the update alone.
   ///
   /// - Parameter causalFlopsPerToken: With the attention term halved.
   public mutating func setPeaks(
     nominalGigaflops: Double?, measuredGigaflops: Double?, causalFlopsPerToken: Double,
-    preparation: Preparation = Preparation()
+    rollout: Rollout? = nil
   ) {
     peakNominalGigaflops = nominalGigaflops
     peakMeasuredGigaflops = measuredGigaflops
-    let whole = seconds + preparation.seconds
-    func fraction(_ perToken: Double, _ besides: Double, _ peak: Double?) -> Double? {
+    let whole = seconds + (rollout?.seconds ?? 0)
+    func fraction(_ perToken: Double, _ besides: Double?, _ peak: Double?) -> Double? {
       MFU.fraction(
-        flopsPerToken: perToken * Double(tokens) + besides,
+        flopsPerToken: perToken * Double(tokens) + (besides ?? 0),
         tokensPerSecond: whole > 0 ? 1 / whole : 0, peakGigaflops: peak)
     }
-    mfuNominal = fraction(flopsPerToken, preparation.flops, nominalGigaflops)
-    mfuMeasured = fraction(flopsPerToken, preparation.flops, measuredGigaflops)
-    mfuNominalCausal = fraction(causalFlopsPerToken, preparation.causalFlops, nominalGigaflops)
-    mfuMeasuredCausal = fraction(causalFlopsPerToken, preparation.causalFlops, measuredGigaflops)
-    guard preparation.seconds > 0 else { return }
+    mfuNominal = fraction(flopsPerToken, rollout?.flops, nominalGigaflops)
+    mfuMeasured = fraction(flopsPerToken, rollout?.flops, measuredGigaflops)
+    mfuNominalCausal = fraction(causalFlopsPerToken, rollout?.causalFlops, nominalGigaflops)
+    mfuMeasuredCausal = fraction(causalFlopsPerToken, rollout?.causalFlops, measuredGigaflops)
+    guard rollout != nil else { return }
     extra["mfu_update"] = MFU.fraction(
       flopsPerToken: flopsPerToken, tokensPerSecond: tokensPerSecond,
       peakGigaflops: nominalGigaflops ?? measuredGigaflops)

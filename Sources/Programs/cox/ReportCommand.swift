@@ -14,7 +14,7 @@ enum ReportCommand {
     discussion: """
       One line a phase: steps, minutes, MFU, tokens of answers a second, the loss on what was held
       back, the share of questions that its model answers rightly, and how often its answers are
-      better than those of the first sft phase: right beats wrong, then short beats long; ties
+      better than those of the first one that chats: right beats wrong, then short beats long; ties
       count half. The questions are those that training on the run's world never asks. A model that
       never learned to chat is asked in plain text, after up to four answered questions. Shares
       stand with the interval that holds them in 95 of 100 cases.
@@ -49,7 +49,9 @@ enum ReportCommand {
           ("phases", .list(rows.map(\.node))),
         ]).jsonText(isIndented: false))
     } else {
-      for line in PhaseRow.table(rows) + exam.notes(rows) { put(line) }
+      for line in PhaseRow.table(rows, standard: exam.standard?.phase) + exam.notes(rows) {
+        put(line)
+      }
     }
     return 0
   }
@@ -63,7 +65,7 @@ private struct PhaseExam {
     /// Of a model that never learned to chat: how it was asked, and how often the right choice is
     /// the likeliest.
     var plain: (shotCount: Int, choices: ChoiceSummary)?
-    /// Over the first sft phase; nil for that one and for those before it.
+    /// Over the first phase that learned to chat; nil for that one and for those before it.
     var comparison: AnswerComparison?
   }
 
@@ -71,7 +73,7 @@ private struct PhaseExam {
   private(set) var questionCount = 0
   private(set) var chance: Double?
   /// The phase that others are held against, and its answers.
-  private var standard: (phase: String, answers: [JudgedAnswer])?
+  private(set) var standard: (phase: String, answers: [JudgedAnswer])?
   private static let shotCountMax = 4
 
   init(_ run: String, _ invocation: Invocation) throws {
@@ -83,15 +85,16 @@ private struct PhaseExam {
       guard checkpoint.stateLayout.model(.policy)?.isTrained == true else { continue }
       let model = try SavedModel(path, invocation)
       let world = source == "world" ? try? EvaluateCommand.world(of: model) : nil
-      if source == "world", world == nil {
-        note("\(run) did not read the generated world; give --questions FILE to ask others")
-        return
-      }
+      // It knows nothing of what would be asked yet.
+      if source == "world", world == nil { continue }
       let all = try world?.unseenQuestions.map(\.asked) ?? TestQuestion.read(source)
       let places = all.evenIndices(invocation.integer("limit"))
       questionCount = places.count
       marks[checkpoint.state.phaseName] = try mark(
         model, places.map { all[$0] }, places: places, world)
+    }
+    if marks.isEmpty {
+      note("no model of \(run) has read the generated world; --questions FILE asks others")
     }
   }
 
@@ -99,16 +102,16 @@ private struct PhaseExam {
     _ model: SavedModel, _ questions: [TestQuestion], places: [Int], _ world: World?
   ) throws -> Marks {
     guard model.isTuned else {
-      // As many shots as fit the context.
-      for count in (1...Self.shotCountMax).reversed() {
-        let shots = (0..<count).compactMap { world?.question($0).asked }
+      // As many shots as there are and fit the context.
+      var shots = world.map { world in (0..<Self.shotCountMax).map { world.question($0).asked } }
+        ?? []
+      while true {
         do {
           return try plainMarks(model, questions, places: places, shots)
-        } catch EvaluationError.tooLong {
-          continue
+        } catch EvaluationError.tooLong where !shots.isEmpty {
+          shots.removeLast()
         }
       }
-      return try plainMarks(model, questions, places: places, [])
     }
     let (_, answers) = try ask(model, .chat, questions, places: places)
     var found = Marks(answers: AnswerSummary(answers))
@@ -169,7 +172,9 @@ private struct PhaseRow {
   var summary: PhaseSummary
   var marks: PhaseExam.Marks?
 
-  private static var columns: [(title: String, cell: (PhaseRow) -> String?)] {
+  private static func columns(
+    standard: String?
+  ) -> [(title: String, cell: (PhaseRow) -> String?)] {
     [
       ("phase", \.summary.phase),
       ("steps", { $0.summary.steps > 0 ? "\($0.summary.steps)" : nil }),
@@ -178,7 +183,7 @@ private struct PhaseRow {
       ("answers' tok/s", { $0.summary.rolloutTokensPerS.map { fixed($0, 0) } }),
       ("held back", \.heldBack),
       ("right %", { $0.marks?.answers.accuracy.figures }),
-      ("better than sft %", { $0.marks?.comparison?.overall.rate.figures }),
+      ("better than \(standard ?? "sft") %", { $0.marks?.comparison?.overall.rate.figures }),
     ]
   }
 
@@ -194,7 +199,8 @@ private struct PhaseRow {
     return parts.isEmpty ? nil : parts.joined(separator: ", ")
   }
 
-  static func table(_ rows: [PhaseRow]) -> [String] {
+  static func table(_ rows: [PhaseRow], standard: String?) -> [String] {
+    let columns = columns(standard: standard)
     let lines = [columns.map(\.title)] + rows.map { row in columns.map { $0.cell(row) ?? "-" } }
     let widths = columns.indices.map { column in lines.map { $0[column].count }.max() ?? 0 }
     return lines.map { line in

@@ -37,12 +37,8 @@ package final class RunRecorder {
   private var peaks: [Int: WorkerPeak] = [:]
   /// The step that was recorded last, for a validation that follows it.
   private var latest: StepRecord?
-  /// Figures of the newest rollout, by the names that records give them.
-  private var rollout: [String: Double] = [:]
-  private static let rolloutFigures: Set<String> = [
-    "reward", "ended", "length", "entropy", "kl", "kl_k3", "iteration", "rollout_tokens",
-    "rollout_seconds", "rollout_tokens_per_s", "rollout_flops", "rollout_flops_causal",
-  ]
+  /// Figures of the newest rollout, by the names that records give them, and its phase.
+  private var rollout: (phase: Int, figures: [String: Double])?
   /// Records that could not be written yet, oldest first.
   private var unwritten: [StepRecord] = []
   /// A disk that stays full this long loses records; the steps stay exact.
@@ -231,7 +227,7 @@ package final class RunRecorder {
     totals[position] = UInt64(max(record.tokensTotal, 0))
     keep(seconds: record.seconds.isFinite ? record.seconds : 0, at: position)
     // The steps to come may learn from the same answers.
-    rollout = record.extra.filter { Self.rolloutFigures.contains($0.key) }
+    rollout = (phase, record.extra.filter { Measures.rolloutNames.contains($0.key) })
     // A validation comes right behind its step.
     recordedPosition = record.isValidated ? position + 1 : position
     latest = record
@@ -337,7 +333,7 @@ package final class RunRecorder {
   ) -> StepRecord {
     let kind = plan.phases[phase].kind
     let tokens = kind.readsExamples
-      ? Int(any.measures[Measures.tokens]) : Int(any.tokenCount)
+      ? Int(exactly: any.measures[Measures.tokens].rounded()) ?? 0 : Int(any.tokenCount)
     noteStep(any, tokens, seconds: seconds)
     var record = StepRecord(
       run: plan.name, phase: plan.phases[phase].name, step: step + 1,
@@ -351,11 +347,16 @@ package final class RunRecorder {
         node(worker, report, phase, tokens: tokens)
       })
     record.extra = kind.figures(any.measures, count: any.tokenCount)
-    if plan.phases[phase].samples { record.extra.merge(rollout) { figure, _ in figure } }
+    let rollout = rolloutFigures(phase, step)
+    record.extra.merge(rollout) { figure, _ in figure }
     record.setPeaks(
       nominalGigaflops: peakNominal, measuredGigaflops: peakMeasured,
-      causalFlopsPerToken: flops[phase].perTokenCausal, preparation: preparation(phase))
-    if let share = record.mfuMeasuredCausal, share > 1 { wishesProbe = true }
+      causalFlopsPerToken: flops[phase].perTokenCausal, rollout: share(of: rollout, phase))
+    if let peakMeasured, seconds > 0,
+      flops[phase].perTokenCausal * Double(tokens) > peakMeasured * 1e9 * seconds
+    {
+      wishesProbe = true
+    }
     record.slicesRecomputed = reports.values.reduce(0) { $0 + $1.recomputedCount }
     record.exchangeHidden =
       reports.values.reduce(0) { $0 + $1.time.hiddenExchange } / Double(reports.count)
@@ -369,14 +370,25 @@ package final class RunRecorder {
     return record
   }
 
-  /// A step's share of the newest iteration's answers; nothing in a phase without.
-  private func preparation(_ phase: Int) -> StepRecord.Preparation {
+  /// Figures of the answers that a step learns from. None if they are not known: the coordinator
+  /// was killed between them and the first step.
+  private func rolloutFigures(_ phase: Int, _ step: Int) -> [String: Double] {
+    guard let rollout, rollout.phase == phase,
+      let reinforcement = plan.phases[phase].reinforcement,
+      rollout.figures["iteration"]
+        == Double(step / reinforcement.stepsPerIteration(plan.batch) + 1)
+    else { return [:] }
+    return rollout.figures
+  }
+
+  /// A step's share of an iteration's answers.
+  private func share(of figures: [String: Double], _ phase: Int) -> StepRecord.Rollout? {
     guard let reinforcement = plan.phases[phase].reinforcement,
-      let flops = rollout["rollout_flops"], let causal = rollout["rollout_flops_causal"],
-      let seconds = rollout["rollout_seconds"]
-    else { return StepRecord.Preparation() }
+      let flops = figures["rollout_flops"], let causal = figures["rollout_flops_causal"],
+      let seconds = figures["rollout_seconds"]
+    else { return nil }
     let share = 1 / Double(reinforcement.stepsPerIteration(plan.batch))
-    return StepRecord.Preparation(
+    return StepRecord.Rollout(
       flops: flops * share, causalFlops: causal * share, seconds: seconds * share)
   }
 
@@ -385,16 +397,12 @@ package final class RunRecorder {
     _ phase: Int, _ iteration: Int, _ report: OperationReport, seconds: Double
   ) {
     keep(seconds: seconds, at: report.position + 1)
-    rollout = Measures.rolloutFigures(report.measures)
-    rollout["iteration"] = Double(iteration + 1)
-    rollout["rollout_tokens"] = Double(report.tokenCount)
-    rollout["rollout_seconds"] = seconds
     let cost = PhaseCost(plan, phase: phase).rollout
-    let read = report.measures[Measures.tokens]
-    rollout["rollout_flops"] = cost.perToken * read
-    rollout["rollout_flops_causal"] = cost.perTokenCausal * read
-    rollout["rollout_tokens_per_s"] = seconds > 0 ? Double(report.tokenCount) / seconds : 0
-    func figure(_ name: String) -> String { Figures.fixed(rollout[name] ?? 0, 3) }
+    let figures = Measures.rolloutFigures(
+      report.measures, iteration: iteration, tokenCount: report.tokenCount, seconds: seconds,
+      flopsPerToken: cost)
+    rollout = (phase, figures)
+    func figure(_ name: String) -> String { Figures.fixed(figures[name] ?? 0, 3) }
     event(
       .answered,
       "iteration \(iteration + 1): reward \(figure("reward")), length \(figure("length")), "

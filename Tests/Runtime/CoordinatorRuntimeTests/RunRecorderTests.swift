@@ -104,6 +104,46 @@ import Testing
     }
   }
 
+  /// Phase g: enter (2), rollout (3), steps (4, 5), rollout (6), steps (7, 8), validation (9).
+  private static let samplingPlan = """
+    {
+      "name": "tiny", "seed": 3,
+      "model": { "layers": 1, "width": 16, "heads": 2, "feed_forward": 16, "context": 96 },
+      "batch": { "sequences": 4, "slices": 2 }, "tokenizer": { "kind": "bytes" },
+      "phases": [
+        { "kind": "tokenizer" },
+        { "kind": "pretrain", "name": "a", "steps": 1, "validation": { "every": 0 } },
+        {
+          "kind": "grpo", "name": "g", "validation": { "every": 0 }, "examples": { "count": 20 },
+          "reinforcement": { "iterations": 2, "prompts": 4, "answers": 2, "answer_tokens": 4 }
+        }
+      ],
+      "checkpoints": { "every": 0 }
+    }
+    """
+
+  @Test func `tell of a step's own answers after a restart, or of none`() throws {
+    try withRun { run in
+      do {
+        let first = try Recording(run, plan: Self.samplingPlan)
+        try first.beginView(at: 0)
+        first.record(0..<5)
+      }
+      do {
+        let second = try Recording(run, plan: Self.samplingPlan)
+        try second.beginView(at: 5)
+        second.record(5..<7)
+      }
+      let third = try Recording(run, plan: Self.samplingPlan)
+      try third.beginView(at: 7)
+      third.record(7..<8)
+      let steps = try log(run).records.filter { $0.phase == "g" }
+      #expect(steps.map { $0.extra["iteration"] } == [1, 1, nil])
+      let seconds = steps.map { $0.extra["rollout_seconds"] }
+      #expect(seconds[0] == seconds[1] && seconds[0] != nil && seconds[2] == nil)
+    }
+  }
+
   @Test func `count the tokens of steps that the records lack`() throws {
     try withRun { run in
       do {

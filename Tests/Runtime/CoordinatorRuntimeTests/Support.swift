@@ -58,8 +58,8 @@ struct Recording {
   let program: PhaseProgram
   let recorder: RunRecorder
 
-  init(_ run: String) throws {
-    folder = try openRun(run)
+  init(_ run: String, plan: String = planText()) throws {
+    folder = try openRun(run, plan: plan)
     program = PhaseProgram(folder.plan)
     let source = TrainingSource(
       plan: folder.plan, program: program, corpora: try folder.corpora { _ in })
@@ -83,11 +83,13 @@ struct Recording {
       var time = OperationTime()
       time.total = seconds
       time.forward = seconds
+      var measures = SIMD16<Double>.zero
+      measures[Measures.tokens] = 32
       // 4 sequences of 8 positions.
       let report = OperationReport(
         view: 1, position: position, tokenCount: 32, lossSum: 64 + Double(position),
-        gradientNorm: 1, learningRate: 0.1, isSkipped: false, sliceCount: 2, recomputedCount: 0,
-        time: time, byteCount: 0)
+        gradientNorm: 1, learningRate: 0.1, isSkipped: false, measures: measures,
+        sliceCount: 2, recomputedCount: 0, time: time, byteCount: 0)
       recorder.take(report, from: 0, name: "w0")
     }
   }
