@@ -217,9 +217,11 @@ public struct PlanReport: Sendable {
     let exchange = wire.workerCount > 1
       ? ", \(Figures.duration(seconds: time.exchangeSeconds)) of exchange beside it" : ""
     let open = plan.phases.filter(\.awaitsRows).map(\.name).joined(separator: ", ")
+    let known = "about \(Figures.duration(seconds: time.totalSeconds)) in all"
+      + (open.isEmpty ? "" : " without \(open)")
+    let all = time.totalSeconds > 0 ? known : "of \(open) unknown until the rows are read"
     return [
-      "time        about \(Figures.duration(seconds: time.totalSeconds)) in all"
-        + "\(open.isEmpty ? "" : " without \(open)"); a step of the policy alone "
+      "time        \(all); a step of the policy alone "
         + "\(Figures.duration(seconds: time.computeSeconds)) of arithmetic\(exchange)",
       "            at \(share) % of \(Figures.fixed(assumptions.peakPerThread, 0)) GFLOP/s "
         + "per thread and \(Figures.short(assumptions.linkBytesPerSecond))B/s per link",
