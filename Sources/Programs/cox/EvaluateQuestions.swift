@@ -62,6 +62,10 @@ private struct Exam {
       style = .text(shots: (0..<shots).compactMap { world?.question($0).asked })
     } else {
       style = .chat
+      if !model.isTuned {
+        note(
+          "\(model.checkpoint.name) never learned to chat: --shots 4 asks it in plain text")
+      }
     }
     drawing = QuestionTest.Drawing(
       temperature: invocation.number("temperature") ?? 0,

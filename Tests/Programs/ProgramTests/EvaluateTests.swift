@@ -93,6 +93,10 @@ import Testing
     let plain = command(["cox", "evaluate", checkpoint, "--questions", "world"] + limit)
     #expect(plain.output.contains("sft-20: 40 of 507 questions of world, as a conversation"))
     #expect(plain.output.contains("chance 25.0 %"), "\(plain)")
+    #expect(!plain.errors.contains("never learned to chat"))
+    let untuned = command(
+      ["cox", "evaluate", "\(story)/checkpoints/anneal-10", "--questions", "world"] + limit)
+    #expect(untuned.errors.contains("anneal-10 never learned to chat: --shots 4"), "\(untuned)")
   }
 
   private func expectComparison(_ checkpoints: String) throws {
