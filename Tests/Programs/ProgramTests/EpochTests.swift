@@ -144,7 +144,9 @@ import Testing
       let (code, text, errors) = command(["cox", "plan", plan])
       #expect(code == 0, "\(errors)")
       #expect(text.contains("phase       sft: 2 epochs of its rows, which decide how many steps"))
-      #expect(text.contains(" without sft, dpo; a step"))
+      #expect(text.contains("time        of sft, dpo unknown until the rows are read; a step"))
+      let counted = command(["cox", "plan", plan, "--set", "phases.dpo.data.source=world"]).output
+      #expect(counted.contains(" in all without sft; a step"), "\(counted)")
       let world = command(["cox", "plan", plan, "--data", "world"]).output
       #expect(world.contains("phase       dpo: 1000 steps x 256 tokens"), "2 x 4000 / 8")
       #expect(world.contains("1 epoch of 4000 pairs / batch.sequences, if all of them fit"))
