@@ -1,6 +1,7 @@
 """The same training, twice: a run, and its PyTorch twin with the same weights, windows and rates.
 
     $PYTHON Tests/Parity/training.py [--full] [--steps N] [--out FOLDER] [PART ...]
+    $PYTHON Tests/Parity/training.py --follow RUN [--steps N] [--out FOLDER]
 
 Parts:
   f32      loss of each step, both in f32
@@ -10,6 +11,8 @@ Parts:
 
 Short: shape tiny on one book. --full: f32 and bf16 with shape small on all books, 50 and 300 steps.
 With --out the curves stay as JSON; the twin saves its state every 50 steps and goes on from there.
+--follow takes a run that there is already, which may go on meanwhile: the twin walks its first N
+steps (300) beside it, with the run's own dropout masks, and reads its validations on the way.
 """
 import argparse, json, pathlib, statistics, tempfile
 
@@ -58,9 +61,9 @@ def plan(part, size, steps):
 class Twin:
     """PyTorch's side of a run."""
 
-    def __init__(self, run, state, autocast, seed=0):
+    def __init__(self, run, state, autocast, seed=0, weights=None):
         self.run, self.state, self.autocast = run, pathlib.Path(state), autocast
-        self.model = run.model().train()
+        self.model = run.model(weights).train()
         settings = run.plan["optimizer"]
         matrices = [weight for weight in self.model.parameters() if weight.dim() == 2]
         gains = [weight for weight in self.model.parameters() if weight.dim() == 1]
@@ -73,15 +76,17 @@ class Twin:
         torch.manual_seed(seed)
         self._load()
 
-    def train(self, before_step=lambda step: None):
-        """All steps that are left; `before_step` gets their numbers, from 0."""
+    def train(self, before_step=lambda step: None, after_step=lambda record: None, last=None):
+        """All steps that are left, up to number `last`. `before_step` gets their numbers, from 0;
+        `after_step` their records."""
         records = self.run.records()
-        first, last = len(self.losses) + 1, len(records)
+        first, last = len(self.losses) + 1, last or len(records)
         if first <= last:
             batches = self.run.readings("--step", first, "--to", last)
             for number, batch in enumerate(batches, first):
                 before_step(number - 1)
                 self._step(batch, records[number]["learning_rate"])
+                after_step(records[number])
                 if number % SAVE_EVERY == 0 or number == last:
                     self._save()
         return self.losses
@@ -96,8 +101,8 @@ class Twin:
         self.optimizer.step()
         self.losses.append(loss.item())
 
-    def validate(self):
-        (batch,) = self.run.readings("--validation", "end")
+    def validate(self, which="end"):
+        (batch,) = self.run.readings("--validation", which)
         return evaluate(self.model, batch, self.autocast)
 
     def _save(self):
@@ -190,6 +195,36 @@ def check_dropout(run, place):
         check_at_most(f"dropout 0.2: {what}: difference", abs(value - centre), 0.02)
 
 
+def follow(folder, steps, place):
+    """The twin of the first steps of a run, from the weights that the run began with."""
+    run = Run(folder)
+    twin = Twin(run, place / "twin.pt", autocast=run.plan["precision"] == "bf16",
+                weights=run.remake(place / "start").initial_weights())
+    masks, validations = RunMasks(run), {}
+    if masks.rate > 0:
+        add_dropout(twin.model, masks)
+
+    def after_step(record):
+        if record["step"] % 10 == 0:
+            print(f"step {record['step']}: {record['loss']:.4f}, twin {twin.losses[-1]:.4f}",
+                  flush=True)
+        if record.get("validation_loss") is not None:
+            validations[record["step"]] = (record["validation_loss"], twin.validate("inner"))
+
+    theirs, records = twin.train(masks.enter, after_step, last=steps), run.records()
+    losses = [records[step]["loss"] for step in range(1, steps + 1)]
+    write_curves(place, ours=losses, twin=theirs, validations=validations)
+    gap = max(abs(a - b) / b for a, b in zip(losses, theirs))
+    check_at_most(f"largest relative difference of a loss in {steps} steps", gap, 0.02)
+    last = slice(-min(50, steps), None)
+    means = statistics.fmean(losses[last]), statistics.fmean(theirs[last])
+    check_at_most(f"mean loss of the last steps: {means[0]:.4f}, twin {means[1]:.4f}",
+                  abs(means[0] - means[1]), 0.02)
+    for step, (ours, theirs) in validations.items():
+        check_at_most(f"validation after {step} steps: {ours:.4f}, twin {theirs:.4f}",
+                      abs(ours - theirs), 0.02)
+
+
 CHECKS = {"f32": check_f32, "bf16": check_bf16, "masks": check_masks, "dropout": check_dropout}
 
 
@@ -200,12 +235,16 @@ def main():
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--steps", type=int, help="of every part")
     parser.add_argument("--out", help="keeps runs, curves and the twin's state here")
+    parser.add_argument("--follow", metavar="RUN", help="a run that there is already")
     options = parser.parse_args()
     for part in options.parts:
         if part not in PARTS:
             parser.error(f"there is no part '{part}'; there are {', '.join(PARTS)}")
     print("training, ours against PyTorch and its AdamW")
     with tempfile.TemporaryDirectory(prefix="cox-training.") as scratch:
+        if options.follow:
+            follow(options.follow, options.steps or 300, pathlib.Path(options.out or scratch))
+            end()
         for part in options.parts or PARTS:
             size, steps = PARTS[part][3 if options.full else 2]
             if not size["source"].exists():

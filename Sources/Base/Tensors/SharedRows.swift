@@ -23,6 +23,8 @@ public struct SharedRows<Element: BitwiseCopyable>: @unchecked Sendable {
   @unsafe
   public var baseAddress: UnsafeMutablePointer<Element> { unsafe base }
 
+  public var byteCount: Int { count * MemoryLayout<Element>.stride }
+
   /// The part `range`, sharing the same memory.
   public subscript(_ range: Range<Int>) -> SharedRows<Element> {
     precondition(

@@ -7,5 +7,6 @@
 #include "ck_attention.inc"
 #pragma clang attribute pop
 
-const ck_attention_kernels ck_attention_avx2 = {"avx2", forward, backward, decode};
+const ck_attention_kernels ck_attention_avx2 = {
+    "avx2", forward, backward, decode, soften_rows, soften_rows_backward};
 #endif

@@ -10,5 +10,6 @@
 #include "ck_attention.inc"
 #pragma clang attribute pop
 
-const ck_attention_kernels ck_attention_avx512bf16 = {"avx512bf16", forward, backward, decode};
+const ck_attention_kernels ck_attention_avx512bf16 = {
+    "avx512bf16", forward, backward, decode, soften_rows, soften_rows_backward};
 #endif

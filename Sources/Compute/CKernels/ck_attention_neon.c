@@ -4,5 +4,6 @@
 
 #include "ck_attention.inc"
 
-const ck_attention_kernels ck_attention_neon = {"neon", forward, backward, decode};
+const ck_attention_kernels ck_attention_neon = {
+    "neon", forward, backward, decode, soften_rows, soften_rows_backward};
 #endif

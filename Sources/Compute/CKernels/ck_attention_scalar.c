@@ -3,4 +3,5 @@
 
 #include "ck_attention.inc"
 
-const ck_attention_kernels ck_attention_scalar = {"scalar", forward, backward, decode};
+const ck_attention_kernels ck_attention_scalar = {
+    "scalar", forward, backward, decode, soften_rows, soften_rows_backward};

@@ -213,6 +213,22 @@ static run find_run(const ck_matmul_args *args, size_t tile, size_t strips, size
     return r;
 }
 
+void ck_finish(const void *raw, int32_t member, int32_t member_count) {
+    const ck_finish_args *args = raw;
+    _Alignas(64) float tile[CK_TILE_ROWS * PANEL] = {0};
+    const ck_range rows = ck_part(args->row_count, CK_TILE_ROWS, member, member_count);
+    for (size_t row = rows.begin; row < rows.end; row += CK_TILE_ROWS) {
+        const size_t row_count = ck_least(CK_TILE_ROWS, rows.end - row);
+        for (size_t column = 0; column < args->column_count; column += PANEL) {
+            const size_t column_count = ck_least(PANEL, args->column_count - column);
+            for (size_t i = 0; i < row_count; i++)
+                memcpy(tile + i * PANEL, args->product + (row + i) * args->column_count + column,
+                       column_count * sizeof(float));
+            args->epilogue(&args->epilogue_args, tile, row, column, row_count, column_count);
+        }
+    }
+}
+
 void ck_matmul(const void *raw, int32_t member, int32_t member_count) {
     const ck_matmul_args *args = raw;
     size_t strips = strip_count(args), panels = (args->column_count + PANEL - 1) / PANEL;

@@ -49,6 +49,8 @@ public struct AdamWStep: @unchecked Sendable {
   public let count: Int
   private let windows: (SharedRows<Float>, SharedRows<Float>, SharedRows<Float>, SharedRows<Float>)
   let arguments: ck_adamw_args
+  /// Master weight and both moments are read and written, the gradient is read.
+  static let passCount = 7
   fileprivate let kernels: ck_adamw_kernels
 
   fileprivate init(
@@ -99,7 +101,9 @@ extension Engine {
     let step = adamWStep(
       master: master, firstMoment: firstMoment, secondMoment: secondMoment, gradient: gradient,
       numbers)
-    unsafe run(step.kernels.update, step.arguments, .optimizer)
+    unsafe run(
+      step.kernels.update, step.arguments, .optimizer,
+      moving: AdamWStep.passCount * master.byteCount)
   }
 
   /// The same step as a value, for a job that updates and packs rows in one go.

@@ -50,6 +50,7 @@ extension Engine {
       rows_as_k: weights.rowsAsK.storage.baseAddress,
       is_f32: precision == .f32 ? 1 : 0)
     unsafe dispatch(
-      UpdateAndPack(step: step, weights: arguments, packBlock: packers.weight_block), .optimizer)
+      UpdateAndPack(step: step, weights: arguments, packBlock: packers.weight_block), .optimizer,
+      moving: AdamWStep.passCount * weights.masterByteCount + weights.packedByteCount)
   }
 }

@@ -85,11 +85,17 @@ extension Engine {
     qkv: OperandRows, shape: AttentionShape, segments: [Range<Int>], output: OperandRows,
     logSumExp: SharedRows<Float>, workspace: AttentionWorkspace
   ) {
+    guard !apart.contains(.attention) else {
+      return attentionForwardApart(
+        qkv: qkv, shape: shape, segments: segments, output: output, logSumExp: logSumExp)
+    }
     unsafe withArguments(
       qkv: qkv, shape: shape, segments: segments, output: output, logSumExp: logSumExp,
       workspace: workspace
     ) { arguments in
-      unsafe run(attentionKernels.forward, arguments, .attention)
+      unsafe run(
+        attentionKernels.forward, arguments, .attention,
+        moving: qkv.byteCount + output.byteCount + logSumExp.byteCount)
     }
   }
 
@@ -129,6 +135,11 @@ extension Engine {
           "position \(span[index]) is outside 0..<\(rotary.positionCount)")
       }
     }
+    guard !apart.contains(.attention) else {
+      return attentionBackwardApart(
+        qkv: qkv, dOutput: dOutput, logSumExp: logSumExp, shape: shape, segments: segments,
+        dQKV: dQKV, rotary: rotary, positions: positions)
+    }
     unsafe withArguments(
       qkv: qkv, shape: shape, segments: segments, output: output, logSumExp: logSumExp,
       workspace: workspace
@@ -138,7 +149,10 @@ extension Engine {
         forward: arguments, d_output: dOutput.baseAddress, d_qkv: dQKV.baseAddress,
         cosines: rotary.cosines.baseAddress, sines: rotary.sines.baseAddress,
         rotary_row_stride: rotary.rowStride, positions: positions.baseAddress)
-      unsafe run(attentionKernels.backward, backward, .attention)
+      unsafe run(
+        attentionKernels.backward, backward, .attention,
+        moving: qkv.byteCount + output.byteCount + dOutput.byteCount + logSumExp.byteCount
+          + dQKV.byteCount)
     }
   }
 

@@ -43,7 +43,9 @@ extension Engine {
       let arguments = unsafe ck_attention_decode_args(
         shape: kernelShape(shape), streams: first, stream_count: buffer.count,
         qkv: qkv.baseAddress, output: output.baseAddress)
-      unsafe run(attentionKernels.decode, arguments, .attention)
+      unsafe run(
+        attentionKernels.decode, arguments, .attention,
+        moving: caches.reduce(qkv.byteCount + output.byteCount) { $0 + $1.filledByteCount })
     }
   }
 }

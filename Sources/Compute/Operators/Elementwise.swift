@@ -7,7 +7,7 @@ extension Engine {
     precondition(x.count == y.count, "cannot add \(x.count) elements to \(y.count)")
     // SAFETY: both windows hold `count` elements and outlive the dispatch.
     let arguments = unsafe ck_add_args(x: x.baseAddress, y: y.baseAddress, count: x.count)
-    unsafe run(rowKernels.elementwise.add, arguments, .elementwise)
+    unsafe run(rowKernels.elementwise.add, arguments, .elementwise, moving: 3 * x.byteCount)
   }
 
   /// Rounds `x` to an operand, dropping and scaling elements on the way.
@@ -27,7 +27,9 @@ extension Engine {
     let arguments = unsafe ck_round_args(
       x: x.baseAddress, output: output.baseAddress, dropout: dropout.kernelMask, count: count,
       output_is_f32: output.precision == .f32 ? 1 : 0)
-    unsafe run(rowKernels.elementwise.round, arguments, .elementwise)
+    unsafe run(
+      rowKernels.elementwise.round, arguments, .elementwise,
+      moving: x.byteCount + output.byteCount)
   }
 
   /// The sum of `x[e]^2` in `f64`.
@@ -57,7 +59,9 @@ extension Engine {
     // SAFETY: the windows hold what the precondition says and outlive the dispatch.
     let arguments = unsafe ck_squares_args(
       x: x.baseAddress, block_sums: blockSums.baseAddress, count: x.count)
-    unsafe run(rowKernels.elementwise.squares, arguments, .elementwise)
+    unsafe run(
+      rowKernels.elementwise.squares, arguments, .elementwise,
+      moving: x.byteCount + blockSums.byteCount)
   }
 
   /// Adds block sums in the fixed tree: neighbours, then neighbours of neighbours. Overwrites them.

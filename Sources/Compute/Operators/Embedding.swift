@@ -27,7 +27,8 @@ extension Engine {
       let arguments = unsafe ck_embedding_forward_args(
         ids: start, table: table.baseAddress, output: output.baseAddress,
         dropout: dropout.kernelMask, token_count: ids.count, width: width)
-      unsafe run(rowKernels.embedding.forward, arguments, .elementwise)
+      unsafe run(
+        rowKernels.embedding.forward, arguments, .elementwise, moving: 2 * output.byteCount)
     }
   }
 
@@ -57,7 +58,8 @@ extension Engine {
       let arguments = unsafe ck_embedding_backward_args(
         rows: start, d_output: dOutput.baseAddress, d_table: lookupGradient.baseAddress,
         dropout: dropout.kernelMask, token_count: rows.count, width: width)
-      unsafe run(rowKernels.embedding.backward, arguments, .elementwise)
+      unsafe run(
+        rowKernels.embedding.backward, arguments, .elementwise, moving: 3 * dOutput.byteCount)
     }
   }
 }

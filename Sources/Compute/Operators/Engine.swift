@@ -26,10 +26,13 @@ public final class Engine: @unchecked Sendable {
   let attentionKernels: ck_attention_kernels
   /// Told of every dispatch; nil: nobody asks where the time goes.
   public let times: OperatorTimes?
+  /// What is computed operator by operator, for comparison; empty in every run.
+  public let apart: Set<Fusion>
+  let apartMemory = ApartMemory()
 
   public init(
     team: ThreadTeam, variant: KernelVariant = .best, precision: Precision = .bf16,
-    matmul: MatmulBackend = .builtin, times: OperatorTimes? = nil
+    matmul: MatmulBackend = .builtin, times: OperatorTimes? = nil, apart: Set<Fusion> = []
   ) {
     let form = matmul.form(for: variant, precision)
     guard let tiles = unsafe ck_tile_named(variant.name),
@@ -44,6 +47,7 @@ public final class Engine: @unchecked Sendable {
     self.variant = variant
     self.precision = precision
     self.times = times
+    self.apart = apart
     self.form = form
     blas = matmul.library.map {
       EngineBlas($0, takesOperandType: form.layout == .plain, memberCount: team.memberCount)
@@ -82,23 +86,34 @@ public final class Engine: @unchecked Sendable {
   var isFloat: Int32 { precision == .f32 ? 1 : 0 }
 
   /// Runs `kernel`, which takes a pointer to `Arguments`, on every member.
-  func run<Arguments>(_ kernel: ck_job, _ arguments: Arguments, _ part: OperatorPart) {
-    unsafe dispatch(KernelJob(arguments: arguments, function: kernel), part)
+  ///
+  /// - Parameter byteCount: What it reads and writes, each operand once.
+  func run<Arguments>(
+    _ kernel: ck_job, _ arguments: Arguments, _ part: OperatorPart, moving byteCount: Int
+  ) {
+    unsafe dispatch(
+      KernelJob(arguments: arguments, function: kernel), part, moving: byteCount)
   }
 
   /// Runs one product, by our tiles or by the BLAS: the one place that knows which.
   ///
-  /// - Parameter right: What `product.b` points to.
-  func runProduct(_ product: ck_matmul_args, _ right: RightOperand, _ part: OperatorPart) {
-    guard let blas else { return unsafe run(ck_matmul, product, part) }
-    unsafe run(ck_blas_matmul, blas.arguments(product, right), part)
+  /// - Parameters:
+  ///   - right: What `product.b` points to.
+  ///   - byteCount: What the epilogue reads and writes.
+  func runProduct(
+    _ product: ck_matmul_args, _ right: RightOperand, _ part: OperatorPart, moving byteCount: Int
+  ) {
+    let rows = unsafe product.row_count * product.k_count * precision.byteCount
+    let bytes = rows + right.storage.byteCount + byteCount
+    guard let blas else { return unsafe run(ck_matmul, product, part, moving: bytes) }
+    unsafe run(ck_blas_matmul, blas.arguments(product, right), part, moving: bytes)
   }
 
   /// Runs `job` on every member.
-  func dispatch<Job: TeamJob>(_ job: Job, _ part: OperatorPart) {
+  func dispatch<Job: TeamJob>(_ job: Job, _ part: OperatorPart, moving byteCount: Int) {
     guard let times else { return team.run(job) }
     let start = Clock.monotonicSeconds
     team.run(job)
-    times.add(part, seconds: Clock.monotonicSeconds - start)
+    times.add(part, seconds: Clock.monotonicSeconds - start, byteCount: byteCount)
   }
 }

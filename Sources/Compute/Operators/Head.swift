@@ -9,6 +9,8 @@ public final class HeadWorkspace {
   let stride: Int
   /// Most tokens of a chunk.
   let chunkTokenCount: Int
+  /// Most tokens whose logits exist at the same time.
+  let blockTokenCount: Int
   /// `[block, stride]`; the gradient takes the logits' place, row by row.
   let logits: SharedRows<Float>
   /// The logits' gradient of a whole chunk; columns past V are zero.
@@ -28,11 +30,14 @@ public final class HeadWorkspace {
     tokenCapacity: Int = Engine.headChunkTokenCount
   ) {
     let chunk = min(tokenCapacity, Engine.headChunkTokenCount)
-    let block = min(tokenCapacity, Engine.headBlockTokenCount)
+    let block =
+      engine.apart.contains(.head)
+      ? tokenCapacity : min(tokenCapacity, Engine.headBlockTokenCount)
     let form = engine.form
     self.vocabularySize = vocabularySize
     stride = wholePanels(vocabularySize)
     chunkTokenCount = chunk
+    blockTokenCount = block
     logits = AlignedStorage(count: block * stride, filledWith: 0).rows
     dLogitsPairs = PackedPairs(rowCapacity: chunk, columnCount: stride, form: form)
     normedPairs = PackedPairs(rowCapacity: chunk, columnCount: width, form: form)
@@ -63,8 +68,8 @@ extension Engine {
   /// that gradient is summed within a chunk, then over chunks.
   public static var headChunkTokenCount: Int { 512 }
 
-  /// Tokens whose logits exist at the same time. A constant of the numeric profile: losses are
-  /// summed within a block, then over blocks. An even divisor of the chunk.
+  /// Tokens whose logits exist at the same time (see ``Fusion/head``). A constant of the numeric
+  /// profile: losses are summed within a block, then over blocks. An even divisor of the chunk.
   public static var headBlockTokenCount: Int { 128 }
 
   /// Output head and cross-entropy: losses and both gradients, block after block of tokens, so
@@ -161,24 +166,39 @@ extension Engine {
         gradient.weights.count >= head.masterCount, "the gradient lacks rows of the head")
     }
     let width = head.inputWidth
-    for first in stride(from: 0, to: normed.rowCount, by: workspace.chunkTokenCount) {
-      let chunk = first..<min(first + workspace.chunkTokenCount, normed.rowCount)
-      workspace.dLogitsPairs.rowCount = chunk.count
-      for start in stride(from: first, to: chunk.upperBound, by: Self.headBlockTokenCount) {
-        let block = start..<min(start + Self.headBlockTokenCount, chunk.upperBound)
-        compute(block)
-        guard let gradient else { continue }
-        computeInputGradient(
-          head, gradient.normed[block.lowerBound * width..<block.upperBound * width], block.count,
-          workspace)
-        unsafe packRows(
-          workspace.logits.baseAddress, rowByteCount: 4 * workspace.stride,
-          start - first..<block.upperBound - first, of: workspace.dLogitsPairs, .head)
-      }
+    for start in stride(from: 0, to: normed.rowCount, by: workspace.blockTokenCount) {
+      let block = start..<min(start + workspace.blockTokenCount, normed.rowCount)
+      compute(block)
       guard let gradient else { continue }
-      computeHeadGradient(
-        normed.rows(chunk), head, gradient.weights,
-        accumulate: gradient.accumulates || first > 0, workspace)
+      computeInputGradient(
+        head, gradient.normed[block.lowerBound * width..<block.upperBound * width], block.count,
+        workspace)
+      addHeadGradient(block, normed, head, gradient, workspace)
+    }
+  }
+
+  /// Packs the logits' gradient of a block, and makes the product of every chunk that is whole.
+  private func addHeadGradient(
+    _ block: Range<Int>, _ normed: OperandRows, _ head: PackedWeights, _ gradient: HeadGradient,
+    _ workspace: HeadWorkspace
+  ) {
+    var start = block.lowerBound
+    while start < block.upperBound {
+      let first = start / workspace.chunkTokenCount * workspace.chunkTokenCount
+      let chunk = first..<min(first + workspace.chunkTokenCount, normed.rowCount)
+      let end = min(chunk.upperBound, block.upperBound)
+      let logits = workspace.logits[
+        (start - block.lowerBound) * workspace.stride..<workspace.logits.count]
+      workspace.dLogitsPairs.rowCount = chunk.count
+      unsafe packRows(
+        logits.baseAddress, rowByteCount: 4 * workspace.stride, start - first..<end - first,
+        of: workspace.dLogitsPairs, .head)
+      if end == chunk.upperBound {
+        computeHeadGradient(
+          normed.rows(chunk), head, gradient.weights,
+          accumulate: gradient.accumulates || first > 0, workspace)
+      }
+      start = end
     }
   }
 
@@ -215,15 +235,20 @@ extension Engine {
             targets: targets + block.lowerBound, is_target: isTarget + block.lowerBound,
             losses: workspace.losses.baseAddress, weights: weights?.baseAddress,
             is_gradient_wanted: isGradientWanted ? 1 : 0, is_f32: isFloat),
-          .head)
+          .head, moving: 8 * block.count * workspace.stride)
       }
     }
     var statistics = SliceStatistics(tokenCount: 0, lossSum: 0)
-    workspace.losses.withSpan { losses in
-      for index in 0..<block.count where isTarget[block.lowerBound + index] {
-        statistics.tokenCount += 1
-        statistics.lossSum += losses[index]
+    for start in stride(from: 0, to: block.count, by: Self.headBlockTokenCount) {
+      var part = SliceStatistics(tokenCount: 0, lossSum: 0)
+      workspace.losses.withSpan { losses in
+        for index in start..<min(start + Self.headBlockTokenCount, block.count)
+        where isTarget[block.lowerBound + index] {
+          part.tokenCount += 1
+          part.lossSum += losses[index]
+        }
       }
+      statistics = statistics + part
     }
     return statistics
   }
@@ -243,7 +268,7 @@ extension Engine {
         k_count: precision == .f32 ? head.outputWidth : (head.outputWidth + 1) / 2 * 2,
         a_row_stride: 4 * workspace.stride, a_is_packed: 0, is_f32: isFloat,
         sums: workspace.sums.baseAddress),
-      head.rowsAsK, .head)
+      head.rowsAsK, .head, moving: epilogue.byteCount)
   }
 
   private func computeHeadGradient(

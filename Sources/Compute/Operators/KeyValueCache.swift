@@ -31,6 +31,11 @@ public final class KeyValueCache {
 
   public var byteCount: Int { tiles.count }
 
+  /// Of the tiles that hold tokens.
+  var filledByteCount: Int {
+    (tokenCount + Self.tokensPerTile - 1) / Self.tokensPerTile * Self.tileByteCount(shape, precision)
+  }
+
   /// Tokens it has room for before it grows.
   public var tokenCapacity: Int {
     tiles.count / Self.tileByteCount(shape, precision) * Self.tokensPerTile

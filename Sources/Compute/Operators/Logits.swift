@@ -116,7 +116,7 @@ extension Engine {
           column_count: logits.vocabularySize, row_stride: logits.rowStride, targets: targets,
           is_target: nil, losses: losses.baseAddress, weights: nil, is_gradient_wanted: 0,
           is_f32: isFloat),
-        .head)
+        .head, moving: 2 * logits.storage.byteCount)
     }
   }
 
@@ -157,7 +157,7 @@ extension Engine {
           row_stride: logits.rowStride, id_count: idCount, draws: draws,
           weights: workspace.weights.baseAddress, heap: workspace.heap.baseAddress,
           tokens: tokens.baseAddress),
-        .sampling)
+        .sampling, moving: logits.storage.byteCount)
     }
   }
 }

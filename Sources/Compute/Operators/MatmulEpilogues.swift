@@ -29,6 +29,10 @@ extension ProductShape: CustomStringConvertible {
 struct PreparedEpilogue {
   let function: ck_epilogue
   let arguments: ck_epilogue_args
+  /// What it reads and writes beside the product.
+  let byteCount: Int
+  /// What it fuses to the product, if that can be taken apart.
+  var fusion: Fusion?
 }
 
 extension Engine {
@@ -43,7 +47,9 @@ extension Engine {
       unsafe arguments.input = UnsafePointer(input.baseAddress)
       unsafe arguments.output = output.baseAddress
       unsafe arguments.dropout = mask.kernelMask
-      return unsafe PreparedEpilogue(function: stores.residual, arguments: arguments)
+      return unsafe PreparedEpilogue(
+        function: stores.residual, arguments: arguments,
+        byteCount: input.byteCount + output.byteCount)
     case .rotary(let output, let table, let positions, let rotaryColumnCount):
       return prepareRotary(output, table, positions, rotaryColumnCount, shape)
     case .swiglu(let gateUp, let hidden):
@@ -52,7 +58,9 @@ extension Engine {
       var arguments = unsafe emptyArguments(shape)
       unsafe arguments.gate_up = gateUp.baseAddress
       unsafe arguments.hidden = hidden.baseAddress
-      return unsafe PreparedEpilogue(function: fused.swiglu, arguments: arguments)
+      return unsafe PreparedEpilogue(
+        function: fused.swiglu, arguments: arguments,
+        byteCount: gateUp.byteCount + hidden.byteCount, fusion: .swiglu)
     }
   }
 
@@ -66,7 +74,9 @@ extension Engine {
       var arguments = unsafe emptyArguments(shape)
       unsafe arguments.gate_up = gateUp.baseAddress
       unsafe arguments.d_gate_up = dGateUp.baseAddress
-      return unsafe PreparedEpilogue(function: fused.swiglu_backward, arguments: arguments)
+      return unsafe PreparedEpilogue(
+        function: fused.swiglu_backward, arguments: arguments,
+        byteCount: gateUp.byteCount + dGateUp.byteCount, fusion: .swiglu)
     }
   }
 
@@ -83,14 +93,16 @@ extension Engine {
     shape.check(output)
     var arguments = unsafe emptyArguments(shape)
     unsafe arguments.output = output.baseAddress
-    return unsafe PreparedEpilogue(function: stores.store, arguments: arguments)
+    return unsafe PreparedEpilogue(
+      function: stores.store, arguments: arguments, byteCount: output.byteCount)
   }
 
   private func prepareOperand(_ output: OperandRows, _ shape: ProductShape) -> PreparedEpilogue {
     shape.check(output, precision)
     var arguments = unsafe emptyArguments(shape)
     unsafe arguments.operand = output.baseAddress
-    return unsafe PreparedEpilogue(function: stores.operand, arguments: arguments)
+    return unsafe PreparedEpilogue(
+      function: stores.operand, arguments: arguments, byteCount: output.byteCount)
   }
 
   private func prepareRotary(
@@ -116,21 +128,40 @@ extension Engine {
     unsafe arguments.rotary_row_stride = table.rowStride
     unsafe arguments.rotary_column_count = rotaryColumnCount
     unsafe arguments.head_width = table.headWidth
-    return unsafe PreparedEpilogue(function: fused.rotary, arguments: arguments)
+    return unsafe PreparedEpilogue(
+      function: fused.rotary, arguments: arguments, byteCount: output.byteCount, fusion: .rotary)
   }
 
-  /// `Y [shape] = A B` through a prepared epilogue.
+  /// `Y [shape] = A B` through a prepared epilogue, in a pass of its own where that is wanted.
   func multiply(
     _ a: OperandRows, _ right: RightOperand, depth: Int, _ shape: ProductShape,
     _ epilogue: PreparedEpilogue, _ part: OperatorPart = .matmul
   ) {
     precondition(a.precision == precision, "\(a.precision) rows in a \(precision) engine")
+    if let fusion = epilogue.fusion, apart.contains(fusion) {
+      let product = apartMemory.floats(shape.rowCount * shape.columnCount)
+      multiply(a, right, depth: depth, shape, prepareStore(product, shape), part)
+      return finish(product, shape, epilogue)
+    }
     unsafe runProduct(
       ck_matmul_args(
         tiles: tiles, epilogue: epilogue.function, epilogue_args: epilogue.arguments,
         a: a.baseAddress, b: right.storage.baseAddress, row_count: shape.rowCount,
         column_count: shape.columnCount, k_count: depth, a_row_stride: a.rowByteCount,
         a_is_packed: 0, is_f32: isFloat, sums: nil),
-      right, part)
+      right, part, moving: epilogue.byteCount)
+  }
+
+  /// A prepared epilogue on a product that lies in memory: the bits of both in one pass.
+  func finish(
+    _ product: SharedRows<Float>, _ shape: ProductShape, _ epilogue: PreparedEpilogue
+  ) {
+    shape.check(product)
+    unsafe run(
+      ck_finish,
+      ck_finish_args(
+        epilogue: epilogue.function, epilogue_args: epilogue.arguments,
+        product: product.baseAddress, row_count: shape.rowCount, column_count: shape.columnCount),
+      .elementwise, moving: product.byteCount + epilogue.byteCount)
   }
 }

@@ -23,11 +23,21 @@ extension Engine {
     precondition(x.count == rowCount * width, "x holds \(x.count), not [\(rowCount), \(width)]")
     precondition(inverseRMS.count == rowCount, "\(inverseRMS.count) inverse RMS, \(rowCount) rows")
     // SAFETY: the windows outlive the dispatch and hold what the preconditions say.
-    let arguments = unsafe ck_norm_forward_args(
-      x: x.baseAddress, gain: gain.baseAddress, epsilon: epsilon, output: output.baseAddress,
-      inverse_rms: inverseRMS.baseAddress, row_count: rowCount, width: width,
-      output_is_f32: output.precision == .f32 ? 1 : 0)
-    unsafe run(rowKernels.norm.forward, arguments, .norm)
+    func run(into output: UnsafeMutableRawPointer, _ precision: Precision, byteCount: Int) {
+      let arguments = unsafe ck_norm_forward_args(
+        x: x.baseAddress, gain: gain.baseAddress, epsilon: epsilon, output: output,
+        inverse_rms: inverseRMS.baseAddress, row_count: rowCount, width: width,
+        output_is_f32: precision == .f32 ? 1 : 0)
+      unsafe self.run(
+        rowKernels.norm.forward, arguments, .norm,
+        moving: x.byteCount + gain.byteCount + inverseRMS.byteCount + byteCount)
+    }
+    guard apart.contains(.normPack), output.precision == .bf16 else {
+      return unsafe run(into: output.baseAddress, output.precision, byteCount: output.byteCount)
+    }
+    let normed = apartMemory.floats(x.count)
+    unsafe run(into: normed.baseAddress, .f32, byteCount: normed.byteCount)
+    roundToOperand(normed, output: output)
   }
 
   /// Adds the gradient of ``rmsNormForward(_:gain:epsilon:output:inverseRMS:)``.
@@ -63,8 +73,11 @@ extension Engine {
       block_gains: scratch.baseAddress, d_gain: gainGradient.baseAddress, row_count: rowCount,
       width: width)
     let kernels = rowKernels.norm
-    unsafe run(kernels.backward, arguments, .norm)
-    unsafe run(kernels.reduce_gain, arguments, .norm)
+    let sums = scratch[0..<scratchCount].byteCount
+    unsafe run(
+      kernels.backward, arguments, .norm,
+      moving: 4 * x.byteCount + gain.byteCount + inverseRMS.byteCount + sums)
+    unsafe run(kernels.reduce_gain, arguments, .norm, moving: sums + 2 * gain.byteCount)
   }
 
   /// Elements of scratch that the backward pass needs: one row of gains for 64 tokens.

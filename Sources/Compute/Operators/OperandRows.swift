@@ -32,6 +32,7 @@ public struct OperandRows: @unchecked Sendable {
   public var baseAddress: UnsafeMutableRawPointer { unsafe base }
 
   public var rowByteCount: Int { columnCount * precision.byteCount }
+  public var byteCount: Int { rowCount * rowByteCount }
 
   /// The rows `range`, sharing the same memory.
   public func rows(_ range: Range<Int>) -> OperandRows {
@@ -40,6 +41,54 @@ public struct OperandRows: @unchecked Sendable {
     return unsafe OperandRows(
       base: base + range.lowerBound * rowByteCount, rowCount: range.count,
       columnCount: columnCount, precision: precision, owner: owner)
+  }
+
+  /// Takes columns of `source`, as many as these rows have, from `column` on.
+  func copyColumns(of source: OperandRows, from column: Int) {
+    source.checkColumns(of: self, from: column)
+    for row in 0..<rowCount {
+      // SAFETY: the columns lie in both rows, by the check above.
+      unsafe address(row: row, column: 0).copyMemory(
+        from: source.address(row: row, column: column), byteCount: rowByteCount)
+    }
+  }
+
+  /// Overwrites columns from `column` on with all columns of `source`.
+  func setColumns(to source: OperandRows, from column: Int) {
+    checkColumns(of: source, from: column)
+    for row in 0..<rowCount {
+      // SAFETY: the columns lie in both rows, by the check above.
+      unsafe address(row: row, column: column).copyMemory(
+        from: source.address(row: row, column: 0), byteCount: source.rowByteCount)
+    }
+  }
+
+  /// Writes `count` columns from `column` on as f32, `[rowCount, count]`.
+  func widenColumns(from column: Int, count: Int, into rows: SharedRows<Float>) {
+    precondition(column >= 0 && column + count <= columnCount, "column \(column) of \(columnCount)")
+    precondition(rows.count == rowCount * count, "\(rows.count) elements for \(rowCount) rows")
+    for row in 0..<rowCount {
+      let target = rows[row * count..<(row + 1) * count]
+      // SAFETY: the columns lie in the row, by the precondition above.
+      let source = unsafe UnsafeRawPointer(address(row: row, column: column))
+      target.withMutableSpan { target in
+        switch precision {
+        case .bf16:
+          let values = unsafe source.assumingMemoryBound(to: BFloat16.self)
+          for index in target.indices { unsafe target[index] = values[index].float }
+        case .f32:
+          let values = unsafe source.assumingMemoryBound(to: Float.self)
+          for index in target.indices { unsafe target[index] = values[index] }
+        }
+      }
+    }
+  }
+
+  private func checkColumns(of part: OperandRows, from column: Int) {
+    precondition(
+      part.rowCount == rowCount && part.precision == precision && column >= 0
+        && column + part.columnCount <= columnCount,
+      "[\(part.rowCount), \(part.columnCount)] is no part of [\(rowCount), \(columnCount)]")
   }
 
   /// One element. Checked, hence for tests and set-up.

@@ -18,7 +18,9 @@ public enum OperatorPart: String, CaseIterable, Sendable {
   case optimizer
 }
 
-/// Where an engine's time goes, part by part: what its caller waits from dispatch to dispatch.
+/// Where an engine's time goes, part by part: what its caller waits from dispatch to dispatch. And
+/// the bytes that its operators must move: each operand once, as if nothing of it were in a cache
+/// before, and all of it inside.
 ///
 /// Belongs to the one caller of the engine.
 public final class OperatorTimes: @unchecked Sendable {
@@ -26,12 +28,15 @@ public final class OperatorTimes: @unchecked Sendable {
   private var sums = [Double](repeating: 0, count: OperatorPart.allCases.count)
   /// Dispatches so far.
   public private(set) var dispatchCount = 0
+  /// Bytes read and written so far.
+  public private(set) var byteCount = 0
 
   public init() {}
 
-  func add(_ part: OperatorPart, seconds: Double) {
+  func add(_ part: OperatorPart, seconds: Double, byteCount: Int) {
     sums[Self.index(of: part)] += seconds
     dispatchCount += 1
+    self.byteCount += byteCount
   }
 
   public func seconds(of part: OperatorPart) -> Double { sums[Self.index(of: part)] }
@@ -40,6 +45,7 @@ public final class OperatorTimes: @unchecked Sendable {
   public func reset() {
     for index in sums.indices { sums[index] = 0 }
     dispatchCount = 0
+    byteCount = 0
   }
 
   private static func index(of part: OperatorPart) -> Int {

@@ -21,6 +21,14 @@ public final class PackedWeights: Sendable {
   /// W's rows as k of the input gradient's right operand: the same memory in plain forms.
   let rowsAsK: RightOperand
 
+  /// Of the master elements that are packed.
+  var masterByteCount: Int { 4 * outputWidth * inputWidth }
+  /// Of both orders, where they are two.
+  var packedByteCount: Int {
+    rowsAsColumns.storage.byteCount * (form.layout == .panels ? 1 : 0)
+      + rowsAsK.storage.byteCount
+  }
+
   /// Allocates; ``Engine/pack(_:from:)`` fills.
   public init(rowOffsets: [Int], columnCount: Int, form: OperandForm) {
     precondition(!rowOffsets.isEmpty && columnCount > 0, "a matrix needs rows and columns")
@@ -100,7 +108,7 @@ extension Engine {
         rows_as_columns: weights.rowsAsColumns.storage.baseAddress,
         rows_as_k: weights.rowsAsK.storage.baseAddress,
         is_f32: isFloat),
-      .packing)
+      .packing, moving: weights.masterByteCount + weights.packedByteCount)
   }
 
   /// Packs `rows` for a weight gradient. Members take runs of rows.
@@ -135,6 +143,6 @@ extension Engine {
         row_stride: rowByteCount,
         packed: packed.address(ofRow: range.lowerBound),
         panel_units: (packed.rowCount + rowsPerUnit - 1) / rowsPerUnit, is_f32: isFloat),
-      part)
+      part, moving: 2 * range.count * packed.columnCount * precision.byteCount)
   }
 }

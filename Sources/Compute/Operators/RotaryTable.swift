@@ -48,6 +48,21 @@ public final class RotaryTable: Sendable {
     self.sines = sines
   }
 
+  private init(turning other: RotaryTable, sines: SharedRows<Float>) {
+    headWidth = other.headWidth
+    positionCount = other.positionCount
+    rowStride = other.rowStride
+    cosines = other.cosines
+    self.sines = sines
+  }
+
+  /// The table of the opposite angles.
+  func reversed() -> RotaryTable {
+    let opposite = AlignedStorage<Float>(count: sines.count, filledWith: 0).rows
+    opposite.copy(from: sines.array.map { -$0 })
+    return RotaryTable(turning: self, sines: opposite)
+  }
+
   /// Cosine of pair `pair` at `position`.
   public func cosine(position: Int, pair: Int) -> Float { cosines[position * rowStride + pair] }
 

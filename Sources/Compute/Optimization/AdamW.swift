@@ -82,7 +82,7 @@ public struct AdamW: Sendable {
         weightDecay: group.isDecayed ? settings.weightDecay : 0,
         correction1: 1 - power(settings.beta1, count),
         correction2: 1 - power(settings.beta2, count))
-      if let packed = group.packed {
+      if let packed = group.packed, !engine.apart.contains(.optimizer) {
         let step = engine.adamWStep(
           master: state.master, firstMoment: state.firstMoment, secondMoment: state.secondMoment,
           gradient: gradient, arguments)
@@ -93,6 +93,7 @@ public struct AdamW: Sendable {
             master: state.master[range], firstMoment: state.firstMoment[range],
             secondMoment: state.secondMoment[range], gradient: gradient[range], arguments)
         }
+        if let packed = group.packed { engine.pack(packed, from: state.master) }
       }
     }
   }

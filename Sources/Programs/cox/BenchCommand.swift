@@ -20,7 +20,19 @@ enum BenchCommand {
           .option(
             "accumulate", "factor", .integer(1...1024), default: "1",
             help: "Times the shape's sequences in a step."),
+          .option(
+            "context", "tokens", .integer(1...1 << 20),
+            help: "Of a sequence. (default: the shape's)"),
+          .option(
+            "sequences", "count", .integer(1...1 << 20),
+            help: "In a step, before --accumulate. (default: the shape's)"),
+          .option(
+            "slices", "count", .integer(1...1024), default: "4", help: "Of a step's sequences."),
           .option("steps", "count", .integer(1...100_000), default: "10", help: "Steps in all."),
+          .option(
+            "without", "fusions",
+            help: "What to compute operator by operator, with commas: "
+              + Fusion.allCases.map(\.rawValue).joined(separator: ",") + ", or all."),
           .flag("breakdown", help: "Say where the time goes."),
           .flag("print-plan", help: "Print the plan that this is a step of, and stop."),
           json,
@@ -118,8 +130,24 @@ enum BenchCommand {
     invocation.text("precision").flatMap(Precision.init(rawValue:)) ?? .bf16
   }
 
+  /// The fusions that the option `without` names.
+  static func apart(_ invocation: Invocation) throws -> Set<Fusion> {
+    guard let text = invocation.text("without") else { return [] }
+    if text == "all" { return Set(Fusion.allCases) }
+    return Set(
+      try text.split(separator: ",", omittingEmptySubsequences: false).map { name in
+        guard let fusion = Fusion(rawValue: String(name)) else {
+          let names = Fusion.allCases.map(\.rawValue).joined(separator: ", ")
+          throw PlainError("there is no fusion '\(name)'; there are \(names), or all", .usage)
+        }
+        return fusion
+      })
+  }
+
   /// Kernels and threads as the options ask for them.
-  static func engine(_ invocation: Invocation, times: OperatorTimes? = nil) throws -> Engine {
+  static func engine(
+    _ invocation: Invocation, times: OperatorTimes? = nil, apart: Set<Fusion> = []
+  ) throws -> Engine {
     var variant = KernelVariant.best
     if let name = invocation.text("kernels") {
       guard let found = KernelVariant(named: name) else {
@@ -133,7 +161,7 @@ enum BenchCommand {
     return Engine(
       team: ThreadTeam(memberCount: threadCount, pinned: invocation.has("pin")),
       variant: variant, precision: precision(invocation),
-      matmul: try chosenBackend(invocation.matmul, variant), times: times)
+      matmul: try chosenBackend(invocation.matmul, variant), times: times, apart: apart)
   }
 
   /// Prints the figures: as JSON, or one to a line.

@@ -15,7 +15,8 @@ struct StepBench {
   private let plan: ResolvedPlan
   private let phase: Int
   private let engine: Engine
-  private let times: OperatorTimes?
+  private let times = OperatorTimes()
+  private let isBreakdownWanted: Bool
   private let corpus: Corpus
   private let metrics: MetricsWriter
   private let replica: Replica
@@ -27,9 +28,7 @@ struct StepBench {
 
   static func run(_ invocation: Invocation) throws {
     let preset = BenchCommand.shape(invocation)
-    let text = planText(
-      preset, precision: BenchCommand.precision(invocation),
-      accumulate: invocation.integer("accumulate") ?? 1, steps: invocation.integer("steps") ?? 10)
+    let text = planText(preset, invocation)
     if invocation.has("print-plan") { return writeText(text, to: 1) }
     let plan = try PlanResolver.resolve(text: text, path: "bench-\(preset.rawValue).json").plan
     let folder = try Files.createTemporaryDirectory(prefix: "cox-bench-")
@@ -43,21 +42,27 @@ struct StepBench {
 
   /// The plan of which this measures steps. Slices are single micro-batches unless they are
   /// accumulated, as long as the shape's sequences allow.
-  static func planText(
-    _ preset: ModelPreset, precision: Precision, accumulate: Int, steps: Int
-  ) -> String {
-    """
+  private static func planText(_ preset: ModelPreset, _ invocation: Invocation) -> String {
+    let precision = BenchCommand.precision(invocation)
+    let context = invocation.integer("context") ?? preset.model.sequenceLength
+    let sequences = (invocation.integer("sequences") ?? preset.sequencesPerStep)
+      * (invocation.integer("accumulate") ?? 1)
+    let slices = invocation.integer("slices") ?? 4
+    let steps = invocation.integer("steps") ?? 10
+    let isPreset = context == preset.model.sequenceLength && invocation.integer("sequences") == nil
+      && slices == 4
+    let microbatch = isPreset ? "\n    \"microbatch\": \(preset.sequencesPerStep / 4)," : ""
+    return """
     // One step of this plan is what `cox bench step --shape \(preset.rawValue)` measures.
     {
       "name": "bench-\(preset.rawValue)",
       "seed": 1,
       "precision": "\(precision.rawValue)",
       "shape": "\(preset.rawValue)",
-      "model": { "vocabulary": \(preset.model.vocabularySize) },
+      "model": { "vocabulary": \(preset.model.vocabularySize), "context": \(context) },
       "batch": {
-        "sequences": \(preset.sequencesPerStep * accumulate),
-        "slices": 4,
-        "microbatch": \(preset.sequencesPerStep / 4),
+        "sequences": \(sequences),
+        "slices": \(slices),\(microbatch)
       },
       "tokenizer": { "kind": "bpe", "vocabulary": 1024 },
       "data": { "source": "world", "documents": 4000 },
@@ -84,8 +89,9 @@ struct StepBench {
       data: data, tokenizer: tokenizer, cacheDirectory: "\(folder)/data",
       sequenceLength: plan.model.sequenceLength)
     metrics = try MetricsWriter(runDirectory: folder)
-    times = invocation.has("breakdown") ? OperatorTimes() : nil
-    engine = try BenchCommand.engine(invocation, times: times)
+    isBreakdownWanted = invocation.has("breakdown")
+    engine = try BenchCommand.engine(
+      invocation, times: times, apart: BenchCommand.apart(invocation))
     peak = engine.teamPeakGigaflops()
     self.plan = plan
     self.phase = phase
@@ -119,7 +125,7 @@ struct StepBench {
           seed: plan.seed, phase: phase)
       }
       if index == warmUpCount {
-        times?.reset()
+        times.reset()
         _ = replica.takeForwardSeconds()
       }
       steps.append(try take(index, slices, &tokensTotal))
@@ -139,7 +145,13 @@ struct StepBench {
     ]
     figures += memory()
     let seconds = timed.reduce(0) { $0 + $1.seconds }
-    figures += breakdown(seconds: seconds, forward: forwardSeconds, stepCount: timed.count)
+    figures += [
+      ("without", .list(engine.apart.map(\.rawValue).sorted().map { .text($0) })),
+      ("bytes_moved_per_step", .integer(times.byteCount / timed.count)),
+    ]
+    if isBreakdownWanted {
+      figures += breakdown(seconds: seconds, forward: forwardSeconds, stepCount: timed.count)
+    }
     return figures
   }
 
@@ -228,7 +240,6 @@ struct StepBench {
   private func breakdown(
     seconds: Double, forward: Double, stepCount: Int
   ) -> [(String, JSONNode)] {
-    guard let times else { return [] }
     let share = 1 / Double(stepCount)
     var parts = OperatorPart.allCases.map { ($0.rawValue, times.seconds(of: $0) * share) }
     parts.append(("other", seconds * share - parts.reduce(0) { $0 + $1.1 }))

@@ -40,12 +40,14 @@ struct Kind: CustomTestStringConvertible, Sendable {
   static let best = Precision.allCases.map { Kind(variant: .best, precision: $0) } + blas
 
   /// Runs `body` with an engine of this kind and ends its threads. Not to be nested.
-  func withEngine<Result>(members: Int = 1, _ body: (Engine) throws -> Result) rethrows -> Result {
+  func withEngine<Result>(
+    members: Int = 1, apart: Set<Fusion> = [], _ body: (Engine) throws -> Result
+  ) rethrows -> Result {
     try withTeam(members: members) { team in
       try body(
         Engine(
           team: team, variant: variant, precision: precision,
-          matmul: blas.map { .blas($0) } ?? .builtin))
+          matmul: blas.map { .blas($0) } ?? .builtin, apart: apart))
     }
   }
 }

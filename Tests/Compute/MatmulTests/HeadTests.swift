@@ -68,6 +68,14 @@ private let shapes: [[Int]] = [
     }
   }
 
+  @Test(arguments: Kind.best, [[1, 2, 2], [140, 600, 6], [1100, 19, 6]])
+  func `logits of all tokens at once give the same bits`(kind: Kind, shape: [Int]) {
+    let problem = Problem(shape, kind.precision)
+    let fused = kind.withEngine(members: 2) { problem.run($0) }
+    let apart = kind.withEngine(members: 2, apart: [.head]) { problem.run($0) }
+    #expect(apart == fused)
+  }
+
   @Test(arguments: Kind.best) func `tokens that are no target have no gradient`(kind: Kind) {
     var problem = Problem([8, 70, 12], kind.precision)
     problem.isTarget = [Bool](repeating: false, count: 8)
@@ -227,7 +235,8 @@ private struct Problem {
       targets: targets, isTarget: isTarget, weights: rowWeights.map(window),
       gradient: HeadGradient(normed: dNormed, weights: dWeights, accumulates: before != nil),
       workspace: HeadWorkspace(
-        width: weights.columnCount, vocabularySize: weights.rowCount, engine: engine))
+        width: weights.columnCount, vocabularySize: weights.rowCount, engine: engine,
+        tokenCapacity: targets.count))
     return Result(statistics: statistics, dNormed: dNormed.array, dWeights: dWeights.array)
   }
 

@@ -129,9 +129,13 @@ extension OperandRows {
 final class EngineForTest {
   let engine: Engine
 
-  init(_ variant: KernelVariant, _ precision: Precision, memberCount: Int = 1) {
+  init(
+    _ variant: KernelVariant, _ precision: Precision, memberCount: Int = 1,
+    apart: Set<Fusion> = []
+  ) {
     engine = Engine(
-      team: ThreadTeam(memberCount: memberCount), variant: variant, precision: precision)
+      team: ThreadTeam(memberCount: memberCount), variant: variant, precision: precision,
+      apart: apart)
   }
 
   deinit { engine.team.stop() }

@@ -42,9 +42,34 @@ private let scalar = KernelVariant(named: "scalar")!
     }
   }
 
-  private func expectMatch(_ problem: AttentionProblem, _ variant: KernelVariant) {
+  /// Its operands are rounded where those of the fused kernels are, so the same bounds hold: a
+  /// probability is divided by its sum before it is rounded instead of after.
+  @Test(arguments: KernelVariant.available, Precision.allCases)
+  func `with its scores in memory it matches f64 within the same bounds`(
+    variant: KernelVariant, precision: Precision
+  ) {
+    for shape in Self.shapes.prefix(5) {
+      let problem = AttentionProblem(
+        shape: shape, segmentLengths: [70, 3, 16, 1], precision: precision)
+      expectMatch(problem, variant, apart: [.attention])
+    }
+  }
+
+  @Test func `threads do not change a bit of it either`() {
+    let problem = AttentionProblem(
+      shape: Self.shapes[0], segmentLengths: [70, 3], precision: .bf16)
+    let results = [1, 3].map { memberCount in
+      let held = EngineForTest(.best, .bf16, memberCount: memberCount, apart: [.attention])
+      return AttentionResult(problem, on: held.engine)
+    }
+    #expect(results[0].hasBits(of: results[1]))
+  }
+
+  private func expectMatch(
+    _ problem: AttentionProblem, _ variant: KernelVariant, apart: Set<Fusion> = []
+  ) {
     let reference = AttentionReference(problem)
-    let held = EngineForTest(variant, problem.qkv.precision)
+    let held = EngineForTest(variant, problem.qkv.precision, apart: apart)
     let result = AttentionResult(problem, on: held.engine)
     func expectWithin(
       _ values: [Float], _ expected: [AttentionReference.Bounded], _ what: String

@@ -52,11 +52,11 @@ struct TinyModel {
   /// embedding lies.
   func gradient(
     precision: Precision, threadCount: Int = 1, microbatch: Int = 3, dropout: Dropout? = nil,
-    variant: KernelVariant = .best, objective: RowObjective? = nil
+    variant: KernelVariant = .best, objective: RowObjective? = nil, apart: Set<Fusion> = []
   ) -> (statistics: SliceStatistics, flat: [Float], finished: [Range<Int>]) {
     let team = ThreadTeam(memberCount: threadCount)
     defer { team.stop() }
-    let engine = Engine(team: team, variant: variant, precision: precision)
+    let engine = Engine(team: team, variant: variant, precision: precision, apart: apart)
     let weights = ModelWeights(layout: layout, master: master, form: engine.form)
     weights.pack(engine)
     let shape = layout.shape

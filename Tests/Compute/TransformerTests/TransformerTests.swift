@@ -110,6 +110,19 @@ import Transformer
     }
   }
 
+  /// What is written out in f32 between two operators is what one would have kept in a register.
+  /// Attention has an order of its own, see AttentionTests.
+  @Test(arguments: [Precision.f32, .bf16], Fusion.allCases.filter { $0 != .attention })
+  func `a fusion taken apart gives the same bits`(precision: Precision, fusion: Fusion) {
+    let model = TinyModel(isHeadTied: true)
+    let fused = model.gradient(precision: precision)
+    for threadCount in [1, 2] {
+      let apart = model.gradient(precision: precision, threadCount: threadCount, apart: [fusion])
+      #expect(apart.statistics == fused.statistics)
+      #expect(apart.flat.map(\.bitPattern) == fused.flat.map(\.bitPattern))
+    }
+  }
+
   @Test func `variants of one profile give the same bits`() {
     let model = TinyModel(isHeadTied: false)
     for precision in [Precision.f32, .bf16] {

@@ -81,9 +81,29 @@ class Run:
         moments = self.first_moment(f"{self.phase['name']}-1")
         return {name: moment / factor for name, moment in moments.items()}
 
-    def model(self):
-        """Hugging Face's Llama with the run's initial weights."""
-        return llama(self.plan["model"], self.weights(f"{self.phase['name']}-0"))
+    def initial_weights(self):
+        """Those of a run that `train` has made: its first phase ends before the first step."""
+        return self.weights("start-0")
+
+    def model(self, weights=None):
+        """Hugging Face's Llama with the run's initial weights, or with others."""
+        return llama(self.plan["model"], weights or self.initial_weights())
+
+    def remake(self, folder):
+        """The beginning of this run once more, one step, for the initial weights: they are a
+        function of the plan."""
+        plan = {key: self.plan[key] for key in (
+            "name", "seed", "precision", "model", "initialization", "batch", "optimizer")}
+        tokenizer = next(phase for phase in self.plan["phases"] if phase["kind"] == "tokenizer")
+        data = self.phase["data"]
+        schedule = {"kind": "constant", "peak": 1e-3, "warmup": 0}
+        return Run.train({
+            **plan, "tokenizer": self.plan["tokenizer"], "data": data,
+            "phases": [
+                {**tokenizer, "data": data},
+                {"kind": "pretrain", "steps": 1, "schedule": schedule,
+                 "validation": {"every": 0, "tokens": 256, "full_at_end": False}}],
+            "checkpoints": {"every": 0}}, folder)
 
 
 def llama(sizes, weights=None):

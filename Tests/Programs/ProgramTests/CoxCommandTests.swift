@@ -295,6 +295,25 @@ import Testing
     }
   }
 
+  /// Two steps, so that what the first one packed shows in the second one's loss.
+  @Test func `a step with fusions taken apart ends with the same digest`() throws {
+    func figures(without fusions: String) throws -> JSONNode {
+      let step = cox(
+        "bench", "step", "--shape", "tiny", "--steps", "2", "--threads", "1", "--json",
+        "--without", fusions)
+      #expect(step.code == 0, "\(step.errors)")
+      return try JSONReader.read(step.output)
+    }
+    let apart = try figures(without: "norm-pack,rotary,swiglu,head,optimizer")
+    let fused = try figures(without: "head")
+    #expect(apart["digest"]?.string == fused["digest"]?.string)
+    #expect(apart["without"]?.elements?.count == 5)
+    let (more, less) = (apart["bytes_moved_per_step"]?.int, fused["bytes_moved_per_step"]?.int)
+    #expect(try #require(more) > #require(less))
+    let typo = cox("bench", "step", "--without", "swiglue")
+    #expect(typo.code == 64 && typo.errors.contains("there is no fusion 'swiglue'"))
+  }
+
   @Test func `reports on the machine`() throws {
     let (code, output, _) = cox("doctor", "--json")
     #expect(code == 0)

@@ -75,11 +75,27 @@ size_t ck_attention_workspace_bytes(int32_t is_f32, size_t head_width, size_t se
 // Bytes of the packed keys and values of 64 tokens of one key-value head.
 size_t ck_attention_tile_bytes(int32_t is_f32, size_t head_width);
 
+// The softmax of one head of one segment whose scores lie in memory: what is left of attention
+// between its products. Rows are queries, columns keys; row t sees columns 0...t.
+typedef struct {
+    const float *_Nonnull scores;      // [count, count]; what a row does not see is not read
+    const float *_Nonnull d_weights;   // backward: the gradient of weights, likewise
+    void *_Nonnull weights;            // [count, count], operand type; zero where not seen
+    void *_Nonnull d_scores;           // backward: likewise, of the scores before scaling
+    float *_Nonnull log_sum_exp;       // [count]; the forward writes it, the backward reads it
+    size_t count;                      // tokens
+    float scale;                       // of scores: 1 / sqrt(H)
+    int32_t is_f32;                    // the operand type
+} ck_soften_args;
+
 typedef struct {
     const char *_Nonnull name;
     ck_job _Nonnull forward;   // of ck_attention_args
     ck_job _Nonnull backward;  // of ck_attention_backward_args
     ck_job _Nonnull decode;    // of ck_attention_decode_args
+    // Of ck_soften_args; members split the rows. Forward: weights and log_sum_exp. Backward:
+    // weights again, and d_scores.
+    ck_job _Nonnull soften, soften_backward;
 } ck_attention_kernels;
 
 // The kernels of a variant, or NULL if this architecture has none of that name.

@@ -68,6 +68,18 @@ typedef struct {
     float *_Nullable sums;
 } ck_matmul_args;
 
+// An epilogue on a product that lies in memory.
+typedef struct {
+    ck_epilogue _Nonnull epilogue;
+    ck_epilogue_args epilogue_args;
+    const float *_Nonnull product;  // Y, [row_count, column_count]
+    size_t row_count, column_count;
+} ck_finish_args;
+
+// A ck_job over ck_finish_args: the member's strips of rows. The bits of ck_matmul with the same
+// epilogue.
+void ck_finish(const void *_Nonnull args, int32_t member, int32_t member_count);
+
 // A ck_job over ck_matmul_args: the member's tiles. Members split the grid of tiles, never k.
 void ck_matmul(const void *_Nonnull args, int32_t member, int32_t member_count);
 
