@@ -151,6 +151,7 @@ static ck_matmul_args product(const kernels *k, size_t columns, size_t depth) {
         .a_row_stride = operand_bytes(k, depth),
         .b = packed_weights(k, columns, depth).rows_as_columns, .row_count = ROWS,
         .column_count = columns, .k_count = depth, .is_f32 = k->is_f32,
+        .space = room(ck_matmul_space_bytes(&k->tiles)),
         .epilogue_args = {.column_count = columns, .is_f32 = k->is_f32}};
 }
 
@@ -224,7 +225,8 @@ static void matmul_scatter(const kernels *k) {
     ck_matmul_args args = {
         .tiles = k->tiles, .epilogue = k->store->scatter, .a = packed_pairs(k, ROWS, rows),
         .b = packed_pairs(k, ROWS, COLUMNS), .row_count = rows, .column_count = COLUMNS,
-        .k_count = ROWS, .a_is_packed = 1, .is_f32 = k->is_f32};
+        .k_count = ROWS, .a_is_packed = 1, .is_f32 = k->is_f32,
+        .space = room(ck_matmul_space_bytes(&k->tiles))};
     args.epilogue_args.column_count = COLUMNS;
     args.epilogue_args.output = hashed(floats(rows * COLUMNS, 1), rows * COLUMNS * 4);
     args.epilogue_args.row_offsets = offsets(rows, COLUMNS);

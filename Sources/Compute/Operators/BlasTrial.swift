@@ -82,7 +82,7 @@ struct BlasTrial {
       a: base + Self.leftStart * elementByteCount, b: base, row_count: Self.rowCount,
       column_count: Self.columnCount, k_count: Self.depth,
       a_row_stride: elementByteCount * (product == .weight ? strides.left.k : strides.left.row),
-      a_is_packed: product == .weight ? 1 : 0, is_f32: isHalf ? 0 : 1, sums: nil)
+      a_is_packed: product == .weight ? 1 : 0, is_f32: isHalf ? 0 : 1, sums: nil, space: nil)
     return unsafe ck_blas_args(
       product: matmul, sgemm: sgemm, sbgemm: sbgemm,
       b_is_transposed: product == .forward ? 1 : 0,

@@ -18,6 +18,8 @@ public final class Engine: @unchecked Sendable {
   /// The BLAS that computes products; nil: our tiles do.
   let blas: EngineBlas?
   let tiles: ck_tile_kernels
+  /// What products work in, for every member; nil where they need nothing.
+  private let productSpace: SharedRows<UInt8>?
   let packers: ck_pack_kernels
   let stores: ck_store_kernels
   let fused: ck_fused_kernels
@@ -53,6 +55,10 @@ public final class Engine: @unchecked Sendable {
       EngineBlas($0, takesOperandType: form.layout == .plain, memberCount: team.memberCount)
     }
     unsafe self.tiles = tiles.pointee
+    let spaceByteCount = unsafe ck_matmul_space_bytes(tiles) * team.memberCount
+    productSpace =
+      precision == .bf16 && spaceByteCount > 0
+      ? AlignedStorage(count: spaceByteCount, filledWith: 0).rows : nil
     unsafe self.packers = packers.pointee
     unsafe self.stores = stores.pointee
     unsafe self.fused = fused.pointee
@@ -105,7 +111,13 @@ public final class Engine: @unchecked Sendable {
   ) {
     let rows = unsafe product.row_count * product.k_count * precision.byteCount
     let bytes = rows + right.storage.byteCount + byteCount
-    guard let blas else { return unsafe run(ck_matmul, product, part, moving: bytes) }
+    guard let blas else {
+      var product = unsafe product
+      unsafe product.space = productSpace.map {
+        unsafe UnsafeMutableRawPointer($0.baseAddress).assumingMemoryBound(to: CChar.self)
+      }
+      return unsafe run(ck_matmul, product, part, moving: bytes)
+    }
     unsafe run(ck_blas_matmul, blas.arguments(product, right), part, moving: bytes)
   }
 

@@ -267,7 +267,7 @@ extension Engine {
         row_count: shape.rowCount, column_count: shape.columnCount,
         k_count: precision == .f32 ? head.outputWidth : (head.outputWidth + 1) / 2 * 2,
         a_row_stride: 4 * workspace.stride, a_is_packed: 0, is_f32: isFloat,
-        sums: workspace.sums.baseAddress),
+        sums: workspace.sums.baseAddress, space: nil),
       head.rowsAsK, .head, moving: epilogue.byteCount)
   }
 

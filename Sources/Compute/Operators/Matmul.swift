@@ -110,7 +110,7 @@ extension Engine {
         tiles: tiles, epilogue: stores.scatter, epilogue_args: target,
         a: dY.operand.storage.baseAddress, b: x.operand.storage.baseAddress, row_count: rowCount,
         column_count: x.columnCount, k_count: dY.rowCount, a_row_stride: dY.rowByteCount,
-        a_is_packed: 1, is_f32: isFloat, sums: nil),
+        a_is_packed: 1, is_f32: isFloat, sums: nil, space: nil),
       x.operand, part, moving: 4 * rowCount * x.columnCount * (accumulate ? 2 : 1))
   }
 }

@@ -148,7 +148,7 @@ extension Engine {
         tiles: tiles, epilogue: epilogue.function, epilogue_args: epilogue.arguments,
         a: a.baseAddress, b: right.storage.baseAddress, row_count: shape.rowCount,
         column_count: shape.columnCount, k_count: depth, a_row_stride: a.rowByteCount,
-        a_is_packed: 0, is_f32: isFloat, sums: nil),
+        a_is_packed: 0, is_f32: isFloat, sums: nil, space: nil),
       right, part, moving: epilogue.byteCount)
   }
 

@@ -5,7 +5,7 @@ import Testing
 
 /// [T, V, D]: around blocks of 128 and chunks of 512 tokens, blocks of 1024 columns, panels, odd
 /// vocabularies, and a vocabulary summed in more than one block of k (2048 bf16, 1024 f32; widened
-/// bf16: 128, past 32 strips of rows).
+/// bf16: 128, past 33 strips of rows).
 private let shapes: [[Int]] = [
   [1, 2, 2], [3, 65, 8], [7, 64, 33], [5, 1027, 16], [257, 67, 10], [513, 19, 6], [9, 4101, 6],
   [140, 600, 6], [200, 131, 6],

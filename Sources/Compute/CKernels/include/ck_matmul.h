@@ -66,7 +66,12 @@ typedef struct {
     // each tile over all of k at once. For a K whose panel leaves the second-level cache; row-major
     // A with an even K (or f32). Same bits.
     float *_Nullable sums;
+    // ck_matmul_space_bytes for every member: room to widen bf16 in. NULL where that is 0. Same bits.
+    char *_Nullable space;
 } ck_matmul_args;
+
+// What a member works in, 0 where the processor multiplies bf16 itself.
+size_t ck_matmul_space_bytes(const ck_tile_kernels *_Nonnull tiles);
 
 // An epilogue on a product that lies in memory.
 typedef struct {
