@@ -119,7 +119,7 @@ public enum DataCommands {
   ) throws(CorpusError) -> PrepareReport {
     let start = Clock.monotonicSeconds
     let corpus = try Corpus(
-      data: data, tokenizer: tokenizer, cacheDirectory: directory, sequenceLength: 1,
+      data: data, tokenizer: tokenizer, cacheDirectories: [directory], sequenceLength: 1,
       event: event, progress: progress)
     return PrepareReport(
       directory: directory, identity: corpus.identity, tokenizerDigest: tokenizer.digest,
@@ -176,19 +176,18 @@ public enum DataCommands {
     return InspectReport(files: paths.map { inspect($0, tokenizer, sampleTokenCount) })
   }
 
-  /// Token files of a folder and of those right in it: a run has one for each phase with a text of
-  /// its own.
+  /// Token files of a folder and of those below it: a run has one for each text.
   private static func tokenFiles(_ folder: String) throws(SystemError) -> [String] {
     var paths: [String] = []
     for name in try Files.list(folder) {
       let path = "\(folder)/\(name)"
       if try Files.info(path)?.isDirectory == true {
-        paths += try Files.list(path).map { "\(path)/\($0)" }
-      } else {
+        paths += try tokenFiles(path)
+      } else if name.hasSuffix(".tokens") {
         paths.append(path)
       }
     }
-    return paths.filter { $0.hasSuffix(".tokens") }
+    return paths
   }
 
   private static func inspect(
