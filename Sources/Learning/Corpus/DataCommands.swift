@@ -176,18 +176,19 @@ public enum DataCommands {
     return InspectReport(files: paths.map { inspect($0, tokenizer, sampleTokenCount) })
   }
 
-  /// Token files of a folder and of those below it: a run has one for each text.
+  /// Token files of a folder and of those right in it: a run has one for each phase with a text of
+  /// its own.
   private static func tokenFiles(_ folder: String) throws(SystemError) -> [String] {
     var paths: [String] = []
     for name in try Files.list(folder) {
       let path = "\(folder)/\(name)"
       if try Files.info(path)?.isDirectory == true {
-        paths += try tokenFiles(path)
-      } else if name.hasSuffix(".tokens") {
+        paths += try Files.list(path).map { "\(path)/\($0)" }
+      } else {
         paths.append(path)
       }
     }
-    return paths
+    return paths.filter { $0.hasSuffix(".tokens") }
   }
 
   private static func inspect(

@@ -173,8 +173,8 @@ extension ResolvedPlan {
     } ?? index
   }
 
-  /// Where a run keeps the tokens of each source of phase `index`: in a folder of the first phase
-  /// that reads them, with one for each source of a mixture in it.
+  /// Where a run keeps the tokens of each source of phase `index`: in the folder of the first phase
+  /// that reads them, of which a mixture has one for each source.
   public func tokenFolders(ofPhase index: Int, in run: String) -> [String] {
     let data = phases[index].data
     return data.sources.map { "\(run)/data/\(tokenFolder(of: $0.source, data.split))" }
@@ -186,7 +186,7 @@ extension ResolvedPlan {
     for (index, phase) in phases.enumerated()
     where phase.kind.readsText && phase.data.split == split {
       let place = phase.data.sources.firstIndex { $0.source == source }
-      if let place { return phase.data.isMixture ? "\(index)/\(place)" : "\(index)" }
+      if let place { return phase.data.isMixture ? "\(index)-\(place)" : "\(index)" }
     }
     preconditionFailure("no phase reads \(source.name) as text")
   }

@@ -134,7 +134,7 @@ internal import Tokenization
     try scratch.write(Tokenizer.bytes.json(), to: "tokenizer.json")
     // The world's tokens lie where the phase before has them.
     let folders = plan.tokenFolders(ofPhase: 3, in: scratch.path)
-    #expect(folders == ["\(scratch.path)/data/3/0", "\(scratch.path)/data/1"])
+    #expect(folders == ["\(scratch.path)/data/3-0", "\(scratch.path)/data/1"])
     let corpus = try Corpus(
       data: mixture, tokenizer: .bytes, cacheDirectories: folders, sequenceLength: 32)
     let tokens = try RunTokens(run: scratch.path, phase: "anneal")
@@ -158,7 +158,7 @@ internal import Tokenization
     // Text that is no mixture needs no name, and every file of the run is found.
     #expect(try RunTokens(run: scratch.path, phase: "main").step(1).sequences[0].source == nil)
     let files = try DataCommands.inspect(scratch.path, tokenizer: nil).files.map(\.path)
-    #expect(files.count == 4 && files.contains { $0.contains("/data/3/0/") })
+    #expect(files.count == 4 && files.contains { $0.contains("/data/3-0/") })
   }
 
   @Test(arguments: [false, true])
