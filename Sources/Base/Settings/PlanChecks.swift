@@ -10,7 +10,9 @@ extension Resolver {
     guard !holds, keys.allSatisfy({ !entries.spoiled.contains($0) }) else { return }
     let given = keys.first(where: entries.isGiven)
     let place = given.map { entries.place(of: $0) } ?? .plan
-    issues.append(PlanIssue(place: place, summary: summary(), mend: mend))
+    let issue = PlanIssue(place: place, summary: summary(), mend: mend)
+    // What several phases take from the plan is wrong once.
+    if !issues.contains(issue) { issues.append(issue) }
   }
 
   mutating func check(_ plan: ResolvedPlan) {
@@ -320,14 +322,54 @@ extension Resolver {
   }
 
   private mutating func checkData(_ phase: ResolvedPlan.Phase, _ section: String) {
-    guard case .path(let path) = phase.data.source, !entries.isDataOverridden else { return }
-    var keys = ["seed", "documents"].flatMap { ["\(section).data.\($0)", "data.\($0)"] }
-    if phase.examples != nil { keys += ["count", "agreement"].map { "\(section).examples.\($0)" } }
-    for key in keys where entries.isGiven(key) {
-      let issue = PlanIssue(
-        place: entries.place(of: key),
-        summary: "\(key) is for the generated world, not for '\(path)'", mend: "remove it")
-      if !issues.contains(issue) { issues.append(issue) }
+    let given = sourceSection(section)
+    let mixed = (0..<entries.elementCount("\(given).mixture")).map { "\(given).mixture[\($0)]" }
+    checkMixture(given, mixed, section)
+    require(
+      !phase.data.isMixture || !phase.kind.readsExamples, "\(given).mixture",
+      summary: "'\(phase.kind.rawValue)' reads the examples of one source, not of a mixture",
+      mend: "give the phase \"data\": { \"source\": ... } of its own")
+    guard !entries.isDataOverridden else { return }
+    for (place, mixed) in zip(mixed, phase.data.sources) { checkWorld([place], mixed.source) }
+    guard phase.data.sources.allSatisfy(\.source.isPath) else { return }
+    checkWorld(mixed.isEmpty ? ["\(section).data", "data"] : ["data"], phase.data.source)
+    guard phase.examples != nil else { return }
+    checkWorld(["\(section).examples"], phase.data.source, ["count", "agreement"])
+  }
+
+  /// - Parameter mixed: The places of the mixture's sources.
+  private mutating func checkMixture(_ given: String, _ mixed: [String], _ section: String) {
+    let list = "\(given).mixture"
+    require(
+      !entries.isGiven(list) || !entries.isGiven("\(given).source"), list, "\(given).source",
+      summary: "\(given).source and \(list) are both given",
+      mend: "keep one of them: a mixture names all its sources itself")
+    require(
+      !entries.isGiven(list) || !mixed.isEmpty, list, summary: "\(list) is empty",
+      mend: "give { \"source\": ..., \"weight\": ... } for each source, or remove it")
+    for place in mixed {
+      require(
+        entries.isGiven("\(place).source"), place, "\(place).source",
+        summary: "\(place) has no source",
+        mend: "add \"source\": \"world\", or a file or folder of text")
+    }
+    for key in ["seed", "documents"].map({ "\(section).data.\($0)" }) where !mixed.isEmpty {
+      require(
+        !entries.isGiven(key), key, summary: "\(key) says nothing of a mixture",
+        mend: "write it beside the source that it is about")
+    }
+  }
+
+  /// Refuses what is said of a generated world where there is a file.
+  private mutating func checkWorld(
+    _ places: [String], _ source: ResolvedPlan.DataChoice.Source,
+    _ names: [String] = ["seed", "documents"]
+  ) {
+    guard source.isPath else { return }
+    for key in names.flatMap({ name in places.map { "\($0).\(name)" } }) {
+      require(
+        !entries.isGiven(key), key,
+        summary: "\(key) is for the generated world, not for '\(source.name)'", mend: "remove it")
     }
   }
 }

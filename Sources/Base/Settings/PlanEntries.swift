@@ -83,6 +83,9 @@ struct PlanEntries: Equatable, Sendable {
 
   func isGiven(_ key: String) -> Bool { entries[key] != nil }
 
+  /// Sections of the list that `key` gives; 0 where it does not.
+  func elementCount(_ key: String) -> Int { entries[key]?.node.elements?.count ?? 0 }
+
   // MARK: Reading
 
   /// Checks `members` and takes the valid values.
@@ -115,7 +118,7 @@ struct PlanEntries: Equatable, Sendable {
     case .object(let members) where schema.kind == .section:
       add(members, under: key, option: option)
     case .array(let nodes) where schema.kind == .sections:
-      phaseCount = nodes.count
+      if key == "phases" { phaseCount = nodes.count }
       entries[key] = Entry(node: node, origin: origin(node, option))
       for (index, element) in nodes.enumerated() {
         let name = "\(key)[\(index)]"
@@ -173,9 +176,12 @@ struct PlanEntries: Equatable, Sendable {
 
   /// The schema's spelling of a key: `phases[2].steps` is `phases[].steps`.
   static func pattern(_ key: String) -> String {
-    guard let open = key.firstIndex(of: "["), let close = key.firstIndex(of: "]"), open < close
-    else { return key }
-    return String(key[...open] + key[close...])
+    var isInside = false
+    return key.filter { character in
+      if character == "]" { isInside = false }
+      defer { if character == "[" { isInside = true } }
+      return !isInside
+    }
   }
 
   // MARK: Overrides
@@ -186,7 +192,7 @@ struct PlanEntries: Equatable, Sendable {
   /// `phases.pretrain.steps`.
   mutating func set(_ key: String, _ value: String) {
     let option = "--set \(key)=\(value)"
-    guard let full = expanded(key, option) else { return }
+    guard let full = expanded(key, option), isInList(full, option) else { return }
     guard let schema = PlanSchema.key(at: Self.pattern(full)) else {
       let cut = full.lastIndex(of: ".")
       let section = cut.map { String(full[..<$0]) } ?? ""
@@ -199,13 +205,19 @@ struct PlanEntries: Equatable, Sendable {
     let node = parsed.flatMap { schema.accepts($0) ? $0 : nil } ?? plain
     let chosen = schema.accepts(node) ? node : parsed ?? plain
     remove(full)
+    // A source takes the place of a mixture, and a mixture that of a source.
+    for (name, other) in [("source", "mixture"), ("mixture", "source")] {
+      if full.hasSuffix("data.\(name)") { remove(String(full.dropLast(name.count)) + other) }
+    }
     take(chosen, full, schema, option: option)
   }
 
   /// Takes what `--data` gives: this source for every phase.
   mutating func setDataSource(_ source: String) {
     let option = "--data \(source)"
-    for key in entries.keys where key.hasSuffix("data.source") { entries[key] = nil }
+    for key in entries.keys where key.hasSuffix("data.source") || key.contains("data.mixture") {
+      entries[key] = nil
+    }
     entries["data.source"] = Entry(node: .text(source), origin: .option(option))
     isDataOverridden = true
   }
@@ -220,6 +232,21 @@ struct PlanEntries: Equatable, Sendable {
     entries = entries.filter { !isInside($0.key) }
     let rest = spoiled.filter { !isInside($0) }
     spoiled = rest
+  }
+
+  /// Whether the place in a mixture that `key` names, if it does, is one; notes an issue where not.
+  private mutating func isInList(_ key: String, _ option: String) -> Bool {
+    guard let open = key.lastIndex(of: "["), key[..<open].hasSuffix("data.mixture") else {
+      return true
+    }
+    let list = String(key[..<open])
+    let count = elementCount(list)
+    let index = Int(key[open...].dropFirst().prefix { $0 != "]" })
+    if let index, (0..<count).contains(index) { return true }
+    let mend = count == 0 ? "\(list) is not given" : "\(list) has \(count), counted from 0"
+    let summary = "\(list) has no such source"
+    issues.append(PlanIssue(place: .option(option), summary: summary, mend: mend))
+    return false
   }
 
   /// `phases.pretrain.steps` -> `phases[1].steps`; nil after an issue was noted.

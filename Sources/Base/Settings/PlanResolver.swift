@@ -45,6 +45,18 @@ public struct PlanResolution: Equatable, Sendable {
     try PlanResolution(entries, sequenceCounts: sequenceCounts)
   }
 
+  /// Where the plan names the source that messages call `name`: the key, and the line or option.
+  public func place(ofSource name: String) -> String? {
+    for (index, phase) in plan.phases.enumerated() {
+      for (place, mixed) in phase.data.sources.enumerated() where mixed.source.name == name {
+        let keys = ["mixture[\(place)].source", "source"].map { "phases[\(index)].data.\($0)" }
+        guard let found = derivations.first(where: { keys.contains($0.key) }) else { continue }
+        return "\(found.key), \(found.origin.text(path: path))"
+      }
+    }
+    return nil
+  }
+
   /// `plan.resolved.json`: the plan, and under `origins` where each value came from.
   public var resolvedJSON: String { resolvedJSON(of: plan) }
 
@@ -93,12 +105,12 @@ struct Resolver {
 
   // MARK: Values
 
-  /// The value given for `key` (or for `outer`, the same key of the whole plan), or the rule's.
+  /// The value given for `key`, or for the first of `outer` that is given, or the rule's.
   mutating func value<T>(
-    _ key: String, outer: String? = nil, _ read: (JSONNode) -> T?, _ write: (T) -> JSONNode,
+    _ key: String, outer: [String] = [], _ read: (JSONNode) -> T?, _ write: (T) -> JSONNode,
     or derived: T, _ rule: String
   ) -> T {
-    for name in [key, outer ?? key] {
+    for name in [key] + outer {
       if let entry = entries.entries[name], let found = read(entry.node) {
         note(key, write(found), entry.origin)
         return found
@@ -127,7 +139,7 @@ struct Resolver {
   }
 
   mutating func integer(
-    _ key: String, outer: String? = nil, or derived: Int, _ rule: String
+    _ key: String, outer: [String] = [], or derived: Int, _ rule: String
   ) -> Int {
     value(key, outer: outer, \.int, { JSONNode.integer($0) }, or: derived, rule)
   }
@@ -143,8 +155,10 @@ struct Resolver {
     return integer(key, or: derive(steps ?? 0), rule)
   }
 
-  mutating func number(_ key: String, or derived: Double, _ rule: String) -> Double {
-    value(key, \.double, JSONNode.decimal, or: derived, rule)
+  mutating func number(
+    _ key: String, outer: [String] = [], or derived: Double, _ rule: String
+  ) -> Double {
+    value(key, outer: outer, \.double, JSONNode.decimal, or: derived, rule)
   }
 
   mutating func boolean(_ key: String, or derived: Bool, _ rule: String) -> Bool {
@@ -152,19 +166,19 @@ struct Resolver {
   }
 
   private mutating func text(
-    _ key: String, outer: String? = nil, or derived: String, _ rule: String
+    _ key: String, outer: [String] = [], or derived: String, _ rule: String
   ) -> String {
     value(key, outer: outer, \.string, JSONNode.text, or: derived, rule)
   }
 
   private mutating func seed(
-    _ key: String, outer: String? = nil, or derived: UInt64, _ rule: String
+    _ key: String, outer: [String] = [], or derived: UInt64, _ rule: String
   ) -> UInt64 {
     value(key, outer: outer, \.unsigned, { JSONNode.integer($0) }, or: derived, rule)
   }
 
   mutating func choice<Choice: RawRepresentable>(
-    _ key: String, outer: String? = nil, or derived: Choice, _ rule: String
+    _ key: String, outer: [String] = [], or derived: Choice, _ rule: String
   ) -> Choice where Choice.RawValue == String {
     value(
       key, outer: outer, { $0.string.flatMap(Choice.init(rawValue:)) },
@@ -313,10 +327,13 @@ struct Resolver {
       splitter: text("tokenizer.splitter", or: "cl100k", "default"))
   }
 
-  /// Whether a phase reads the generated world.
+  /// Whether a phase reads the generated world, and nothing else.
   func readsWorld(_ section: String) -> Bool {
-    let given = entries.entries["\(section).data.source"] ?? entries.entries["data.source"]
-    return given.map { $0.node.string == "world" } ?? true
+    let given = sourceSection(section)
+    let count = entries.elementCount("\(given).mixture")
+    let keys = count > 0
+      ? (0..<count).map { "\(given).mixture[\($0)].source" } : ["\(given).source"]
+    return keys.allSatisfy { entries.entries[$0].map { $0.node.string == "world" } ?? true }
   }
 
   // MARK: Phases
@@ -405,23 +422,48 @@ struct Resolver {
 
   private mutating func resolveData(_ section: String, _ seed: UInt64) -> ResolvedPlan.DataChoice {
     let place = "\(section).data"
-    let source = text("\(place).source", outer: "data.source", or: "world", "default")
-    let chosen: ResolvedPlan.DataChoice.Source
-    if source == "world" {
-      chosen = .world(
-        seed: self.seed("\(place).seed", outer: "data.seed", or: seed, "seed"),
-        documents: integer("\(place).documents", outer: "data.documents", or: 10_000, "default"))
-    } else {
-      chosen = .path(source)
-    }
     return ResolvedPlan.DataChoice(
-      source: chosen,
+      mixture: resolveSources(section, seed),
       split: value(
-        "\(place).split", outer: "data.split",
+        "\(place).split", outer: ["data.split"],
         { $0.string.flatMap(ResolvedPlan.DataChoice.Split.init(text:)) },
         { JSONNode.text($0.text) }, or: .tail(0.1), "default"),
-      order: choice("\(place).order", outer: "data.order", or: .shuffled, "default"),
-      attention: choice("\(place).attention", outer: "data.attention", or: .window, "default"))
+      order: choice("\(place).order", outer: ["data.order"], or: .shuffled, "default"),
+      attention: choice("\(place).attention", outer: ["data.attention"], or: .window, "default"))
+  }
+
+  /// The section that names a phase's sources: its own where that does, else the plan's.
+  func sourceSection(_ section: String) -> String {
+    let own = "\(section).data"
+    return entries.isGiven("\(own).source") || entries.isGiven("\(own).mixture") ? own : "data"
+  }
+
+  private mutating func resolveSources(
+    _ section: String, _ seed: UInt64
+  ) -> [ResolvedPlan.DataChoice.WeightedSource] {
+    let given = sourceSection(section)
+    let count = entries.elementCount("\(given).mixture")
+    guard count > 0 else {
+      return [.init(resolveSource("\(section).data", outer: ["data"], seed))]
+    }
+    return (0..<count).map { index in
+      let key = "\(section).data.mixture[\(index)]", outer = "\(given).mixture[\(index)]"
+      return ResolvedPlan.DataChoice.WeightedSource(
+        resolveSource(key, outer: [outer, "data"], seed),
+        weight: number("\(key).weight", outer: ["\(outer).weight"], or: 1, "default"))
+    }
+  }
+
+  /// - Parameter outer: Sections that stand for `place`, nearest first.
+  private mutating func resolveSource(
+    _ place: String, outer: [String], _ seed: UInt64
+  ) -> ResolvedPlan.DataChoice.Source {
+    func keys(_ name: String) -> [String] { outer.map { "\($0).\(name)" } }
+    let source = text("\(place).source", outer: keys("source"), or: "world", "default")
+    guard source == "world" else { return .path(source) }
+    return .world(
+      seed: self.seed("\(place).seed", outer: keys("seed"), or: seed, "seed"),
+      documents: integer("\(place).documents", outer: keys("documents"), or: 10_000, "default"))
   }
 
   private mutating func resolveSchedule(

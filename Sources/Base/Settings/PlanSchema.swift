@@ -206,15 +206,21 @@ public enum PlanSchema {
   /// The keys of the plan's data section, and of a phase's, which wins.
   private static func data(under path: String) -> [PlanKey] {
     let outer = path == "data" ? nil : "as data"
+    let own = source(
+      under: path, unset: outer ?? "world", seed: outer ?? "seed", documents: outer ?? "10000")
+    let mixed = source(
+      under: "\(path).mixture[]", unset: "required", seed: "data.seed, or seed",
+      documents: "data.documents, or 10000")
     return [
-      PlanKey(path, .section, unset: outer ?? "the generated world", "Where text comes from."),
+      PlanKey(path, .section, unset: outer ?? "the generated world", "Where text comes from.")
+    ] + own + [
       PlanKey(
-        "\(path).source", .text, unset: outer ?? "world",
-        "\"world\" (generated, needs no file), or a file or folder of text."),
-      PlanKey("\(path).seed", .seed, unset: outer ?? "seed", "Of the generated world."),
+        "\(path).mixture", .sections, unset: outer ?? "source alone",
+        "In place of source: several, read in the proportion of their weights.")
+    ] + mixed + [
       PlanKey(
-        "\(path).documents", .integer(1...100_000_000), unset: outer ?? "10000",
-        "Documents of the generated world."),
+        "\(path).mixture[].weight", .number(1e-6...1e6), unset: "1",
+        "How much is read of it, against the weights of the others."),
       PlanKey(
         "\(path).split", .split, unset: outer ?? "tail 0.1",
         "Held back for validation: the last fraction of the bytes, or documents by hash."),
@@ -227,6 +233,21 @@ public enum PlanSchema {
         "\(path).attention",
         .choice(ResolvedPlan.DataChoice.Attention.allCases.map(\.rawValue)),
         unset: outer ?? "window", "Whether a token sees its window or only its own document."),
+    ]
+  }
+
+  /// The keys that say what a source is.
+  private static func source(
+    under path: String, unset: String, seed: String, documents: String
+  ) -> [PlanKey] {
+    [
+      PlanKey(
+        "\(path).source", .text, unset: unset,
+        "\"world\" (generated, needs no file), or a file or folder of text."),
+      PlanKey("\(path).seed", .seed, unset: seed, "Of the generated world."),
+      PlanKey(
+        "\(path).documents", .integer(1...100_000_000), unset: documents,
+        "Documents of the generated world."),
     ]
   }
 
@@ -418,6 +439,13 @@ extension ResolvedPlan.DataChoice.Split {
     case "tail": self = .tail(fraction)
     case "documents": self = .documents(fraction)
     default: return nil
+    }
+  }
+
+  /// Of the text: what is held back.
+  public var fraction: Double {
+    switch self {
+    case .tail(let fraction), .documents(let fraction): fraction
     }
   }
 

@@ -119,6 +119,18 @@ public struct ResolvedPlan: Codable, Equatable, Sendable {
       case world(seed: UInt64, documents: Int)
       /// A file or folder.
       case path(String)
+
+      var isPath: Bool {
+        if case .path = self { true } else { false }
+      }
+
+      /// What messages call it.
+      public var name: String {
+        switch self {
+        case .world(let seed, _): "world \(seed)"
+        case .path(let path): path
+        }
+      }
     }
     public enum Split: Codable, Equatable, Sendable {
       /// The last fraction of the corpus's bytes is held back.
@@ -128,18 +140,50 @@ public struct ResolvedPlan: Codable, Equatable, Sendable {
     }
     public enum Order: String, Codable, CaseIterable, Sendable { case shuffled, random }
     public enum Attention: String, Codable, CaseIterable, Sendable { case window, document }
-    public var source: Source
+    public struct WeightedSource: Codable, Equatable, Sendable {
+      public var source: Source
+      /// Against those of the others.
+      public var weight: Double
+      public init(_ source: Source, weight: Double = 1) {
+        self.source = source
+        self.weight = weight
+      }
+    }
+    /// One, or those of a mixture.
+    public var sources: [WeightedSource]
     public var split: Split
     public var order: Order
     public var attention: Attention
+
+    /// - Parameter mixture: At least one source. The weight of a single one says nothing, and is 1.
+    public init(
+      mixture: [WeightedSource], split: Split = .tail(0.1), order: Order = .shuffled,
+      attention: Attention = .window
+    ) {
+      precondition(!mixture.isEmpty, "data need a source")
+      sources = mixture.count == 1 ? [WeightedSource(mixture[0].source)] : mixture
+      self.split = split
+      self.order = order
+      self.attention = attention
+    }
+
     public init(
       source: Source, split: Split = .tail(0.1), order: Order = .shuffled,
       attention: Attention = .window
     ) {
-      self.source = source
-      self.split = split
-      self.order = order
-      self.attention = attention
+      self.init(
+        mixture: [WeightedSource(source)], split: split, order: order, attention: attention)
+    }
+
+    /// The only source, or the first of a mixture.
+    public var source: Source { sources[0].source }
+    public var isMixture: Bool { sources.count > 1 }
+    /// Which source each sequence of a phase reads.
+    public var mixtureOrder: MixtureOrder { MixtureOrder(weights: sources.map(\.weight)) }
+    /// Of each source: its part of the tokens, 0 to 1.
+    public var shares: [Double] {
+      let sum = sources.reduce(0) { $0 + $1.weight }
+      return sources.map { $0.weight / sum }
     }
   }
 

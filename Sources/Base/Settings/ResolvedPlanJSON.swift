@@ -190,19 +190,23 @@ extension ResolvedPlan.Schedule {
 
 extension ResolvedPlan.DataChoice {
   var jsonNode: JSONNode {
-    var members: [(String, JSONNode)] = []
-    switch source {
-    case .world(let seed, let documents):
-      members += [
-        ("source", .text("world")), ("seed", .integer(seed)), ("documents", .integer(documents)),
-      ]
-    case .path(let path):
-      members.append(("source", .text(path)))
+    let mixture = sources.map {
+      JSONNode.object($0.source.members + [("weight", .decimal($0.weight))])
     }
     return .object(
-      members + [
+      (isMixture ? [("mixture", .list(mixture))] : source.members) + [
         ("split", .text(split.text)), ("order", .text(order.rawValue)),
         ("attention", .text(attention.rawValue)),
       ])
+  }
+}
+
+extension ResolvedPlan.DataChoice.Source {
+  fileprivate var members: [(String, JSONNode)] {
+    switch self {
+    case .world(let seed, let documents):
+      [("source", .text("world")), ("seed", .integer(seed)), ("documents", .integer(documents))]
+    case .path(let path): [("source", .text(path))]
+    }
   }
 }

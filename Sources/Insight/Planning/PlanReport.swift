@@ -35,6 +35,11 @@ public struct PlanReport: Sendable {
 
   /// Characters assumed where only the text will tell how many there are.
   public static let characterCountAssumed = 128
+  /// Bytes of text that a token stands for. Of a BPE tokenizer only training tells: with 8192 ids
+  /// books have 3.8.
+  private static func bytesPerToken(_ plan: ResolvedPlan) -> Double {
+    plan.tokenizer.kind == .bpe ? 4 : 1
+  }
 
   public let resolution: PlanResolution
   public let cluster: Cluster
@@ -49,9 +54,15 @@ public struct PlanReport: Sendable {
   public let memory: [MemoryPlan]
   public let wire: WireBytes
   public let time: TimeEstimate?
+  /// By the plan's phases; those without a mixture have none.
+  public let mixtures: [[MixtureShare]]
 
+  /// - Parameter textByteCount: Bytes of a source's text, about; nil where it is not there.
   /// - Precondition: At least one worker and thread.
-  public init(_ resolution: PlanResolution, on cluster: Cluster) {
+  public init(
+    _ resolution: PlanResolution, on cluster: Cluster,
+    textByteCount: (ResolvedPlan.DataChoice.Source) -> Int? = { _ in nil }
+  ) {
     precondition(
       cluster.workerCount > 0 && cluster.threadCount > 0,
       "\(cluster.workerCount) workers of \(cluster.threadCount) threads")
@@ -70,6 +81,16 @@ public struct PlanReport: Sendable {
       TimeEstimate(
         plan: plan, workerCount: cluster.workerCount, threadCount: cluster.threadCount,
         assumptions: $0)
+    }
+    mixtures = plan.phases.indices.map { index in
+      let data = plan.phases[index].data
+      let bytesPerToken = Self.bytesPerToken(plan)
+      let counts = data.sources.map { weighted in
+        textByteCount(weighted.source).map {
+          Int(Double($0) * (1 - data.split.fraction) / bytesPerToken)
+        }
+      }
+      return MixtureShare.shares(plan, phase: index, sourceTokenCounts: counts)
     }
   }
 
@@ -146,12 +167,17 @@ public struct PlanReport: Sendable {
   }
 
   private var phaseLines: [String] {
-    let lines = plan.phases.indices.filter { plan.phases[$0].kind.takesSteps }.flatMap(lines)
-    guard plan.phases.contains(where: { $0.kind.readsExamples }) else { return lines }
-    return lines + [
-      "            \"at most\": each sequence as long as the context, prompts and answers at their "
-        + "limits"
-    ]
+    var lines = plan.phases.indices.filter { plan.phases[$0].kind.takesSteps }.flatMap(lines)
+    if plan.phases.contains(where: { $0.kind.readsExamples }) {
+      lines.append(
+        "            \"at most\": each sequence as long as the context, prompts and answers at "
+          + "their limits")
+    }
+    if mixtures.joined().contains(where: { $0.epochs != nil }) {
+      let byteCount = Figures.fixed(Self.bytesPerToken(plan), 0)
+      lines.append("            \"about\": a token taken for \(byteCount) of the text's bytes")
+    }
+    return lines
   }
 
   private func lines(ofPhase index: Int) -> [String] {
@@ -169,12 +195,19 @@ public struct PlanReport: Sendable {
       steps += ", and \(Figures.short(cost.reference.flops))FLOP of the reference"
     }
     steps += seconds(time?.phases[index].steps)
-    guard let reinforcement = phase.reinforcement else { return [steps] }
+    guard let reinforcement = phase.reinforcement else {
+      return [steps] + mixtures[index].map(line)
+    }
     let rollouts =
       "            rollouts: \(reinforcement.iterations) x \(reinforcement.answerCount) answers = "
       + "\(text(cost.drawing)) to read prompts and draw, "
       + "\(Figures.short(cost.judging.flops))FLOP to judge"
     return [steps, rollouts + seconds(time?.phases[index].rollouts)]
+  }
+
+  private func line(of share: MixtureShare) -> String {
+    let size = share.sourceTokenCount.map { " of about \(Figures.short(Double($0)))" }
+    return "            \(share.text)\(size ?? ", of a source that is not here")"
   }
 
   private func text(_ part: PhaseCost.Part) -> String {
@@ -243,6 +276,7 @@ public struct PlanReport: Sendable {
     func optional(_ number: Double?) -> JSONNode { number.map { .decimal($0) } ?? JSONNode(.null) }
     let phases = plan.phases.indices.map { index in
       let (phase, cost, time) = (plan.phases[index], costs[index], time?.phases[index])
+      let mixture = mixtures[index].map(\.json)
       return JSONNode.object([
         ("name", .text(phase.name)),
         ("steps", phase.awaitsRows ? JSONNode(.null) : .integer(phase.steps)),
@@ -253,7 +287,7 @@ public struct PlanReport: Sendable {
         ("judging_flops", .decimal(cost.judging.flops)),
         ("step_seconds", optional(time?.steps)), ("rollout_seconds", optional(time?.rollouts)),
         ("validation_seconds", optional(time?.validations)),
-      ])
+      ] + (mixture.isEmpty ? [] : [("mixture", .list(mixture))]))
     }
     return .object([
       ("plan", resolution.plan.jsonNode),

@@ -10,8 +10,6 @@ struct CorpusBuilder {
   let directory: String
   /// Most tokens of one file.
   let shardTokenCount: Int
-  /// SHA-256 of the text that the tokens must come from; nil if any text will do.
-  let expectedTextDigest: String?
 
   /// Bytes per token in the files.
   private var tokenByteCount: Int { tokenizer.vocabularySize <= 1 << 16 ? 2 : 4 }
@@ -19,22 +17,11 @@ struct CorpusBuilder {
   /// Both parts of a corpus, and what their tokens depend on.
   typealias Streams = (training: TokenStream, validation: TokenStream, identity: [UInt8])
 
-  /// - Throws: ``CorpusError/changedText(path:found:expected:)`` before anything is written;
-  ///   other cases of ``CorpusError``.
+  /// - Parameter text: SHA-256 of the source.
   func streams(
-    _ event: (CorpusEvent) -> Void, _ progress: (Double) -> Void
-  ) throws(CorpusError) -> (streams: Streams, textDigest: String) {
-    let text = try source.digest()
-    let textDigest = hexText(text)
-    if let expectedTextDigest, expectedTextDigest != textDigest {
-      throw .changedText(path: source.name, found: textDigest, expected: expectedTextDigest)
-    }
-    return (try streams(identity(ofText: text), event, progress), textDigest)
-  }
-
-  private func streams(
-    _ identity: [UInt8], _ event: (CorpusEvent) -> Void, _ progress: (Double) -> Void
+    ofText text: [UInt8], _ event: (CorpusEvent) -> Void, _ progress: (Double) -> Void
   ) throws(CorpusError) -> Streams {
+    let identity = identity(ofText: text)
     do {
       if let made = try Self.open(directory, identity) {
         event(.reused(directory: directory, tokenCount: made.training.tokenCount))

@@ -32,7 +32,9 @@ public enum CorpusError: Error, Equatable, Sendable {
   /// The text is another one than the tokens must come from; both as SHA-256 in hex.
   case changedText(path: String, found: String, expected: String)
   /// Too little text to train on.
-  case tooFewTokens(found: Int, needed: Int)
+  case tooFewTokens(path: String, found: Int, needed: Int)
+  /// The split leaves nothing of a mixture's source for validation.
+  case nothingHeldBack(path: String)
   /// A file of tokens is not what its header says.
   case damagedShard(path: String, problem: String)
   /// The folder has tokens of more than one text.
@@ -43,6 +45,18 @@ public enum CorpusError: Error, Equatable, Sendable {
   /// The phase has no step of this number, counted from 1.
   case noStep(Int, phase: String, count: Int)
   case system(SystemError)
+}
+
+extension CorpusError {
+  /// The source that it is about as a whole; nil for one that is in a file or row, or in none.
+  public var source: String? {
+    switch self {
+    case .missing(let path), .noTextFiles(let path), .emptySource(let path),
+      .tooFewTokens(let path, _, _), .nothingHeldBack(let path), .changedText(let path, _, _):
+      path
+    default: nil
+    }
+  }
 }
 
 extension CorpusError: CustomStringConvertible {
@@ -84,9 +98,12 @@ extension CorpusError: CustomStringConvertible {
     case .changedText(let path, let found, let expected):
       "\(path) is not the text that the run was started with: SHA-256 \(found.prefix(12)) instead "
         + "of \(expected.prefix(12)); put the old text back, or use another --run folder"
-    case .tooFewTokens(let found, let needed):
-      "the training text gives \(found) tokens, one window needs \(needed); "
+    case .tooFewTokens(let path, let found, let needed):
+      "\(path) gives \(found) tokens to train on, one window needs \(needed); "
         + "give more text or a smaller model.context"
+    case .nothingHeldBack(let path):
+      "the split holds nothing of \(path) back, and validation reads every source of a mixture; "
+        + "give more text, or another data.split"
     case .damagedShard(let path, let problem):
       "\(path) \(problem); remove it and run again, it is made from the source"
     case .severalTexts(let path):

@@ -119,7 +119,7 @@ public enum DataCommands {
   ) throws(CorpusError) -> PrepareReport {
     let start = Clock.monotonicSeconds
     let corpus = try Corpus(
-      data: data, tokenizer: tokenizer, cacheDirectory: directory, sequenceLength: 1,
+      data: data, tokenizer: tokenizer, cacheDirectories: [directory], sequenceLength: 1,
       event: event, progress: progress)
     return PrepareReport(
       directory: directory, identity: corpus.identity, tokenizerDigest: tokenizer.digest,

@@ -38,7 +38,7 @@ public struct RunTokens {
       : try .text(
         Corpus(
           data: phase.data, tokenizer: tokenizer,
-          madeIn: "\(run)/data/\(plan.phaseWithTokens(of: index))"))
+          madeIn: plan.tokenFolders(ofPhase: index, in: run)))
   }
 
   private static func plan(of run: String) throws(CorpusError) -> ResolvedPlan {
@@ -67,6 +67,8 @@ public struct RunTokens {
       public var segmentStarts: [UInt32]
       /// Index among the rows of the data, for pairs and prompts.
       public var row: UInt32?
+      /// The source it is of, in a mixture.
+      public var source: String?
     }
     public var phase: String
     /// As metrics.jsonl counts them, from 1; nil for a validation.
@@ -82,8 +84,8 @@ public struct RunTokens {
       var title = step.map { "\(phase) step \($0)" } ?? "\(phase) validation"
       if let iteration { title += ", prompts of iteration \(iteration)" }
       return sequences.enumerated().map { number, sequence in
-        let row = sequence.row.map { ", row \($0)" } ?? ""
-        return "\(title), sequence \(number) (slice \(sequence.slice)\(row)), "
+        let origin = sequence.source.map { ", \($0)" } ?? sequence.row.map { ", row \($0)" } ?? ""
+        return "\(title), sequence \(number) (slice \(sequence.slice)\(origin)), "
           + "\(sequence.tokens.count) tokens\n"
           + sequence.text(tokenizer, marksTargets: marksTargets)
       }.joined(separator: "\n\n")
@@ -108,6 +110,10 @@ public struct RunTokens {
       slices = try corpus.slices(step: number - 1, plan, phase: phaseIndex)
     }
     for (index, slice) in slices.enumerated() { reading.append(slice, index) }
+    if case .text(let corpus) = corpus {
+      let first = (number - 1) * plan.batch.sequences
+      reading.name(corpus.sourceNames(of: first..<first + plan.batch.sequences))
+    }
     return reading
   }
 
@@ -118,6 +124,11 @@ public struct RunTokens {
     var reading = Reading(phase: phase.name, step: nil, sequences: [])
     for slice in 0..<plan.batch.slices {
       reading.append(corpus.validationSlice(slice, plan, tokenLimit: limit), slice)
+    }
+    if case .text(let corpus) = corpus {
+      reading.name(
+        corpus.sourceNamesOfValidation(
+          sequenceLength: plan.model.sequenceLength, tokenLimit: limit))
     }
     return reading
   }
@@ -132,6 +143,11 @@ extension RunTokens.Reading {
         segmentStarts: sequence.segmentStarts,
         row: sequence.row == TokenSlice.Sequence.noRow ? nil : sequence.row)
     }
+  }
+
+  /// - Parameter sources: Of each sequence; none where there is no mixture.
+  fileprivate mutating func name(_ sources: [String]) {
+    for (index, source) in sources.enumerated() { sequences[index].source = source }
   }
 }
 
@@ -149,13 +165,34 @@ extension RunTokens.Reading.Sequence {
 }
 
 extension ResolvedPlan {
-  /// The phase under whose index a run keeps the tokens of phase `index`: phases that read the
-  /// same text share those of the first.
+  /// The phase whose corpus phase `index` reads: phases with the same data share that of the first.
   public func phaseWithTokens(of index: Int) -> Int {
-    guard !phases[index].kind.readsExamples else { return index }
+    guard phases[index].kind.readsText else { return index }
     return phases.indices.first {
-      phases[$0].kind != .tokenizer && !phases[$0].kind.readsExamples
-        && phases[$0].data == phases[index].data
+      phases[$0].kind.readsText && phases[$0].data == phases[index].data
     } ?? index
   }
+
+  /// Where a run keeps the tokens of each source of phase `index`: in the folder of the first phase
+  /// that reads them, of which a mixture has one for each source.
+  public func tokenFolders(ofPhase index: Int, in run: String) -> [String] {
+    let data = phases[index].data
+    return data.sources.map { "\(run)/data/\(tokenFolder(of: $0.source, data.split))" }
+  }
+
+  private func tokenFolder(
+    of source: DataChoice.Source, _ split: DataChoice.Split
+  ) -> String {
+    for (index, phase) in phases.enumerated()
+    where phase.kind.readsText && phase.data.split == split {
+      let place = phase.data.sources.firstIndex { $0.source == source }
+      if let place { return phase.data.isMixture ? "\(index)-\(place)" : "\(index)" }
+    }
+    preconditionFailure("no phase reads \(source.name) as text")
+  }
+}
+
+extension ResolvedPlan.Phase.Kind {
+  /// Whether it reads running text as tokens.
+  fileprivate var readsText: Bool { self != .tokenizer && !readsExamples }
 }

@@ -37,13 +37,12 @@ public struct TextSource: Sendable {
   public init(
     _ source: ResolvedPlan.DataChoice.Source, endings: [String] = textEndings
   ) throws(CorpusError) {
+    name = source.name
     switch source {
     case .world(let seed, let documents):
-      name = "world \(seed)"
       origin = .world(World(seed: seed), documentCount: documents)
       skippedPaths = []
     case .path(let path):
-      name = path
       let found = try Self.findFiles(path, endings)
       origin = .files(found.texts)
       skippedPaths = found.skipped
@@ -174,6 +173,18 @@ public struct TextSource: Sendable {
   var byteCount: Int {
     guard case .files(let files) = origin else { return 0 }
     return files.reduce(0) { $0 + Self.byteCount($1) }
+  }
+
+  /// Bytes of text, about: of a world by some of its documents; nil for compressed files.
+  public var estimatedByteCount: Int? {
+    switch origin {
+    case .world(let world, let documentCount):
+      let some = min(documentCount, 256)
+      let byteCount = (0..<some).reduce(0) { $0 + world.document($1).utf8.count }
+      return byteCount * documentCount / max(some, 1)
+    case .files(let files):
+      return files.contains { Compression(fileName: $0.path) != nil } ? nil : byteCount
+    }
   }
 
   /// A file that is gone is found missing when it is read.

@@ -38,6 +38,8 @@ final class EpochOrder: Sendable {
   struct Key: Equatable, Sendable {
     var seed: UInt64
     var phase: Int
+    /// Of the source in its mixture.
+    var place: Int
     var epoch: Int
     var sequenceLength: Int
   }
@@ -53,7 +55,8 @@ final class EpochOrder: Sendable {
 
   init(_ key: Key, _ stream: TokenStream) {
     func draws(_ purpose: UInt64) -> RandomStream {
-      RandomStream(seed: key.seed, phase: key.phase, step: key.epoch, purpose: purpose)
+      RandomStream(
+        seed: key.seed, phase: key.phase, step: key.epoch, slice: key.place, purpose: purpose)
     }
     self.key = key
     self.stream = stream
@@ -79,11 +82,10 @@ final class EpochOrder: Sendable {
     return max(1, (tokenCount - sequenceLength) / sequenceLength)
   }
 
-  /// Appends the T + 1 tokens of window `index` to `tokens` and the places inside the window at
-  /// which documents start to `documentStarts`.
-  func read(
-    _ index: Int, into tokens: inout [UInt32], documentStarts: inout [Int]
-  ) throws(CorpusError) {
+  /// The T + 1 tokens of window `index`, and the places in it at which documents start.
+  func window(_ index: Int) throws(CorpusError) -> TrainingText.Window {
+    var (tokens, documentStarts): TrainingText.Window = ([], [])
+    tokens.reserveCapacity(key.sequenceLength + 1)
     let first = offset + Int(windows[index]) * key.sequenceLength
     let end = first + key.sequenceLength + 1
     var place = placeOfToken(first)
@@ -97,6 +99,7 @@ final class EpochOrder: Sendable {
       }
       place += 1
     }
+    return (tokens, documentStarts)
   }
 
   /// The last place whose first token is not after `token`.

@@ -86,7 +86,7 @@ struct StepBench {
     let data = plan.phases[phase].data
     let tokenizer = try Corpus.trainTokenizer(plan.tokenizer, on: data)
     corpus = try Corpus(
-      data: data, tokenizer: tokenizer, cacheDirectory: "\(folder)/data",
+      data: data, tokenizer: tokenizer, cacheDirectories: ["\(folder)/data"],
       sequenceLength: plan.model.sequenceLength)
     metrics = try MetricsWriter(runDirectory: folder)
     isBreakdownWanted = invocation.has("breakdown")

@@ -14,7 +14,7 @@ extension DataCommand {
       --json prints one object for each step: phase, step, iteration (where the phase samples), and
       for every sequence its slice, tokens (position i reads token i and predicts token i + 1),
       masked (the positions that do not count), segment_starts (where attention may not look back
-      past) and row (of pairs and prompts).
+      past), row (of pairs and prompts) and source (of a mixture).
       """,
     arguments: [CommandArgument("directory", help: "A folder of token files, or a run.")],
     options: [

@@ -31,7 +31,9 @@ extension EvaluateCommand {
   static func world(of model: SavedModel) throws -> World {
     let state = model.checkpoint.state
     for phase in model.plan.phases.prefix(state.phaseIndex + 1).reversed() {
-      if case .world(let seed, _) = phase.data.source { return World(seed: seed) }
+      for mixed in phase.data.sources {
+        if case .world(let seed, _) = mixed.source { return World(seed: seed) }
+      }
     }
     throw PlainError(
       "\(model.checkpoint.path) has not read the generated world, so it cannot know its facts: "

@@ -32,9 +32,8 @@ enum PlanCommand {
     let workerCount = invocation.integer("workers") ?? 1
     let threadCount =
       invocation.integer("threads") ?? max(1, allowedProcessors().count / workerCount)
-    let report = PlanReport(
-      resolution,
-      on: PlanFile.cluster(resolution.plan, workerCount: workerCount, threadCount: threadCount))
+    let report = PlanFile.report(
+      resolution, workerCount: workerCount, threadCount: threadCount)
     if invocation.has("json") {
       writeText(report.json.jsonText(), to: 1)
     } else {

@@ -1,3 +1,4 @@
+import Corpus
 import Operators
 import Planning
 import Settings
@@ -49,11 +50,15 @@ enum PlanFile {
       peakPerThread: Engine.peakGigaflops(variant: .best, precision: plan.precision))
   }
 
-  static func cluster(
-    _ plan: ResolvedPlan, workerCount: Int, threadCount: Int
-  ) -> PlanReport.Cluster {
-    PlanReport.Cluster(
-      workerCount: workerCount, threadCount: threadCount,
-      memoryByteCount: Host.memoryByteCount, assumptions: assumptions(plan))
+  /// What the plan costs by this many workers of this machine's kind.
+  static func report(
+    _ resolution: PlanResolution, workerCount: Int, threadCount: Int
+  ) -> PlanReport {
+    PlanReport(
+      resolution,
+      on: PlanReport.Cluster(
+        workerCount: workerCount, threadCount: threadCount, memoryByteCount: Host.memoryByteCount,
+        assumptions: assumptions(resolution.plan)),
+      textByteCount: { (try? TextSource($0))?.estimatedByteCount })
   }
 }

@@ -50,9 +50,8 @@ enum UpCommand {
       resumeCommand: shellText(CommandLine.arguments),
       programFolder: Files.parent(of: programPath()))
 
-    let report = PlanReport(
-      resolution,
-      on: PlanFile.cluster(resolution.plan, workerCount: workerCount, threadCount: threadCount))
+    let report = PlanFile.report(
+      resolution, workerCount: workerCount, threadCount: threadCount)
     for line in report.summaryLines { note(line) }
     try report.checkTogether()
     note("run         \(options.runDirectory)")

@@ -45,6 +45,8 @@ package final class RunFolder {
   private let examplesRead: [Int: ExampleCorpus]
   /// What to type to go on with the run.
   private let resumeCommand: String
+  /// What was asked for, to say where the plan names what is wrong.
+  private let resolution: PlanResolution
 
   /// Opens the folder of `resolution`'s run, or creates it.
   ///
@@ -57,6 +59,7 @@ package final class RunFolder {
   ) throws(CoordinatorEnd) {
     let path = options.runDirectory ?? "runs/\(resolution.plan.name)"
     self.path = path
+    self.resolution = resolution
     resumeCommand = options.resumeCommand
     do {
       try Files.createDirectory("\(path)/logs")
@@ -103,7 +106,7 @@ package final class RunFolder {
         opening.resolution.resolvedJSON(of: plan), to: "\(path)/plan.resolved.json")
       try Files.write(tokenizerJSON, to: "\(path)/tokenizer.json")
     } catch {
-      throw CoordinatorEnd(error, inRun: path)
+      throw CoordinatorEnd(error, inRun: path, of: resolution)
     }
   }
 
@@ -133,7 +136,7 @@ package final class RunFolder {
         }
         corpora[index] = corpus
       } catch {
-        throw CoordinatorEnd(error, inRun: path)
+        throw CoordinatorEnd(error, inRun: path, of: resolution)
       }
     }
     return corpora
@@ -144,15 +147,18 @@ package final class RunFolder {
   ) throws(CorpusError) -> PhaseCorpus {
     let line = ProgressLine("data: text made tokens")
     defer { line.end() }
-    return .text(
-      try Corpus(
-        data: plan.phases[index].data, tokenizer: tokenizer,
-        cacheDirectory: "\(path)/data/\(index)", sequenceLength: plan.model.sequenceLength,
-        expectedTextDigest: textDigests[index],
-        event: {
-          line.end()
-          tell("\($0)")
-        }, progress: line.update))
+    let corpus = try Corpus(
+      data: plan.phases[index].data, tokenizer: tokenizer,
+      cacheDirectories: plan.tokenFolders(ofPhase: index, in: path),
+      sequenceLength: plan.model.sequenceLength, expectedTextDigest: textDigests[index],
+      event: {
+        line.end()
+        tell("\($0)")
+      }, progress: line.update)
+    let shares = MixtureShare.shares(
+      plan, phase: index, sourceTokenCounts: corpus.sourceTokenCounts)
+    for share in shares { tell("\(plan.phases[index].name): \(share.text)") }
+    return .text(corpus)
   }
 
   private func examples(

@@ -226,7 +226,9 @@ extension ExampleCorpus {
 
 extension CoordinatorEnd {
   /// What a start that failed says, and the code it exits with.
-  init(_ error: any Error, inRun path: String) {
+  ///
+  /// - Parameter resolution: The plan that names the sources.
+  init(_ error: any Error, inRun path: String, of resolution: PlanResolution) {
     switch error {
     case let end as CoordinatorEnd: self = end
     case let error as SystemError:
@@ -237,7 +239,8 @@ extension CoordinatorEnd {
       self.init(kind: .failed, message: "run folder \(path): \(error)", code: 74)
     case let error as CheckpointError: self.init(kind: .failed, message: "\(error)", code: 65)
     case let error as CorpusError:
-      self.init(kind: .failed, message: "\(error)", code: Self.code(of: error))
+      let place = error.source.flatMap(resolution.place(ofSource:)).map { " (\($0))" } ?? ""
+      self.init(kind: .failed, message: "\(error)\(place)", code: Self.code(of: error))
     case let error as TokenizerError: self.init(kind: .failed, message: "\(error)", code: 65)
     case let error as PlanError:
       let message = error.message.dropFirst("Error: ".count)

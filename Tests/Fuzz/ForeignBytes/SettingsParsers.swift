@@ -27,6 +27,7 @@ private let plan = ForeignParser(
         + #""validation": "full"}, {"kind": "evaluate"}], "data": {"source": "books"}}"#,
       #"{"phases": [{"kind": "tokenizer"}, {"kind": "sft", "examples": {"epochs": 3}}, {"kind": "#
         + #""dpo", "examples": {"epochs": 2}}]}"#,
+      #"{"data": {"mixture": [{"source": "a", "weight": 3}, {"source": "world", "seed": 7}]}}"#,
     ]
     // As large as a plan can be: one more digit anywhere is too much.
     let largest =
@@ -48,7 +49,8 @@ private let plan = ForeignParser(
       resolution,
       on: PlanReport.Cluster(
         workerCount: 2, threadCount: 2, memoryByteCount: 1 << 30,
-        assumptions: TimeEstimate.Assumptions(peakPerThread: 100)))
+        assumptions: TimeEstimate.Assumptions(peakPerThread: 100)),
+      textByteCount: { _ in 1 << 40 })
     _ = report.lines
     _ = report.json.jsonText()
     _ = try? report.checkTogether()

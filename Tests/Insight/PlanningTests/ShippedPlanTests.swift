@@ -121,6 +121,33 @@ private func shipped(_ name: String, data: String? = nil) throws -> PlanResoluti
     #expect(phases[5]["rollout_tokens"]?.int == 3072 && phases[5]["rollout_seconds"]?.double == nil)
   }
 
+  @Test func `says of a mixture what is read of each source, and how often`() throws {
+    let text = """
+      { "tokenizer": { "kind": "bytes" }, "model": { "context": 100 }, "batch": { "sequences": 8 },
+        "phases": [ { "kind": "tokenizer" }, { "kind": "pretrain", "steps": 50 },
+          { "kind": "anneal", "steps": 10, "data": { "split": "tail 0.2",
+            "mixture": [ { "source": "books", "weight": 3 }, { "source": "notes" } ] } } ] }
+      """
+    let report = PlanReport(
+      try PlanResolver.resolve(text: text, path: "plan.json"),
+      on: .init(workerCount: 1, threadCount: 1),
+      textByteCount: { $0 == .path("books") ? 10_000 : nil })
+    let lines = report.summaryLines
+    let place = try #require(lines.firstIndex { $0.hasPrefix("phase       anneal: ") })
+    #expect(
+      lines[(place + 1)...].prefix(2) == [
+        "            75.0 % books: 6.00 k tokens, 0.75 epochs of about 8.00 k",
+        "            25.0 % notes: 2.00 k tokens, of a source that is not here",
+      ])
+    #expect(lines.contains("            \"about\": a token taken for 1 of the text's bytes"))
+    let phases = try #require(try JSONReader.read(report.json.jsonText())["phases"]?.elements)
+    #expect(phases[1]["mixture"] == nil)
+    let books = try #require(phases[2]["mixture"]?.elements?.first)
+    #expect(books["source"]?.string == "books" && books["share"]?.double == 0.75)
+    #expect(books["tokens"]?.int == 6000 && books["source_tokens"]?.int == 8000)
+    #expect(books["epochs"]?.double == 0.75)
+  }
+
   @Test func `is also JSON with the same figures`() throws {
     let report = try Self.report(1)
     let read = try JSONReader.read(report.json.jsonText())

@@ -110,7 +110,8 @@ internal import Tokenization
     let tokenizer = try Corpus.trainTokenizer(
       ResolvedPlan.TokenizerChoice(kind: .characters, vocabularySize: 0), on: data)
     let corpus = try Corpus(
-      data: data, tokenizer: tokenizer, cacheDirectory: "\(scratch.path)/data", sequenceLength: 64)
+      data: data, tokenizer: tokenizer, cacheDirectories: ["\(scratch.path)/data"],
+      sequenceLength: 64)
     let training = String(text.prefix(Int(0.9 * Double(text.utf8.count))))
     var distinct: Set<[UInt32]> = []
     for step in 0..<50 {

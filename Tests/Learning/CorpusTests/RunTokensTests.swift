@@ -41,7 +41,7 @@ internal import Tokenization
     try scratch.write(Tokenizer.bytes.json(), to: "tokenizer.json")
     // Phases with the same text share the tokens of the first, which is phase 1.
     let corpus = try Corpus(
-      data: Self.data, tokenizer: .bytes, cacheDirectory: "\(scratch.path)/data/1",
+      data: Self.data, tokenizer: .bytes, cacheDirectories: ["\(scratch.path)/data/1"],
       sequenceLength: 32)
     try body(scratch.path, corpus)
   }
@@ -122,6 +122,45 @@ internal import Tokenization
     }
   }
 
+  @Test func `of a mixture say which source each sequence is of`() throws {
+    let scratch = try Scratch()
+    let notes = try scratch.write(
+      (0..<900).map { "#\(1000 + $0) " }.joined(), to: "notes.txt")
+    var plan = Self.plan
+    let mixture = DataChoice(
+      mixture: [.init(.path(notes)), .init(Self.data.source, weight: 3)], attention: .document)
+    plan.phases.append(Self.phase(.anneal, "anneal", steps: 4, mixture))
+    try scratch.write(plan.planJSON(), to: "plan.resolved.json")
+    try scratch.write(Tokenizer.bytes.json(), to: "tokenizer.json")
+    // The world's tokens lie where the phase before has them.
+    let folders = plan.tokenFolders(ofPhase: 3, in: scratch.path)
+    #expect(folders == ["\(scratch.path)/data/3-0", "\(scratch.path)/data/1"])
+    let corpus = try Corpus(
+      data: mixture, tokenizer: .bytes, cacheDirectories: folders, sequenceLength: 32)
+    let tokens = try RunTokens(run: scratch.path, phase: "anneal")
+    let steps = try (1...4).map { try tokens.step($0) }
+    for (number, reading) in steps.enumerated() {
+      for index in 0..<4 {
+        let served = try corpus.slice(
+          step: number, slice: index, batch: plan.batch, sequenceLength: 32, seed: 5, phase: 3)
+        #expect(slice(index, of: reading) == served)
+      }
+    }
+    for reading in steps + [tokens.validation(atEnd: false), tokens.validation(atEnd: true)] {
+      #expect(!reading.sequences.isEmpty)
+      for sequence in reading.sequences {
+        // The world has no '#'.
+        #expect(sequence.source == (sequence.tokens.contains(35) ? notes : "world 1"))
+      }
+    }
+    #expect(steps.flatMap(\.sequences).count { $0.source == notes } == 8)
+    #expect(steps[0].text(.bytes, marksTargets: false).contains(" (slice 0, world 1), 33 tokens\n"))
+    // Text that is no mixture needs no name, and every file of the run is found.
+    #expect(try RunTokens(run: scratch.path, phase: "main").step(1).sequences[0].source == nil)
+    let files = try DataCommands.inspect(scratch.path, tokenizer: nil).files.map(\.path)
+    #expect(files.count == 4 && files.contains { $0.contains("/data/3-0/") })
+  }
+
   @Test(arguments: [false, true])
   func `are those of its validations, inside the phase and at its end`(atEnd: Bool) throws {
     try withRun { run, corpus in
@@ -152,7 +191,7 @@ internal import Tokenization
       // Another text under the same phase: which of them a step read is not known.
       _ = try Corpus(
         data: DataChoice(source: .world(seed: 2, documents: 60)), tokenizer: .bytes,
-        cacheDirectory: "\(run)/data/1", sequenceLength: 32)
+        cacheDirectories: ["\(run)/data/1"], sequenceLength: 32)
       #expect(throws: CorpusError.severalTexts(path: "\(run)/data/1")) {
         try RunTokens(run: run, phase: nil)
       }

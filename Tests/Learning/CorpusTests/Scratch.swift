@@ -48,7 +48,7 @@ func worldCorpus(
   try Corpus(
     data: DataChoice(
       source: .world(seed: 1, documents: documents), order: order, attention: attention),
-    tokenizer: .bytes, cacheDirectory: "\(scratch.path)/data", sequenceLength: 32,
+    tokenizer: .bytes, cacheDirectories: ["\(scratch.path)/data"], sequenceLength: 32,
     shardTokenCount: shardTokenCount, event: events)
 }
 

@@ -105,7 +105,7 @@ internal import Tokenization
     #expect(throws: CorpusError.emptySource(path: path)) {
       try Corpus(
         data: DataChoice(source: .path(path)), tokenizer: .bytes,
-        cacheDirectory: "\(scratch.path)/data", sequenceLength: 4)
+        cacheDirectories: ["\(scratch.path)/data"], sequenceLength: 4)
     }
   }
 }
@@ -117,7 +117,7 @@ internal import Tokenization
   ) throws -> Corpus {
     try Corpus(
       data: DataChoice(source: .path(path), split: split), tokenizer: tokenizer,
-      cacheDirectory: "\(scratch.path)/data", sequenceLength: 4)
+      cacheDirectories: ["\(scratch.path)/data"], sequenceLength: 4)
   }
 
   @Test func `by tail holds back the last bytes in path order`() throws {
@@ -166,7 +166,7 @@ internal import Tokenization
   @Test func `refuses a text too short for one window`() throws {
     let scratch = try Scratch()
     let path = try scratch.write("abcd", to: "a.txt")
-    #expect(throws: CorpusError.tooFewTokens(found: 4, needed: 5)) {
+    #expect(throws: CorpusError.tooFewTokens(path: path, found: 4, needed: 5)) {
       try corpus(scratch, path, .tail(0.25))
     }
   }
@@ -180,7 +180,7 @@ internal import Tokenization
       ResolvedPlan.TokenizerChoice(kind: .characters, vocabularySize: 0), on: data)
     #expect(tokenizer.vocabularySize == 65)
     let corpus = try Corpus(
-      data: data, tokenizer: tokenizer, cacheDirectory: scratch.path, sequenceLength: 64)
+      data: data, tokenizer: tokenizer, cacheDirectories: [scratch.path], sequenceLength: 64)
     #expect(corpus.trainingTokenCount == 1_003_854)
     #expect(corpus.validationTokenCount == 111_540)
   }
@@ -194,7 +194,7 @@ internal import Tokenization
       ResolvedPlan.TokenizerChoice(kind: .bpe, vocabularySize: 8192), on: data)
     let trained = Clock.monotonicSeconds
     let corpus = try Corpus(
-      data: data, tokenizer: tokenizer, cacheDirectory: scratch.path, sequenceLength: 256)
+      data: data, tokenizer: tokenizer, cacheDirectories: [scratch.path], sequenceLength: 256)
     let built = Clock.monotonicSeconds
     print(
       "books: tokenizer \(trained - start) s, tokens \(built - trained) s, "
