@@ -46,12 +46,12 @@ public final class HeadWorkspace {
 public struct HeadGradient {
   /// `[T, D]`, overwritten with the gradient of the head's input.
   let normed: SharedRows<Float>
-  /// Flat; gets `dW` at the head's row offsets.
-  let weights: SharedRows<Float>
+  /// Flat; gets `dW` at the head's row offsets. nil: the head is frozen.
+  let weights: SharedRows<Float>?
   /// Whether `dW` is added to what is there.
   let accumulates: Bool
 
-  public init(normed: SharedRows<Float>, weights: SharedRows<Float>, accumulates: Bool) {
+  public init(normed: SharedRows<Float>, weights: SharedRows<Float>?, accumulates: Bool) {
     self.normed = normed
     self.weights = weights
     self.accumulates = accumulates
@@ -156,9 +156,8 @@ extension Engine {
       head.outputWidth == workspace.vocabularySize
         && head.inputWidth == workspace.normedPairs.columnCount,
       "the workspace is for another head than [\(head.outputWidth), \(head.inputWidth)]")
-    if let gradient {
-      precondition(
-        gradient.weights.count >= head.masterCount, "the gradient lacks rows of the head")
+    if let weights = gradient?.weights {
+      precondition(weights.count >= head.masterCount, "the gradient lacks rows of the head")
     }
     let width = head.inputWidth
     for first in stride(from: 0, to: normed.rowCount, by: workspace.chunkTokenCount) {
@@ -171,13 +170,14 @@ extension Engine {
         computeInputGradient(
           head, gradient.normed[block.lowerBound * width..<block.upperBound * width], block.count,
           workspace)
+        guard gradient.weights != nil else { continue }
         unsafe packRows(
           workspace.logits.baseAddress, rowByteCount: 4 * workspace.stride,
           start - first..<block.upperBound - first, of: workspace.dLogitsPairs, .head)
       }
-      guard let gradient else { continue }
+      guard let gradient, let weights = gradient.weights else { continue }
       computeHeadGradient(
-        normed.rows(chunk), head, gradient.weights,
+        normed.rows(chunk), head, weights,
         accumulate: gradient.accumulates || first > 0, workspace)
     }
   }

@@ -169,12 +169,31 @@ public struct PlanReport: Sendable {
       steps += ", and \(Figures.short(cost.reference.flops))FLOP of the reference"
     }
     steps += seconds(time?.phases[index].steps)
+    if let line = adapterLine(ofPhase: index) { return [steps, line] }
     guard let reinforcement = phase.reinforcement else { return [steps] }
     let rollouts =
       "            rollouts: \(reinforcement.iterations) x \(reinforcement.answerCount) answers = "
       + "\(text(cost.drawing)) to read prompts and draw, "
       + "\(Figures.short(cost.judging.flops))FLOP to judge"
     return [steps, rollouts + seconds(time?.phases[index].rollouts)]
+  }
+
+  /// Parameters that a phase trains.
+  private func trainableCount(inPhase index: Int) -> Int {
+    let trained = plan.stateLayout(inPhase: index).models.filter(\.isTrained)
+    return trained.reduce(0) { $0 + $1.layout.parameterCount }
+  }
+
+  /// What a phase of adapters trains, and what a worker needs for it: far less, perhaps, than in
+  /// the phase that needs most. Nil for a phase without.
+  private func adapterLine(ofPhase index: Int) -> String? {
+    guard plan.phases[index].lora != nil else { return nil }
+    let memory = MemoryPlan(
+      plan: plan, state: plan.stateLayout(inPhase: index), slices: largest.slices,
+      workerCount: cluster.workerCount, threadCount: cluster.threadCount)
+    return "            trains \(Figures.grouped(trainableCount(inPhase: index))) parameters of "
+      + "adapters beside \(Figures.grouped(layout.parameterCount)) frozen ones, "
+      + "\(Figures.bytes(memory.byteCount)) per worker"
   }
 
   private func text(_ part: PhaseCost.Part) -> String {
@@ -246,6 +265,10 @@ public struct PlanReport: Sendable {
       return JSONNode.object([
         ("name", .text(phase.name)),
         ("steps", phase.awaitsRows ? JSONNode(.null) : .integer(phase.steps)),
+        (
+          "trainable_parameters",
+          .integer(phase.kind.takesSteps ? trainableCount(inPhase: index) : 0)
+        ),
         ("tokens", .integer(cost.training.tokenCount)), ("flops", .decimal(cost.training.flops)),
         ("reference_flops", .decimal(cost.reference.flops)),
         ("rollout_tokens", .integer(cost.drawing.tokenCount)),
