@@ -32,10 +32,10 @@ def tuned(start, data, steps, peak):
     base = plan("adapters")
     return Run(train(f"adapters-{steps}", {
         **base, "precision": "f32", "initialization": {"from": start}, "tokenizer": {},
-        "data": {"source": data, "split": "tail 0.2"},
+        "data": {"source": "world"},
         "phases": [{"kind": "tokenizer"},
                    {"kind": "evaluate", "validation": {"tokens": 256, "full_at_end": False}},
-                   {"kind": "sft", "steps": steps,
+                   {"kind": "sft", "steps": steps, "data": {"source": data, "split": "tail 0.2"},
                     "lora": {"rank": RANK, "alpha": ALPHA, "targets": list(NAMES)},
                     "schedule": {"kind": "constant", "peak": peak, "warmup": 0}}],
         "checkpoints": {"every": 1, "keep": 2}}), kind="sft")
@@ -101,7 +101,7 @@ def main():
         for name, weight in ("A", place.a), ("B", place.b):
             check_at_most(
                 f"{name} of {stem}",
-                relative_error(found[f"{stem}.lora_{name}.weight"], weight.detach().double()), 1e-2)
+                relative_error(found[f"{stem}.lora_{name}.weight"], weight.detach().double()), 1e-4)
         product = place.layer.weight.double() + ALPHA / RANK * (
             found[f"{stem}.lora_B.weight"].double() @ found[f"{stem}.lora_A.weight"].double())
         check_at_most(f"merged {stem}", relative_error(merged[f"{stem}.weight"], product), 1e-6)
