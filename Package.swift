@@ -164,7 +164,8 @@ let package = Package(
         "Tokenization", "Checkpoints", "Telemetry", "Planning", "Settings", "Tensors", "System"]),
     tests(
       "ProgramTests", in: "Programs",
-      ["ControlProtocol", "Transport", "Telemetry", "Settings", "System"], without: ["Help"]),
+      ["Checkpoints", "ControlProtocol", "Transport", "Telemetry", "Settings", "Tensors", "System"],
+      without: ["Help"]),
     tests("RepositoryTests", in: "Repository", []),
   ],
   cLanguageStandard: .c17

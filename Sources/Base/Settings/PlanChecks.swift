@@ -228,6 +228,7 @@ extension Resolver {
         summary: "'\(phase.kind.rawValue)' measures no \(name)", mend: "remove it")
     }
     checkStart(phase, section, plan)
+    checkLoRA(phase, section, plan)
     guard phase.kind.readsExamples else { return }
     checkEpochs(phase, section)
     require(
@@ -257,6 +258,27 @@ extension Resolver {
       phase.startsFrom == .policy || before?.kind.hasReference == true, key,
       summary: "the phase before '\(phase.name)' has no reference",
       mend: "remove it, or put ppo, dpo or grpo right before")
+  }
+
+  private mutating func checkLoRA(
+    _ phase: ResolvedPlan.Phase, _ section: String, _ plan: ResolvedPlan
+  ) {
+    guard let given = givenLoRA(section) else { return }
+    require(
+      phase.kind == .sft, given, summary: "\(phase.kind.rawValue) does not use \(given)",
+      mend: "remove it: adapters are for sft")
+    guard let lora = phase.lora else { return }
+    if let (target, sides) = lora.narrowest(in: plan.model) {
+      let most = min(sides[0], sides[1])
+      require(
+        lora.rank <= most, "\(section).lora.rank", "\(section).lora.targets",
+        summary: "rank \(lora.rank) is larger than the smaller side of \"\(target.rawValue)\", "
+          + "\(sides[0]) x \(sides[1])", mend: "give at most \(most)")
+    }
+    require(
+      plan.phases.first { $0.kind != .tokenizer }?.name != phase.name, given,
+      summary: "'\(phase.name)' has no model to adapt",
+      mend: "put a pretrain phase before it, or, with initialization.from, evaluate")
   }
 
   private mutating func checkEpochs(_ phase: ResolvedPlan.Phase, _ section: String) {

@@ -116,6 +116,7 @@ struct PlanEntries: Equatable, Sendable {
     guard schema.accepts(node) else { return refuse(node, key, schema, option: option) }
     switch node.value {
     case .object(let members) where schema.kind == .section:
+      entries[key] = Entry(node: node, origin: origin(node, option))
       add(members, under: key, option: option)
     case .array(let nodes) where schema.kind == .sections:
       if key == "phases" { phaseCount = nodes.count }
@@ -146,14 +147,17 @@ struct PlanEntries: Equatable, Sendable {
     _ node: JSONNode, _ key: String, _ schema: PlanKey, option: String?
   ) {
     spoiled.insert(key)
-    let place = option.map { .option($0) } ?? place(of: node.span)
-    var mend = "expected \(schema.expectation)"
-    if case .choice(let names) = schema.kind, let word = node.string,
-      let meant = Spelling.suggestion(for: word, among: names)
-    {
+    var (node, mend) = (node, "expected \(schema.expectation)")
+    var summary = "\(key) is \(node.inWords)"
+    let names = schema.kind.choices
+    if case .choices = schema.kind, let wrong = node.firstUnknown(among: names) {
+      node = wrong
+      summary = "\(key) holds \(wrong.inWords)"
+    }
+    if let word = node.string, let meant = Spelling.suggestion(for: word, among: names) {
       mend += "; did you mean \"\(meant)\"?"
     }
-    let summary = "\(key) is \(node.inWords)"
+    let place = option.map { .option($0) } ?? place(of: node.span)
     issues.append(PlanIssue(place: place, summary: summary, mend: mend))
   }
 
@@ -272,5 +276,23 @@ struct PlanEntries: Equatable, Sendable {
     }
     parts.removeSubrange(0...1)
     return (["phases[\(phase)]"] + parts).joined(separator: ".")
+  }
+}
+
+extension PlanKey.Kind {
+  /// The words that a value may be made of.
+  fileprivate var choices: [String] {
+    switch self {
+    case .choice(let names), .choices(let names): names
+    default: []
+    }
+  }
+}
+
+extension JSONNode {
+  /// The first element of a list that is none of `names`, or stands there a second time.
+  fileprivate func firstUnknown(among names: [String]) -> JSONNode? {
+    var rest = Set(names)
+    return elements?.first { $0.string.flatMap { rest.remove($0) } == nil }
   }
 }

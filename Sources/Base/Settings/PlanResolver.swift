@@ -384,6 +384,7 @@ struct Resolver {
           ($0 + 9) / 10
         }),
       examples: kind.readsExamples ? resolveExamples(index) : nil,
+      lora: kind == .sft && givenLoRA(section) != nil ? resolveLoRA(section) : nil,
       startsFrom: kind.hasReference
         ? choice("\(section).starts_from", or: .policy, "default") : .policy,
       preference: preference, reinforcement: reinforcement,
@@ -473,7 +474,8 @@ struct Resolver {
     let kind: ResolvedPlan.Schedule.Kind = choice("\(place).kind", or: .cosine, "default")
     // Five decimals are as exact as the rule is.
     let rule = (100 * (384 / Double(model.modelWidth)).squareRoot()).rounded() / 100_000
-    let share = phase.rateShare
+    // B begins at zero and A is small: a step of this rate moves a weight by far less than it.
+    let share = phase == .sft && givenLoRA(section) != nil ? 1 : phase.rateShare
     let peak = number(
       "\(place).peak", or: rule * share,
       "\(share == 1 ? "" : "\(numberText(share)) x ")0.001 x sqrt(384 / width)")

@@ -15,6 +15,8 @@ public struct PlanKey: Equatable, Sendable {
     case integer(ClosedRange<Int>)
     case number(ClosedRange<Double>)
     case choice([String])
+    /// A list of these names, each at most once.
+    case choices([String])
     /// `"tail 0.1"` or `"documents 0.1"`.
     case split
     /// A number of tokens, or `"full"`.
@@ -48,7 +50,8 @@ public struct PlanKey: Equatable, Sendable {
     case .seed: "a whole number from 0 to 2^64 - 1"
     case .integer(let range): describe(range)
     case .number(let range): describe(range)
-    case .choice(let names): "one of " + names.map { "\"\($0)\"" }.joined(separator: ", ")
+    case .choice(let names): "one of " + Self.quoted(names)
+    case .choices(let names): "a list [ ] of " + Self.quoted(names) + ", each once"
     case .split: "\"tail F\" or \"documents F\" with F from 0.0001 to 0.9"
     case .tokenLimit: "a whole number of at least 1, or \"full\""
     case .ignored: "anything"
@@ -69,10 +72,17 @@ public struct PlanKey: Equatable, Sendable {
     case .integer(let range): return node.int.map(range.contains) ?? false
     case .number(let range): return node.double.map(range.contains) ?? false
     case .choice(let names): return node.string.map(names.contains) ?? false
+    case .choices(let names):
+      let found = node.elements?.map { $0.string ?? "" } ?? []
+      return !found.isEmpty && found.allSatisfy(names.contains) && Set(found).count == found.count
     case .split: return node.string.flatMap(ResolvedPlan.DataChoice.Split.init(text:)) != nil
     case .tokenLimit: return node.string == "full" || (node.int.map { $0 >= 1 } ?? false)
     case .ignored: return true
     }
+  }
+
+  private static func quoted(_ names: [String]) -> String {
+    names.map { "\"\($0)\"" }.joined(separator: ", ")
   }
 
   private static func isName(_ text: String) -> Bool {
@@ -273,7 +283,8 @@ public enum PlanSchema {
         "How the rate falls after warm-up."),
       PlanKey(
         "phases[].schedule.peak", .number(0...10),
-        unset: "0.001 x sqrt(384 / width); sft, reward: a fifth of it; ppo, dpo, grpo: a fiftieth",
+        unset: "0.001 x sqrt(384 / width); sft of all weights, reward: a fifth of it; "
+          + "ppo, dpo, grpo: a fiftieth",
         "The highest rate."),
       PlanKey(
         "phases[].schedule.final", .number(0...10), unset: "peak / 10",
@@ -313,6 +324,18 @@ public enum PlanSchema {
     PlanKey(
       "phases[].examples.strict", .boolean, unset: "false",
       "Whether a row that cannot be read ends the run; otherwise it is counted and passed over."),
+    PlanKey(
+      "phases[].lora", .section, unset: "all weights are trained",
+      "Makes sft train low-rank adapters beside frozen weights; { } takes the defaults."),
+    PlanKey(
+      "phases[].lora.rank", .integer(1...65536), unset: "8",
+      "Rows of A and columns of B; at most the smaller side of a target."),
+    PlanKey(
+      "phases[].lora.alpha", .number(1e-6...1e6), unset: "2 x rank",
+      "The product B A counts alpha / rank."),
+    PlanKey(
+      "phases[].lora.targets", .choices(AdapterTarget.allCases.map(\.rawValue)), unset: "all",
+      "Matrices of every layer that get an adapter."),
     PlanKey(
       "phases[].starts_from", .choice(ResolvedPlan.Start.allCases.map(\.rawValue)),
       unset: "policy",

@@ -233,6 +233,8 @@ public struct ResolvedPlan: Codable, Equatable, Sendable {
     public var validation: Validation
     /// What a phase that reads examples does with them; nil for one that reads running text.
     public var examples: Examples?
+    /// Of an `sft` phase that trains adapters; nil: all weights.
+    public var lora: AdapterChoice?
     /// Of a phase that has a reference.
     public var startsFrom: Start
     /// Of a `dpo` phase.
@@ -245,9 +247,9 @@ public struct ResolvedPlan: Codable, Equatable, Sendable {
     public var brakes: Brakes
     public init(
       kind: Kind, name: String, steps: Int, data: DataChoice, schedule: Schedule,
-      validation: Validation, examples: Examples? = nil, startsFrom: Start = .policy,
-      preference: Preference? = nil, reinforcement: Reinforcement? = nil, gates: Gates = Gates(),
-      brakes: Brakes = Brakes()
+      validation: Validation, examples: Examples? = nil, lora: AdapterChoice? = nil,
+      startsFrom: Start = .policy, preference: Preference? = nil,
+      reinforcement: Reinforcement? = nil, gates: Gates = Gates(), brakes: Brakes = Brakes()
     ) {
       self.kind = kind
       self.name = name
@@ -256,6 +258,7 @@ public struct ResolvedPlan: Codable, Equatable, Sendable {
       self.schedule = schedule
       self.validation = validation
       self.examples = examples
+      self.lora = lora
       self.startsFrom = startsFrom
       self.preference = preference
       self.reinforcement = reinforcement

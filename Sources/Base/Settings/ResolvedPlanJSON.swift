@@ -116,6 +116,7 @@ extension ResolvedPlan.Phase {
       members.append(("validation", .object(every + rest)))
     }
     if let examples { members.append(("examples", examples.jsonNode(of: data.source))) }
+    if let lora { members.append(("lora", lora.jsonNode)) }
     if kind.hasReference { members.append(("starts_from", .text(startsFrom.rawValue))) }
     if let preference { members.append(("preference", preference.jsonNode)) }
     if let reinforcement { members.append(("reinforcement", reinforcement.jsonNode)) }
@@ -138,6 +139,16 @@ extension ResolvedPlan.Examples {
       members += [("count", .integer(count)), ("agreement", .decimal(agreement))]
     }
     return .object(members + [("strict", .flag(isStrict))])
+  }
+}
+
+extension AdapterChoice {
+  var jsonNode: JSONNode {
+    .object([
+      ("rank", .integer(rank)),
+      ("alpha", .decimal(alpha)),
+      ("targets", .list(targets.map { .text($0.rawValue) })),
+    ])
   }
 }
 

@@ -40,6 +40,25 @@ extension Resolver {
     return nil
   }
 
+  /// The section of a phase's adapters, or a key of it, whichever was given.
+  func givenLoRA(_ section: String) -> String? {
+    let place = "\(section).lora"
+    let names = PlanSchema.names(inside: "phases[].lora").map { "\(place).\($0)" }
+    return ([place] + names).first(where: entries.isGiven)
+  }
+
+  mutating func resolveLoRA(_ section: String) -> AdapterChoice {
+    let place = "\(section).lora"
+    let rank = integer("\(place).rank", or: 8, "default")
+    let targets: [AdapterTarget] = value(
+      "\(place).targets",
+      { $0.elements?.compactMap { $0.string.flatMap(AdapterTarget.init(rawValue:)) } },
+      { .list($0.map { .text($0.rawValue) }) }, or: AdapterTarget.allCases, "default")
+    return AdapterChoice(
+      rank: rank, alpha: number("\(place).alpha", or: Double(2 * rank), "2 x rank"),
+      targets: targets)
+  }
+
   mutating func resolvePreference(_ section: String) -> ResolvedPlan.Preference {
     let place = "\(section).preference"
     return ResolvedPlan.Preference(

@@ -25,12 +25,26 @@ public enum ParameterRole: Equatable, Sendable {
   case gate(layer: Int)
   case up(layer: Int)
   case down(layer: Int)
+  /// `A`, `[r, K]`, and `B`, `[N, r]`, of an adapter beside one of a layer's matrices.
+  case adapterA(AdapterTarget, layer: Int)
+  case adapterB(AdapterTarget, layer: Int)
 
   /// Norm gains: one-dimensional, start at 1, no weight decay.
   public var isGain: Bool {
     switch self {
     case .finalNorm, .attentionNorm, .feedForwardNorm: true
     default: false
+    }
+  }
+
+  /// The layer it belongs to, if it is of one.
+  public var layer: Int? {
+    switch self {
+    case .embedding, .head, .finalNorm: nil
+    case .attentionNorm(let layer), .query(let layer), .key(let layer), .value(let layer),
+      .attentionOutput(let layer), .feedForwardNorm(let layer), .gate(let layer), .up(let layer),
+      .down(let layer), .adapterA(_, let layer), .adapterB(_, let layer):
+      layer
     }
   }
 }
@@ -63,14 +77,35 @@ public struct ParameterLayout: Equatable, Sendable {
   /// Elements of the flat space, padding included.
   public let count: Int
 
+  private init(_ shape: ModelShape, head: HeadKind, _ order: FlatOrder) {
+    self.shape = shape
+    self.head = head
+    parameters = order.parameters
+    count = order.count
+  }
+
+  /// The adapters of a model of this shape: `A` and `B` of each target, in the place that the
+  /// target has in the model's order.
+  public init(_ shape: ModelShape, adapter: AdapterChoice) {
+    var order = FlatOrder()
+    for matrix in ParameterLayout(shape).parameters {
+      guard let layer = matrix.role.layer,
+        let target = adapter.targets.first(where: { $0.role(inLayer: layer) == matrix.role })
+      else { continue }
+      let name = matrix.name.dropLast(".weight".count)
+      order.add(
+        "\(name).lora_A.weight", .adapterA(target, layer: layer), [adapter.rank, matrix.shape[1]])
+      order.add(
+        "\(name).lora_B.weight", .adapterB(target, layer: layer), [matrix.shape[0], adapter.rank])
+    }
+    self.init(shape, head: .language, order)
+  }
+
   /// - Parameter head: A model that scores has an untied embedding, whatever `shape` says.
   public init(_ shape: ModelShape, head: HeadKind = .language) {
-    var offset = 0
-    var found: [Parameter] = []
+    var order = FlatOrder()
     func add(_ name: String, _ role: ParameterRole, _ dimensions: [Int]) {
-      let parameter = Parameter(name: name, role: role, shape: dimensions, offset: offset)
-      found.append(parameter)
-      offset = (offset + parameter.count + 15) / 16 * 16
+      order.add(name, role, dimensions)
     }
     let width = shape.modelWidth
     let embedding = [shape.vocabularySize, width]
@@ -100,10 +135,7 @@ public struct ParameterLayout: Equatable, Sendable {
       add("\(prefix).input_layernorm.weight", .attentionNorm(layer: layer), [width])
     }
     if !isHeadTied { add("model.embed_tokens.weight", .embedding, embedding) }
-    self.shape = shape
-    self.head = head
-    self.parameters = found
-    self.count = offset
+    self.init(shape, head: head, order)
   }
 
   /// Whether the head is the embedding matrix.
@@ -114,6 +146,12 @@ public struct ParameterLayout: Equatable, Sendable {
 
   /// Parameters of the model, padding not counted.
   public var parameterCount: Int { parameters.reduce(0) { $0 + $1.count } }
+
+  /// Elements whose gradient the backward pass writes where they lie: all but an untied embedding,
+  /// which stands last and gets its rows from the look-up part.
+  public var denseCount: Int {
+    parameters.last.map { $0.role == .embedding && !isHeadTied ? $0.offset : count } ?? 0
+  }
 
   /// The tensor with this role.
   /// - Precondition: The model has one.
@@ -126,8 +164,23 @@ public struct ParameterLayout: Equatable, Sendable {
 
   /// The flat range of gradients that the backward pass finishes together with `layer`.
   public func range(ofLayer layer: Int) -> Range<Int> {
-    let first = self[.down(layer: layer)].offset
-    let last = self[.attentionNorm(layer: layer)].range.upperBound
-    return first..<(last + 15) / 16 * 16
+    let own = parameters.filter { $0.role.layer == layer }
+    guard let first = own.first, let last = own.last else {
+      preconditionFailure("the model has no layer \(layer)")
+    }
+    return first.offset..<(last.range.upperBound + 15) / 16 * 16
+  }
+}
+
+/// Tensors one after the other, each at a multiple of 16 elements.
+private struct FlatOrder {
+  var parameters: [Parameter] = []
+  /// Padding included.
+  var count = 0
+
+  mutating func add(_ name: String, _ role: ParameterRole, _ shape: [Int]) {
+    let parameter = Parameter(name: name, role: role, shape: shape, offset: count)
+    parameters.append(parameter)
+    count = (count + parameter.count + 15) / 16 * 16
   }
 }

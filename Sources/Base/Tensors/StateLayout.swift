@@ -8,10 +8,13 @@ public enum ModelRole: String, CaseIterable, Codable, Sendable {
   case reward
   /// Says at each token of an answer what score is to be expected.
   case value
+  /// Low-rank matrices that are trained in the policy's place: it is the reference plus their
+  /// product.
+  case adapter
 
   public var head: HeadKind {
     switch self {
-    case .policy, .reference: .language
+    case .policy, .reference, .adapter: .language
     case .reward, .value: .score
     }
   }
@@ -38,6 +41,8 @@ public struct StateLayout: Equatable, Sendable {
   }
 
   public let shape: ModelShape
+  /// Sizes of the adapter, where there is one.
+  public let adapter: AdapterChoice?
   /// In the order of ``ModelRole``.
   public let models: [Model]
   /// Elements of the rollouts; 0 where there are none.
@@ -48,16 +53,25 @@ public struct StateLayout: Equatable, Sendable {
 
   /// - Parameters:
   ///   - trained: Models that the phase changes.
-  ///   - frozen: Models that it only carries or asks.
+  ///   - frozen: Models that it only carries or asks, or whose weights follow from an adapter's.
+  ///   - adapter: Sizes of the adapter, if one is trained.
   public init(
     _ shape: ModelShape, trained: Set<ModelRole>, frozen: Set<ModelRole> = [],
-    rolloutCount: Int = 0
+    adapter: AdapterChoice? = nil, rolloutCount: Int = 0
   ) {
     precondition(trained.isDisjoint(with: frozen), "a model is either trained or frozen")
+    precondition(
+      !frozen.contains(.adapter) && trained.contains(.adapter) == (adapter != nil),
+      "an adapter has sizes and is trained")
     self.shape = shape
-    models = ModelRole.allCases.filter { trained.contains($0) || frozen.contains($0) }.map {
-      Model(
-        role: $0, layout: ParameterLayout(shape, head: $0.head), isTrained: trained.contains($0))
+    self.adapter = adapter
+    models = ModelRole.allCases.filter { trained.contains($0) || frozen.contains($0) }.map { role in
+      let own = role == .adapter ? adapter : nil
+      return Model(
+        role: role,
+        layout: own.map { ParameterLayout(shape, adapter: $0) }
+          ?? ParameterLayout(shape, head: role.head),
+        isTrained: trained.contains(role))
     }
     self.rolloutCount = rolloutCount
     var parts: [Part] = []
@@ -87,6 +101,9 @@ public struct StateLayout: Equatable, Sendable {
   }
 
   public func model(_ role: ModelRole) -> Model? { models.first { $0.role == role } }
+
+  /// Whether the phase changes what the policy says.
+  public var changesPolicy: Bool { self[.policy].isTrained || adapter != nil }
 
   /// Elements of a part.
   public func count(of part: Part) -> Int {

@@ -51,12 +51,12 @@ public final class HeadWorkspace {
 public struct HeadGradient {
   /// `[T, D]`, overwritten with the gradient of the head's input.
   let normed: SharedRows<Float>
-  /// Flat; gets `dW` at the head's row offsets.
-  let weights: SharedRows<Float>
+  /// Flat; gets `dW` at the head's row offsets. nil: the head is frozen.
+  let weights: SharedRows<Float>?
   /// Whether `dW` is added to what is there.
   let accumulates: Bool
 
-  public init(normed: SharedRows<Float>, weights: SharedRows<Float>, accumulates: Bool) {
+  public init(normed: SharedRows<Float>, weights: SharedRows<Float>?, accumulates: Bool) {
     self.normed = normed
     self.weights = weights
     self.accumulates = accumulates
@@ -161,9 +161,8 @@ extension Engine {
       head.outputWidth == workspace.vocabularySize
         && head.inputWidth == workspace.normedPairs.columnCount,
       "the workspace is for another head than [\(head.outputWidth), \(head.inputWidth)]")
-    if let gradient {
-      precondition(
-        gradient.weights.count >= head.masterCount, "the gradient lacks rows of the head")
+    if let weights = gradient?.weights {
+      precondition(weights.count >= head.masterCount, "the gradient lacks rows of the head")
     }
     let width = head.inputWidth
     for start in stride(from: 0, to: normed.rowCount, by: workspace.blockTokenCount) {
@@ -173,14 +172,16 @@ extension Engine {
       computeInputGradient(
         head, gradient.normed[block.lowerBound * width..<block.upperBound * width], block.count,
         workspace)
-      addHeadGradient(block, normed, head, gradient, workspace)
+      guard let weights = gradient.weights else { continue }
+      addHeadGradient(
+        block, normed, head, into: weights, accumulates: gradient.accumulates, workspace)
     }
   }
 
   /// Packs the logits' gradient of a block, and makes the product of every chunk that is whole.
   private func addHeadGradient(
-    _ block: Range<Int>, _ normed: OperandRows, _ head: PackedWeights, _ gradient: HeadGradient,
-    _ workspace: HeadWorkspace
+    _ block: Range<Int>, _ normed: OperandRows, _ head: PackedWeights,
+    into gradient: SharedRows<Float>, accumulates: Bool, _ workspace: HeadWorkspace
   ) {
     var start = block.lowerBound
     while start < block.upperBound {
@@ -195,8 +196,7 @@ extension Engine {
         of: workspace.dLogitsPairs, .head)
       if end == chunk.upperBound {
         computeHeadGradient(
-          normed.rows(chunk), head, gradient.weights,
-          accumulate: gradient.accumulates || first > 0, workspace)
+          normed.rows(chunk), head, gradient, accumulate: accumulates || first > 0, workspace)
       }
       start = end
     }

@@ -48,6 +48,8 @@ public struct AdamW: Sendable {
   public struct Scale: Equatable, Sendable {
     /// `1 / tokenCount`, clip not included.
     public let mean: Double
+    /// What the gradient lacks besides, as the factor of an adapter's product; 1 else.
+    public let factor: Double
     /// Norm of the mean gradient.
     public let norm: Double
     /// `min(1, limit / (norm + 1e-6))`.
@@ -55,9 +57,10 @@ public struct AdamW: Sendable {
     /// Whether the update is left out: no token counted, or the norm is not finite.
     public var isSkipped: Bool { !norm.isFinite || mean == 0 }
 
-    public init(squareSum: Double, tokenCount: Int64, limit: Double) {
+    public init(squareSum: Double, tokenCount: Int64, factor: Double = 1, limit: Double) {
       mean = tokenCount > 0 ? 1 / Double(tokenCount) : 0
-      norm = mean * squareSum.squareRoot()
+      self.factor = factor
+      norm = mean * factor * squareSum.squareRoot()
       clip = min(1, limit / (norm + 1e-6))
     }
   }
@@ -77,8 +80,8 @@ public struct AdamW: Sendable {
     for (index, group) in groups.enumerated() {
       if index > 0 { betweenGroups(index) }
       let arguments = AdamWArguments(
-        scale: Float(scale.mean * scale.clip), learningRate: learningRate, beta1: settings.beta1,
-        beta2: settings.beta2, epsilon: settings.epsilon,
+        scale: Float(scale.mean * scale.factor * scale.clip), learningRate: learningRate,
+        beta1: settings.beta1, beta2: settings.beta2, epsilon: settings.epsilon,
         weightDecay: group.isDecayed ? settings.weightDecay : 0,
         correction1: 1 - power(settings.beta1, count),
         correction2: 1 - power(settings.beta2, count))

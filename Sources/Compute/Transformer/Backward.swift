@@ -3,9 +3,10 @@ public import Tensors
 
 /// The gradient of a slice as the backward pass writes it.
 public struct GradientWindows {
-  /// `[layout.count]`. An untied embedding's part is left alone.
+  /// `[layout.count]`, of the weights or of their adapters. An untied embedding's part is left
+  /// alone.
   public let flat: SharedRows<Float>
-  /// Look-up part, `[R, D]`: one row for each token id that the step touches.
+  /// Look-up part, `[R, D]`: one row for each token id that the step touches. Empty with adapters.
   public let lookup: SharedRows<Float>
 
   public init(flat: SharedRows<Float>, lookup: SharedRows<Float>) {
@@ -49,23 +50,26 @@ extension Transformer {
     guard forward(batch, dropout: dropout, isCancelled: isCancelled), !isCancelled() else {
       return nil
     }
+    var finishedEnd = 0
+    func finish(_ end: Int) {
+      if end > finishedEnd { finished(finishedEnd..<end) }
+      finishedEnd = end
+    }
     let statistics = headGradient(batch, gradient, mode, objective)
-    finished(0..<weights.finalNorm.lowerBound)
+    if adapters == nil { finish(weights.finalNorm.lowerBound) }
     let scratch = activations.backward(batch.tokenCount)
     scratch.stream.fill(with: 0)
     backwardNorm(
       input: activations.stream(shape.layerCount, batch.tokenCount), gainRange: weights.finalNorm,
       inverseRMS: activations.final.inverseRMS.rows[0..<batch.tokenCount], scratch, gradient, mode)
-    var finishedEnd = weights.finalNorm.lowerBound
     for layer in (0..<shape.layerCount).reversed() {
       if mode != .addToSibling && isCancelled() { return nil }
       backward(layer, batch, dropout, gradient, mode)
-      let end = weights.layers[layer].flatRange.upperBound
-      finished(finishedEnd..<end)
-      finishedEnd = end
+      let own = adapters?.weights.layers[layer].flatRange ?? weights.layers[layer].flatRange
+      finish(own.upperBound)
     }
-    lookupGradient(batch, dropout, rowOfToken, gradient, mode)
-    finished(finishedEnd..<weights.layout.count + gradient.lookup.count)
+    if adapters == nil { lookupGradient(batch, dropout, rowOfToken, gradient, mode) }
+    finish(gradient.flat.count + gradient.lookup.count)
     return statistics
   }
 
@@ -77,10 +81,12 @@ extension Transformer {
     _ batch: Microbatch, _ gradient: GradientWindows, _ mode: GradientMode,
     _ objective: RowObjective?
   ) -> SliceStatistics {
-    let isApart = mode == .addToSibling && batch.tokenCount > Engine.headChunkTokenCount
+    let isFrozen = adapters != nil
+    let isApart =
+      !isFrozen && mode == .addToSibling && batch.tokenCount > Engine.headChunkTokenCount
     let target = HeadGradient(
       normed: activations.backward(batch.tokenCount).normed,
-      weights: isApart ? workspaces.headGradient() : gradient.flat,
+      weights: isFrozen ? nil : isApart ? workspaces.headGradient() : gradient.flat,
       accumulates: mode != .overwrite && !isApart)
     let statistics = headGradient(batch, objective, into: target)
     if isApart {
@@ -113,24 +119,28 @@ extension Transformer {
   ) {
     let tokenCount = batch.tokenCount
     let (own, kept) = (weights.layers[layer], activations.layer(layer, tokenCount))
+    let adapters = adapters?.weights.layers[layer]
     let scratch = activations.backward(tokenCount)
     func mask(_ site: Dropout.Site) -> DropoutMask? {
       dropout?.mask(site, layer: layer, firstRow: batch.firstToken, width: shape.modelWidth)
     }
 
     engine.roundToOperand(scratch.stream, output: scratch.branch, dropout: mask(.feedForward))
-    weightGradient(own.down, dY: scratch.branch, x: kept.hidden, gradient, mode)
+    weightGradient(own.down, adapters?.down, dY: scratch.branch, x: kept.hidden, gradient, mode)
     engine.matmulInput(
       scratch.branch, own.down.packed,
       .swigluBackward(gateUp: kept.gateUp, dGateUp: kept.gateUp))
-    weightGradient(own.gateUp, dY: kept.gateUp, x: kept.feedForwardNormed, gradient, mode)
+    weightGradient(
+      own.gateUp, adapters?.gateUp, dY: kept.gateUp, x: kept.feedForwardNormed, gradient, mode)
     engine.matmulInput(kept.gateUp, own.gateUp.packed, .store(scratch.normed))
     backwardNorm(
       input: kept.middle, gainRange: own.feedForwardNorm, inverseRMS: kept.feedForwardInverseRMS,
       scratch, gradient, mode)
 
     engine.roundToOperand(scratch.stream, output: scratch.branch, dropout: mask(.attention))
-    weightGradient(own.attentionOutput, dY: scratch.branch, x: kept.attention, gradient, mode)
+    weightGradient(
+      own.attentionOutput, adapters?.attentionOutput, dY: scratch.branch, x: kept.attention,
+      gradient, mode)
     engine.matmulInput(scratch.branch, own.attentionOutput.packed, .operand(scratch.attention))
     engine.attentionBackward(
       qkv: kept.queryKeyValue, output: kept.attention, dOutput: scratch.attention,
@@ -138,24 +148,53 @@ extension Transformer {
       dQKV: scratch.queryKeyValue, rotary: weights.rotary, positions: batch.positions,
       workspace: workspaces.attention)
     weightGradient(
-      own.queryKeyValue, dY: scratch.queryKeyValue, x: kept.attentionNormed, gradient, mode)
+      own.queryKeyValue, adapters?.queryKeyValue, dY: scratch.queryKeyValue,
+      x: kept.attentionNormed, gradient, mode)
     engine.matmulInput(scratch.queryKeyValue, own.queryKeyValue.packed, .store(scratch.normed))
     backwardNorm(
       input: kept.input, gainRange: own.attentionNorm, inverseRMS: kept.attentionInverseRMS,
       scratch, gradient, mode)
   }
 
-  /// `dW (+)= dY^T x` into the matrix's rows of the flat space.
+  /// `dW (+)= dY^T x` into the matrix's rows of the flat space; with adapters, theirs.
   private func weightGradient(
-    _ matrix: ProductMatrix, dY: OperandRows, x: OperandRows, _ gradient: GradientWindows,
-    _ mode: GradientMode
+    _ matrix: ProductMatrix, _ adapter: MatrixAdapter?, dY: OperandRows, x: OperandRows,
+    _ gradient: GradientWindows, _ mode: GradientMode
   ) {
+    guard adapters == nil || adapter != nil else { return }
     let (outputSide, inputSide) = activations.pairs(dY.columnCount, x.columnCount)
     engine.packPairs(dY, into: outputSide)
     engine.packPairs(x, into: inputSide)
+    if let adapter, let workspace = adapters?.workspace {
+      adapterGradient(
+        adapter, (dY, outputSide), (x, inputSide), gradient.flat,
+        accumulate: mode != .overwrite, workspace)
+    } else {
+      engine.matmulWeight(
+        dY: outputSide, x: inputSide, into: gradient.flat, rowOffsets: matrix.rowOffsets,
+        accumulate: mode != .overwrite)
+    }
+  }
+
+  /// The gradients of `A` and `B` without their factor s, which the update applies:
+  ///
+  ///     dA (+)= (dY B)^T x          dB (+)= dY^T (x A^T)
+  private func adapterGradient(
+    _ adapter: MatrixAdapter, _ dY: (rows: OperandRows, pairs: PackedPairs),
+    _ x: (rows: OperandRows, pairs: PackedPairs), _ gradient: SharedRows<Float>,
+    accumulate: Bool, _ workspace: AdapterWorkspace
+  ) {
+    let (rows, pairs) = workspace.product(adapter, x.rows.rowCount)
+    engine.matmulInput(dY.rows, adapter.b, .operand(rows))
+    engine.packPairs(rows, into: pairs)
     engine.matmulWeight(
-      dY: outputSide, x: inputSide, into: gradient.flat, rowOffsets: matrix.rowOffsets,
-      accumulate: mode != .overwrite)
+      dY: pairs, x: x.pairs, into: gradient, rowOffsets: adapter.aOffsets, accumulate: accumulate)
+    engine.matmul(x.rows, adapter.a, .operand(rows))
+    engine.packPairs(rows, into: pairs)
+    engine.matmulWeight(
+      dY: dY.pairs, x: pairs, into: workspace.wide, rowOffsets: adapter.bOffsets,
+      accumulate: false)
+    adapter.gather(workspace.wide, into: gradient, accumulate: accumulate)
   }
 
   /// Adds the norm's input gradient to the stream gradient, and its gain's to the gradient.
@@ -163,7 +202,7 @@ extension Transformer {
     input: SharedRows<Float>, gainRange: Range<Int>, inverseRMS: SharedRows<Float>,
     _ scratch: BackwardActivations, _ gradient: GradientWindows, _ mode: GradientMode
   ) {
-    let gainGradient = gradient.flat[gainRange]
+    let gainGradient = adapters?.workspace.gain ?? gradient.flat[gainRange]
     if mode == .overwrite { gainGradient.fill(with: 0) }
     engine.rmsNormBackward(
       input, gain: weights.gain(gainRange), inverseRMS: inverseRMS, dOutput: scratch.normed,

@@ -20,16 +20,20 @@ public final class Transformer {
   let activations: Activations
   let attentionShape: AttentionShape
   let workspaces: Workspaces
+  /// What the backward pass makes gradients for in place of the weights, and where.
+  let adapters: (weights: AdapterWeights, workspace: AdapterWorkspace)?
+  public var adapterWeights: AdapterWeights? { adapters?.weights }
   private var forwardSeconds = 0.0
 
   /// - Parameters:
   ///   - tokenCapacity: Most rows of a micro-batch.
   ///   - lookupRowCapacity: Most rows of the look-up part of a gradient; 0 where none is computed.
+  ///   - adapters: Trained in place of the weights; nil: these are.
   ///   - other: A transformer of the same sizes (its head apart) that computes at other times: both
   ///     keep their activations in the same memory.
   public init(
     weights: ModelWeights, engine: Engine, tokenCapacity: Int, lookupRowCapacity: Int,
-    sharing other: Transformer? = nil
+    adapters: AdapterWeights? = nil, sharing other: Transformer? = nil
   ) {
     precondition(
       weights.form == engine.form, "weights in \(weights.form), an engine with \(engine.form)")
@@ -44,6 +48,9 @@ public final class Transformer {
     activations = other?.activations
       ?? Activations(shape: shape, tokenCapacity: tokenCapacity, form: engine.form)
     attentionShape = AttentionShape(shape)
+    self.adapters = adapters.map {
+      ($0, AdapterWorkspace($0, engine: engine, tokenCapacity: tokenCapacity))
+    }
     workspaces = Workspaces(
       layout: weights.layout, engine: engine, tokenCapacity: tokenCapacity,
       lookupRowCapacity: lookupRowCapacity)

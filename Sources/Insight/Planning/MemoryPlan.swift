@@ -1,5 +1,5 @@
 public import Settings
-internal import Tensors
+public import Tensors
 
 /// Memory of a worker, item by item, before anything is allocated.
 ///
@@ -40,11 +40,18 @@ public struct MemoryPlan: Equatable, Sendable {
     }
   }
 
-  /// - Parameter slices: The contiguous run of one worker.
-  public init(plan: ResolvedPlan, slices: Range<Int>, workerCount: Int, threadCount: Int) {
-    let state = plan.largestState
-    let models = state.models.count
+  /// - Parameters:
+  ///   - state: Of the phase in question; nil: of the one that needs most.
+  ///   - slices: The contiguous run of one worker.
+  public init(
+    plan: ResolvedPlan, state: StateLayout? = nil, slices: Range<Int>, workerCount: Int,
+    threadCount: Int
+  ) {
+    let state = state ?? plan.largestState
+    // What an adapter's product is added to is never asked, and the adapter is no model of its own.
+    let models = state.models.count - (state.adapter == nil ? 0 : 2)
     let trained = state.models.filter(\.isTrained)
+    let lookups = state.adapter == nil ? trained.count : 0
     let gradientCount = trained.reduce(0) { $0 + $1.layout.count }
     let sizes = Sizes(plan: plan, layout: state[.policy].layout)
     let joins = plan.batch.microbatchesPerSlice == 1 && slices.count > 1
@@ -57,9 +64,10 @@ public struct MemoryPlan: Equatable, Sendable {
     var items = [
       Item(
         name: "weights and moments", byteCount: 4 * state.chunks.counts.reduce(0, +),
-        rule: models == 1
+        rule: state.models.count == 1
           ? "12 per parameter"
-          : "12 per parameter of \(trained.count), 4 of \(models - trained.count) frozen models"
+          : "12 per parameter of \(trained.count), 4 of \(state.models.count - trained.count) "
+            + "frozen models"
       ),
       Item(
         name: "packed weights", byteCount: sizes.packed * models,
@@ -68,18 +76,27 @@ public struct MemoryPlan: Equatable, Sendable {
       Item(
         name: "gradients", byteCount: 4 * gradientCount * buffers,
         rule: "4 per parameter x \(buffers) (\(held) held)"),
-      Item(
-        name: "look-up rows",
-        byteCount: 4 * sizes.lookup * trained.count * (buffers + (joins ? 1 : 0)),
-        rule: "\(plan.lookupRowCountMax) rows x \(trained.count * (buffers + (joins ? 1 : 0)))"),
     ]
+    if lookups > 0 {
+      let count = lookups * (buffers + (joins ? 1 : 0))
+      items.append(
+        Item(
+          name: "look-up rows", byteCount: 4 * sizes.lookup * count,
+          rule: "\(plan.lookupRowCountMax) rows x \(count)"))
+    }
+    if let adapter = state.adapter {
+      items.append(
+        Item(
+          name: "adapter operands", byteCount: sizes.operands(of: adapter, plan),
+          rule: "A and B packed, their products with a micro-batch"))
+    }
     if state.rolloutCount > 0 {
       items.append(
         Item(
           name: "answers", byteCount: 4 * state.rolloutCount * (buffers + 1) + sizes.caches,
           rule: "rows x \(buffers + 1), keys and values of \(Self.streamCount) texts"))
     }
-    if joins, tokens > Self.headChunkTokenCount {
+    if joins, lookups > 0, tokens > Self.headChunkTokenCount {
       items.append(
         Item(
           name: "head gradient apart", byteCount: 4 * sizes.head, rule: "4 per head parameter"))
@@ -147,9 +164,7 @@ private struct Sizes {
     let element = plan.precision.byteCount
     let (width, forward) = (shape.modelWidth, shape.feedForwardWidth)
     let (attention, fused) = (shape.attentionWidth, shape.queryKeyValueWidth)
-    func both(_ rows: Int, _ columns: Int) -> Int {
-      Self.packed(rows, depth: columns, element) + Self.packed(columns, depth: rows, element)
-    }
+    func both(_ rows: Int, _ columns: Int) -> Int { Self.both(rows, columns, element) }
     let layer =
       both(fused, width) + both(width, attention) + both(2 * forward, width)
       + both(width, forward)
@@ -183,6 +198,32 @@ private struct Sizes {
   /// One packed operand: panels of 64 columns, `k` in pairs for bf16.
   static func packed(_ columns: Int, depth: Int, _ element: Int) -> Int {
     panels(columns) * (element == 2 ? (depth + 1) / 2 * 2 : depth) * element
+  }
+
+  /// A matrix in both orientations.
+  static func both(_ rows: Int, _ columns: Int, _ element: Int) -> Int {
+    packed(rows, depth: columns, element) + packed(columns, depth: rows, element)
+  }
+
+  /// What the products of adapters read and write.
+  func operands(of adapter: AdapterChoice, _ plan: ResolvedPlan) -> Int {
+    let (shape, element) = (plan.model, plan.precision.byteCount)
+    let products: [(targets: Set<AdapterTarget>, rows: Int, columns: Int)] = [
+      ([.query, .key, .value], shape.queryKeyValueWidth, shape.modelWidth),
+      ([.output], shape.modelWidth, shape.attentionWidth),
+      ([.gate, .up], 2 * shape.feedForwardWidth, shape.modelWidth),
+      ([.down], shape.modelWidth, shape.feedForwardWidth),
+    ]
+    let ranks = products.map { adapter.rank * $0.targets.intersection(adapter.targets).count }
+    let layer = zip(products, ranks).reduce(0) { sum, found in
+      let ((_, rows, columns), rank) = found
+      return rank == 0 ? sum
+        : sum + Self.both(rank, columns, element) + Self.both(rows, rank, element) + 4 * rows * rank
+    }
+    let tokens = plan.batch.microbatch * shape.sequenceLength
+    let perToken = Set(ranks).reduce(0) { $0 + ($1 + Self.panels($1)) * element }
+    let apart = zip(products, ranks).map { 4 * $0.rows * $1 }.max() ?? 0
+    return shape.layerCount * layer + tokens * perToken + apart
   }
 
   /// Key and value tiles of a window in packed form and, in the backward pass, their gradients.

@@ -13,21 +13,29 @@ public import Tensors
 /// and T tokens of context. The causal figure halves the attention term, which is the work really
 /// done, so it can never pass the peak. Nothing is credited for computing something twice.
 ///
+/// Frozen parameters have no gradient of their own: with adapters of `a` parameters in training it
+/// is `4 N + 6 a` for `6 N`.
+///
 /// - Source: Chowdhery et al. 2022, arXiv:2204.02311, appendix B.
 public struct ModelFlops: Equatable, Sendable {
   /// N: ``Tensors/ModelShape/matmulParameterCount``.
   public let matmulParameterCount: Int
+  /// a; nil: all parameters are trained.
+  public let adapterParameterCount: Int?
   public let layerCount: Int
   /// A.
   public let attentionWidth: Int
   /// T.
   public let sequenceLength: Int
 
-  /// - Parameter head: A head that scores has one row.
-  public init(_ shape: ModelShape, head: HeadKind = .language) {
+  /// - Parameters:
+  ///   - head: A head that scores has one row.
+  ///   - adapter: What is trained in place of the parameters; nil: these are.
+  public init(_ shape: ModelShape, head: HeadKind = .language, adapter: AdapterChoice? = nil) {
     let rows = shape.vocabularySize * shape.modelWidth
     let left = head == .score ? rows - shape.modelWidth : 0
     matmulParameterCount = shape.matmulParameterCount - left
+    adapterParameterCount = adapter.map { ParameterLayout(shape, adapter: $0).parameterCount }
     layerCount = shape.layerCount
     attentionWidth = shape.attentionWidth
     sequenceLength = shape.sequenceLength
@@ -37,18 +45,30 @@ public struct ModelFlops: Equatable, Sendable {
     12 * Double(layerCount) * Double(attentionWidth) * Double(sequenceLength)
   }
 
+  /// Forward and backward of the parameters.
+  private var products: Double {
+    let all = Double(matmulParameterCount)
+    return adapterParameterCount.map { 4 * all + 6 * Double($0) } ?? 6 * all
+  }
+
   /// Forward and backward, by the PaLM formula.
-  public var perToken: Double { 6 * Double(matmulParameterCount) + attention }
+  public var perToken: Double { products + attention }
   /// Forward and backward, the attention term halved.
-  public var perTokenCausal: Double { 6 * Double(matmulParameterCount) + attention / 2 }
-  /// A third of ``perToken``: without the backward pass.
-  public var perTokenForward: Double { perToken / 3 }
-  /// A third of ``perTokenCausal``.
-  public var perTokenForwardCausal: Double { perTokenCausal / 3 }
+  public var perTokenCausal: Double { products + attention / 2 }
+  /// A third of what training all parameters costs: without the backward pass. Adapters are part
+  /// of the parameters then.
+  public var perTokenForward: Double { (6 * Double(matmulParameterCount) + attention) / 3 }
+  /// The same, the attention term halved.
+  public var perTokenForwardCausal: Double {
+    (6 * Double(matmulParameterCount) + attention / 2) / 3
+  }
 
   /// The formula with its numbers, for a calculator.
   public var formula: String {
-    "6 x \(matmulParameterCount) matmul parameters + 12 x \(layerCount) layers"
+    let parameters = adapterParameterCount.map {
+      "4 x \(matmulParameterCount) matmul parameters + 6 x \($0) of adapters"
+    } ?? "6 x \(matmulParameterCount) matmul parameters"
+    return parameters + " + 12 x \(layerCount) layers"
       + " x \(attentionWidth) x \(sequenceLength) (PaLM; causal: 6 for 12)"
   }
 }
@@ -61,8 +81,9 @@ public struct PhaseFlops: Equatable, Sendable {
   private let models: [ModelFlops]
 
   public init(_ plan: ResolvedPlan, phase index: Int) {
-    models = plan.stateLayout(inPhase: index).models.filter(\.isTrained).map {
-      ModelFlops(plan.model, head: $0.role.head)
+    let state = plan.stateLayout(inPhase: index)
+    models = state.models.filter(\.isTrained).map {
+      ModelFlops(plan.model, head: $0.role.head, adapter: state.adapter)
     }
   }
 

@@ -7,6 +7,7 @@ internal import Tensors
 /// bound for a phase that reads examples. By phase, per token, N as in ``ModelFlops``:
 ///
 ///     pretrain, anneal, sft, reward    6 N of the model in training
+///     sft of adapters                  4 N of the policy and 6 of each adapter parameter
 ///     dpo                              6 N of both answers; 2 N of the reference, the first time
 ///     grpo                             6 N and epoch; rollouts
 ///     ppo                              6 N and epoch, of policy and of value model; rollouts

@@ -10,22 +10,34 @@ extension ResolvedPlan {
     let phase = phases[index]
     var trained: Set<ModelRole> = phase.kind == .reward ? [.reward] : [.policy]
     var frozen: Set<ModelRole> = []
+    var adapter: AdapterChoice?
     switch phase.kind {
     case .evaluate:
       // It changes nothing.
       if let before = phases[..<index].lastIndex(where: { $0.kind.takesSteps }) {
         return stateLayout(inPhase: before)
       }
+      // Where adapters are the first to be trained, nobody needs the policy's moments.
+      if phases[index...].first(where: \.kind.takesSteps)?.lora != nil {
+        trained = []
+        frozen = [.policy]
+      }
     case .reward: frozen.insert(.policy)
     case .dpo, .grpo: frozen.insert(.reference)
     case .ppo:
       frozen.insert(.reference)
       trained.insert(.value)
-    case .tokenizer, .pretrain, .anneal, .sft: break
+    case .sft:
+      if let lora = phase.lora {
+        adapter = lora
+        trained = [.adapter]
+        frozen = [.policy, .reference]
+      }
+    case .tokenizer, .pretrain, .anneal: break
     }
     if phase.kind != .reward, carriesReward(inPhase: index) { frozen.insert(.reward) }
     return StateLayout(
-      model, trained: trained, frozen: frozen,
+      model, trained: trained, frozen: frozen, adapter: adapter,
       rolloutCount: rolloutShape(ofPhase: index)?.count ?? 0)
   }
 

@@ -195,6 +195,7 @@ public struct PlanReport: Sendable {
       steps += ", and \(Figures.short(cost.reference.flops))FLOP of the reference"
     }
     steps += seconds(time?.phases[index].steps)
+    if let line = adapterLine(ofPhase: index) { return [steps, line] }
     guard let reinforcement = phase.reinforcement else {
       return [steps] + mixtures[index].map(line)
     }
@@ -208,6 +209,24 @@ public struct PlanReport: Sendable {
   private func line(of share: MixtureShare) -> String {
     let size = share.sourceTokenCount.map { " of about \(Figures.short(Double($0)))" }
     return "            \(share.text)\(size ?? ", of a source that is not here")"
+  }
+
+  /// Parameters that a phase trains.
+  private func trainableCount(inPhase index: Int) -> Int {
+    let trained = plan.stateLayout(inPhase: index).models.filter(\.isTrained)
+    return trained.reduce(0) { $0 + $1.layout.parameterCount }
+  }
+
+  /// What a phase of adapters trains, and what a worker needs for it: far less, perhaps, than in
+  /// the phase that needs most. Nil for a phase without.
+  private func adapterLine(ofPhase index: Int) -> String? {
+    guard plan.phases[index].lora != nil else { return nil }
+    let memory = MemoryPlan(
+      plan: plan, state: plan.stateLayout(inPhase: index), slices: largest.slices,
+      workerCount: cluster.workerCount, threadCount: cluster.threadCount)
+    return "            trains \(Figures.grouped(trainableCount(inPhase: index))) parameters of "
+      + "adapters beside \(Figures.grouped(layout.parameterCount)) frozen ones, "
+      + "\(Figures.bytes(memory.byteCount)) per worker"
   }
 
   private func text(_ part: PhaseCost.Part) -> String {
@@ -280,6 +299,10 @@ public struct PlanReport: Sendable {
       return JSONNode.object([
         ("name", .text(phase.name)),
         ("steps", phase.awaitsRows ? JSONNode(.null) : .integer(phase.steps)),
+        (
+          "trainable_parameters",
+          .integer(phase.kind.takesSteps ? trainableCount(inPhase: index) : 0)
+        ),
         ("tokens", .integer(cost.training.tokenCount)), ("flops", .decimal(cost.training.flops)),
         ("reference_flops", .decimal(cost.reference.flops)),
         ("rollout_tokens", .integer(cost.drawing.tokenCount)),

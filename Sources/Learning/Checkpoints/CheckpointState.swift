@@ -28,6 +28,8 @@ public struct CheckpointState: Codable, Equatable, Sendable {
   /// the policy, in training.
   private var trained: Set<ModelRole>?
   private var frozen: Set<ModelRole>?
+  /// What the phase trains in the policy's place, if that is adapters.
+  private var adapter: AdapterChoice?
   private var rolloutCount: Int?
   /// SHA-256 of the text that each phase reads, by its index in the plan, as far as they were
   /// known: a run whose ledger is gone still notices a text that changed. Older releases wrote
@@ -51,6 +53,7 @@ public struct CheckpointState: Codable, Equatable, Sendable {
     model = layout.shape
     trained = Set(layout.models.filter(\.isTrained).map(\.role))
     frozen = Set(layout.models.filter { !$0.isTrained }.map(\.role))
+    adapter = layout.adapter
     rolloutCount = layout.rolloutCount
     self.textDigests = textDigests
   }
@@ -58,7 +61,8 @@ public struct CheckpointState: Codable, Equatable, Sendable {
   /// What the checkpoint holds.
   public var layout: StateLayout {
     StateLayout(
-      model, trained: trained ?? [.policy], frozen: frozen ?? [], rolloutCount: rolloutCount ?? 0)
+      model, trained: trained ?? [.policy], frozen: frozen ?? [], adapter: adapter,
+      rolloutCount: rolloutCount ?? 0)
   }
 
   /// The checkpoint's folder name: `<phase>-<step>`.
@@ -78,7 +82,18 @@ public struct CheckpointState: Codable, Equatable, Sendable {
     let (trained, frozen) = (trained ?? [.policy], frozen ?? [])
     return model.isPlausible && trained.isDisjoint(with: frozen)
       && trained.union(frozen).contains(.policy) && counts.allSatisfy { $0 >= 0 && $0 < 1 << 48 }
-      && tokensTotal < 1 << 60
+      && tokensTotal < 1 << 60 && !frozen.contains(.adapter)
+      && trained.contains(.adapter) == (adapter != nil)
+      && adapter?.isPlausible(in: model) != false
+  }
+}
+
+extension AdapterChoice {
+  /// Whether a plan could have it; its matrices are no larger than the model's then.
+  fileprivate func isPlausible(in shape: ModelShape) -> Bool {
+    guard let sides = narrowest(in: shape)?.sides else { return false }
+    return rank > 0 && rank <= min(sides[0], sides[1]) && alpha.isFinite
+      && Set(targets).count == targets.count
   }
 }
 

@@ -1,7 +1,7 @@
 internal import Checkpoints
 public import Settings
 internal import System
-internal import Tensors
+public import Tensors
 internal import Tokenization
 
 /// The checkpoint at which a run stands before its first step, with weights from elsewhere.
@@ -14,28 +14,31 @@ public enum StartCheckpoint {
   /// - Parameters:
   ///   - plan: With the source's sizes; only the longest sequence may be another.
   ///   - phaseIndex: Of the first phase that workers take part in.
+  ///   - layout: Of that phase's state, in which the policy is alone; nil: it is in training.
   ///   - tokenizer: The contents of the run's `tokenizer.json`.
   /// - Returns: The checkpoint's folder.
   @discardableResult
   public static func write(
-    _ source: ModelSource, for plan: ResolvedPlan, phaseIndex: Int, tokenizer: [UInt8],
-    inRun runDirectory: String
+    _ source: ModelSource, for plan: ResolvedPlan, phaseIndex: Int, layout: StateLayout? = nil,
+    tokenizer: [UInt8], inRun runDirectory: String
   ) throws(InterchangeError) -> String {
-    let layout = ParameterLayout(plan.model)
-    let master = AlignedStorage(count: layout.count, filledWith: Float(0)).rows
-    let zeros = AlignedStorage(count: layout.count, filledWith: Float(0)).rows
+    let layout = layout ?? StateLayout(training: plan.model)
+    precondition(layout.models.count == 1, "a run starts with its policy alone")
+    let master = AlignedStorage(count: layout[.policy].layout.count, filledWith: Float(0)).rows
+    let zeros = AlignedStorage(count: master.count, filledWith: Float(0)).rows
+    let parts = [master] + layout.parts.dropFirst().map { _ in zeros }
     try source.loadWeights(into: master)
     let state = CheckpointState(
       run: plan.name, phaseIndex: phaseIndex, phaseName: plan.phases[phaseIndex].name, step: 0,
       position: 0, schedulePosition: 0, tokensTotal: 0, dataCursor: 0, profile: "",
-      layout: StateLayout(training: plan.model))
+      layout: layout)
     return try wrapping(checkpoint: { () throws(CheckpointError) in
       let writer = try CheckpointWriter(
         runDirectory: runDirectory, state: state, tokenizer: tokenizer,
         plan: Array(plan.planJSON().utf8))
       do throws(CheckpointError) {
         for chunk in 0..<writer.chunks.chunkCount {
-          let bytes = writer.chunks.bytes(of: chunk, in: [master, zeros, zeros])
+          let bytes = writer.chunks.bytes(of: chunk, in: parts)
           try writer.writeChunk(index: chunk, bytes: bytes)
         }
       } catch {

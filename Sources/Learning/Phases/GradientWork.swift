@@ -12,8 +12,9 @@ public final class GradientWork: SliceWork {
   public init(_ replica: Replica) { self.replica = replica }
 
   public func makeSum() -> NodeSum {
-    let lookupCount = replica.plan.lookupRowCountMax * replica.plan.model.modelWidth
-    return NodeSum(counts: replica.trained.flatMap { [$0.layout.count, lookupCount] })
+    let most = replica.plan.lookupRowCountMax * replica.plan.model.modelWidth
+    return NodeSum(
+      counts: replica.trained.flatMap { [$0.layout.count, $0.role == .adapter ? 0 : most] })
   }
 
   /// Elements of a look-up part in the begun step.
@@ -21,19 +22,25 @@ public final class GradientWork: SliceWork {
     replica.lookupRows.ids.count * replica.plan.model.modelWidth
   }
 
+  /// The same for one model: adapters leave the look-up table as it is.
+  private func lookupCount(of model: ModelReplica) -> Int {
+    model.role == .adapter ? 0 : lookupCount
+  }
+
   /// For each trained model the flat part, then the rows of its look-up table that the step
   /// touches.
   public func windows(of sum: NodeSum) -> [SharedRows<Float>] {
-    sum.windows.enumerated().map { index, window in
-      index % 2 == 0 ? window : window[0..<lookupCount]
+    replica.trained.enumerated().flatMap { index, model in
+      [sum.windows[2 * index], sum.windows[2 * index + 1][0..<lookupCount(of: model)]]
     }
   }
 
   public var buckets: [Range<Int>] {
     var start = 0
     return replica.trained.flatMap { model in
-      let own = BucketPlan.buckets(layout: model.layout, lookupCount: lookupCount)
-      defer { start += model.layout.count + lookupCount }
+      let lookups = lookupCount(of: model)
+      let own = BucketPlan.buckets(layout: model.layout, lookupCount: lookups)
+      defer { start += model.layout.count + lookups }
       return own.map { start + $0.lowerBound..<start + $0.upperBound }
     }
   }
@@ -112,9 +119,8 @@ public final class GradientWork: SliceWork {
     let (from, to) = (windows(of: right), windows(of: left))
     var start = 0
     for (index, model) in replica.trained.enumerated() {
-      let flatEnd = model.layout.isHeadTied
-        ? model.layout.count : model.layout[.embedding].offset
-      for (window, count) in [(2 * index, flatEnd), (2 * index + 1, lookupCount)] {
+      let counts = [model.layout.denseCount, lookupCount(of: model)]
+      for (window, count) in zip([2 * index, 2 * index + 1], counts) {
         let part = range.clamped(to: start..<start + count)
         if !part.isEmpty {
           let own = part.lowerBound - start..<part.upperBound - start

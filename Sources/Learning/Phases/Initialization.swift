@@ -11,30 +11,44 @@ extension Replica {
   public func initialize() {
     for part in parts { part.fill(with: 0) }
     for (index, parameter) in policy.layout.parameters.enumerated() {
-      draw(parameter, of: policy, purpose: Self.initializationPurpose + UInt64(index))
+      let purpose = Self.initializationPurpose + UInt64(index)
+      draw(parameter, of: policy, RandomStream(seed: plan.seed, purpose: purpose))
     }
     repack()
   }
 
-  /// Draws one tensor.
-  func draw(_ parameter: Parameter, of model: ModelReplica, purpose: UInt64) {
+  /// Draws a tensor, the one with index `index` of its model, that no earlier model has.
+  func drawNew(_ parameter: Parameter, _ index: Int, of model: ModelReplica) {
+    let stream =
+      model.role == .adapter
+      ? RandomStream(
+        seed: plan.seed, phase: phaseIndex, purpose: Self.adapterPurpose + UInt64(index))
+      : RandomStream(seed: plan.seed, purpose: Self.headPurpose)
+    draw(parameter, of: model, stream)
+  }
+
+  private func draw(_ parameter: Parameter, of model: ModelReplica, _ stream: RandomStream) {
     let values = model.master[parameter.range]
     if parameter.role.isGain { return values.fill(with: 1) }
     engine.team.run(
-      NormalFill(
-        values: values, stream: RandomStream(seed: plan.seed, purpose: purpose),
-        deviation: deviation(of: parameter.role)))
+      NormalFill(values: values, stream: stream, deviation: deviation(of: parameter)))
   }
 
   /// First of the purposes of initial draws, one for each tensor in flat order; dropout's purposes
   /// stay below.
   private static let initializationPurpose: UInt64 = 1 << 32
   /// Of the head of a model that scores, made of one that speaks.
-  static let headPurpose: UInt64 = 1 << 34
+  private static let headPurpose: UInt64 = 1 << 34
+  /// First of the purposes of a phase's adapters, one for each tensor in flat order.
+  private static let adapterPurpose: UInt64 = 1 << 35
 
-  private func deviation(of role: ParameterRole) -> Double {
+  /// `A x` is of the size of `x`, whatever the width; `B` is zero, so that the phase begins with
+  /// the model as it was.
+  private func deviation(of parameter: Parameter) -> Double {
     let base = plan.initialization.standardDeviation
-    switch role {
+    switch parameter.role {
+    case .adapterA: return 1 / Double(parameter.shape[1]).squareRoot()
+    case .adapterB: return 0
     case .attentionOutput, .down:
       let scales = plan.initialization.scalesResidual
       return scales ? base / (2 * Double(plan.model.layerCount)).squareRoot() : base

@@ -7,15 +7,17 @@ public import Tensors
 public import Transformer
 
 /// One model of a state, and the memory to compute with it.
-public final class ModelReplica {
+public class ModelReplica {
   public let role: ModelRole
   public let layout: ParameterLayout
   /// `[layout.count]`, f32.
   public let master: SharedRows<Float>
   /// First and second moment, `[layout.count]`; nil for a model that its phase does not train.
   public let moments: (first: SharedRows<Float>, second: SharedRows<Float>)?
+  let engine: Engine
+  /// What is trained in place of its weights, if that is adapters.
+  var adapters: (layout: ParameterLayout, master: SharedRows<Float>)?
   private let plan: ResolvedPlan
-  private let engine: Engine
   private let memory: SharedMemory
   private var made: Transformer?
   private var optimizer: AdamW?
@@ -54,12 +56,17 @@ public final class ModelReplica {
   public var transformer: Transformer {
     if let made { return made }
     let weights = ModelWeights(layout: layout, master: master, form: engine.form)
+    let adapters = adapters.map {
+      AdapterWeights(layout: $0.layout, master: $0.master, of: weights)
+    }
     let graph = Transformer(
       weights: weights, engine: engine,
       tokenCapacity: plan.batch.microbatch * plan.model.sequenceLength,
-      lookupRowCapacity: plan.lookupRowCountMax, sharing: memory.donor)
+      lookupRowCapacity: adapters == nil ? plan.lookupRowCountMax : 0, adapters: adapters,
+      sharing: memory.donor)
     if memory.donor == nil { memory.donor = graph }
     weights.pack(engine)
+    adapters?.pack(engine)
     made = graph
     if moments != nil {
       optimizer = AdamW(settings: plan.optimizer, groups: Self.updateGroups(weights))
@@ -70,7 +77,10 @@ public final class ModelReplica {
   func takeForwardSeconds() -> Double { made?.takeForwardSeconds() ?? 0 }
 
   /// Packs the master anew, after it was changed from outside.
-  func repack() { made?.weights.pack(engine) }
+  func repack() {
+    made?.weights.pack(engine)
+    made?.adapterWeights?.pack(engine)
+  }
 
   /// The gradient's scale, once the look-up part has joined it: a tied matrix gets its rows added,
   /// an untied embedding's gradient is made of them.
@@ -81,9 +91,16 @@ public final class ModelReplica {
     if !layout.isHeadTied { embedding.fill(with: 0) }
     engine.embeddingBackward(
       rows: rows, dOutput: lookup, lookupGradient: embedding, dropout: nil)
-    return AdamW.Scale(
+    return scale(flat, tokenCount: tokenCount)
+  }
+
+  /// - Parameter factor: What the gradient still lacks.
+  final func scale(
+    _ flat: SharedRows<Float>, tokenCount: Int64, factor: Double = 1
+  ) -> AdamW.Scale {
+    AdamW.Scale(
       squareSum: engine.sumOfSquares(flat, blockSums: squareSums), tokenCount: tokenCount,
-      limit: plan.optimizer.gradientClip)
+      factor: factor, limit: plan.optimizer.gradientClip)
   }
 
   /// One update of weights and moments.
@@ -94,7 +111,15 @@ public final class ModelReplica {
   func update(
     _ flat: SharedRows<Float>, scale: AdamW.Scale, learningRate: Double, count: Int, step: Int
   ) {
-    guard let moments, let optimizer else { preconditionFailure("\(role) is not trained") }
+    guard let optimizer else { preconditionFailure("\(role) is not trained") }
+    update(flat, by: optimizer, scale: scale, learningRate: learningRate, count: count, step: step)
+  }
+
+  final func update(
+    _ flat: SharedRows<Float>, by optimizer: AdamW, scale: AdamW.Scale, learningRate: Double,
+    count: Int, step: Int
+  ) {
+    guard let moments else { preconditionFailure("\(role) has no moments") }
     optimizer.update(
       OptimizerState(master: master, firstMoment: moments.first, secondMoment: moments.second),
       gradient: flat, scale: scale, learningRate: learningRate, count: count, engine: engine,

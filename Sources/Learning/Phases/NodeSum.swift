@@ -4,13 +4,14 @@ public import Tensors
 /// after operation.
 ///
 /// Of a training step the gradient: for each trained model its flat space, `[layout.count]`, then
-/// its look-up part at full capacity. The flat part of an untied embedding is undefined until the
-/// update fills it from the look-up part. Of a rollout its answers.
+/// its look-up part at full capacity; that of adapters is empty. The flat part of an untied
+/// embedding is undefined until the update fills it from the look-up part. Of a rollout its
+/// answers.
 public final class NodeSum: Sendable {
   public let windows: [SharedRows<Float>]
 
   public init(counts: [Int]) {
-    windows = counts.map { AlignedStorage(count: $0, filledWith: Float(0)).rows }
+    windows = counts.map { AlignedStorage(count: max(1, $0), filledWith: Float(0)).rows[0..<$0] }
   }
 }
 

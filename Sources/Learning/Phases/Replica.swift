@@ -30,7 +30,6 @@ public final class Replica {
   public private(set) var models: [ModelReplica] = []
   /// The answers of an iteration; nil in a phase without.
   public private(set) var rollouts: SharedRows<Float>?
-  private var memory = ModelReplica.SharedMemory()
   private var schedule: LearningRateSchedule
   var lookupRows: LookupRows
   var batch: Microbatch
@@ -60,11 +59,30 @@ public final class Replica {
     let layout = plan.stateLayout(inPhase: index)
     guard layout != stateLayout else { return }
     models = []
-    memory = ModelReplica.SharedMemory()
-    models = layout.models.map {
-      ModelReplica($0, plan: plan, engine: engine, memory: memory)
-    }
+    models = makeModels(layout) { _ in nil }
     set(layout)
+  }
+
+  /// - Parameter master: The weights that a model takes over; nil: zeros.
+  private func makeModels(
+    _ layout: StateLayout, master: (StateLayout.Model) -> SharedRows<Float>?
+  ) -> [ModelReplica] {
+    let memory = ModelReplica.SharedMemory()
+    var made: [ModelRole: ModelReplica] = [:]
+    return layout.models.map { model in
+      let new =
+        if model.role == .adapter, let choice = layout.adapter, let policy = made[.policy],
+          let base = made[.reference]
+        {
+          AdapterReplica(
+            model, plan: plan, engine: engine, memory: memory, choice: choice, policy: policy,
+            base: base)
+        } else {
+          ModelReplica(model, plan: plan, engine: engine, memory: memory, master: master(model))
+        }
+      made[model.role] = new
+      return new
+    }
   }
 
   private func set(phase index: Int) {
@@ -92,13 +110,12 @@ public final class Replica {
     set(phase: index)
     guard !isCarried else { return }
     let old = phase.startsFrom == .reference ? models.filter { $0.role != .policy } : models
-    memory = ModelReplica.SharedMemory()
-    models = layout.models.map { model in
-      let kept = old.first { $0.role == model.role && !model.isRemade(inPhase: self.phase.kind) }
-      let new = ModelReplica(
-        model, plan: plan, engine: engine, memory: memory, master: kept?.master)
-      if kept == nil { fill(new, from: old) }
-      return new
+    func kept(_ model: StateLayout.Model) -> ModelReplica? {
+      old.first { $0.role == model.role && !model.isRemade(inPhase: phase.kind) }
+    }
+    models = makeModels(layout) { kept($0)?.master }
+    for (new, model) in zip(models, layout.models) where kept(model) == nil {
+      fill(new, from: old)
     }
     set(layout)
   }
@@ -109,12 +126,12 @@ public final class Replica {
     guard let source = roles.lazy.compactMap({ role in old.first { $0.role == role } }).first else {
       preconditionFailure("there is no model to make \(model.role) of")
     }
-    for parameter in model.layout.parameters {
+    for (index, parameter) in model.layout.parameters.enumerated() {
       let found = source.layout.parameters.first { $0.name == parameter.name }
       if let found {
         model.master[parameter.range].copy(from: source.master[found.range])
       } else {
-        draw(parameter, of: model, purpose: Self.headPurpose)
+        drawNew(parameter, index, of: model)
       }
     }
   }
@@ -189,7 +206,7 @@ extension StateLayout.Model {
   fileprivate func isRemade(inPhase kind: ResolvedPlan.Phase.Kind) -> Bool {
     switch role {
     case .policy: false
-    case .reference, .value: true
+    case .reference, .value, .adapter: true
     case .reward: kind == .reward
     }
   }

@@ -82,7 +82,7 @@ private struct PhaseExam {
     let checkpoints = try CheckpointFolder.newestOfPhases(inRun: run).sorted { $0.key < $1.key }
     for path in checkpoints.map(\.value) {
       let checkpoint = try CheckpointReader(path)
-      guard checkpoint.stateLayout.model(.policy)?.isTrained == true else { continue }
+      guard checkpoint.stateLayout.changesPolicy else { continue }
       let model = try SavedModel(path, invocation)
       let world = source == "world" ? try? EvaluateCommand.world(of: model) : nil
       // It knows nothing of what would be asked yet.

@@ -39,7 +39,8 @@ struct InitialModel {
     let phase = PhaseProgram(plan).firstPhaseIndex
     _ = try Self.ending { () throws(InterchangeError) in
       try StartCheckpoint.write(
-        source, for: plan, phaseIndex: phase, tokenizer: tokenizer, inRun: path)
+        source, for: plan, phaseIndex: phase, layout: plan.stateLayout(inPhase: phase),
+        tokenizer: tokenizer, inRun: path)
     }
   }
 

@@ -9,6 +9,10 @@ import Tensors
 struct ReferenceModel {
   let layout: ParameterLayout
   var weights: [Double]
+  /// Of adapters, if there are any, their flat space, and s.
+  var adapterLayout: ParameterLayout?
+  var adapters: [Double] = []
+  var scale = 0.0
   /// Keep rule of dropout, or nil.
   var dropout: (rate: Double, stream: (_ site: UInt64, _ layer: Int) -> RandomStream)?
 
@@ -24,11 +28,29 @@ struct ReferenceModel {
     let parameter = layout[role]
     let (rows, columns) = (parameter.shape[0], parameter.shape[1])
     return x.map { row in
-      (0..<rows).map { n in
-        var sum = 0.0
+      let low = lowRank(row, role)
+      return (0..<rows).map { n in
+        var sum = low[n]
         for k in 0..<columns { sum += row[k] * weights[parameter.offset + n * columns + k] }
         return sum
       }
+    }
+  }
+
+  /// `s B (A x)` of a matrix; nothing where it has no adapter.
+  func lowRank(_ x: [Double], _ role: ParameterRole) -> [Double] {
+    let rows = layout[role].shape[0]
+    guard let layer = role.layer, let adapterLayout,
+      let target = AdapterTarget.allCases.first(where: { $0.role(inLayer: layer) == role }),
+      let a = adapterLayout.parameters.first(where: { $0.role == .adapterA(target, layer: layer) }),
+      let b = adapterLayout.parameters.first(where: { $0.role == .adapterB(target, layer: layer) })
+    else { return Array(repeating: 0, count: rows) }
+    let rank = a.shape[0]
+    let narrow = (0..<rank).map { j in
+      x.indices.reduce(0.0) { $0 + adapters[a.offset + j * x.count + $1] * x[$1] }
+    }
+    return (0..<rows).map { n in
+      scale * (0..<rank).reduce(0.0) { $0 + adapters[b.offset + n * rank + $1] * narrow[$1] }
     }
   }
 

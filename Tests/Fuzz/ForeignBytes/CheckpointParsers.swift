@@ -61,6 +61,12 @@ private let checkpointState = ForeignParser(
       "rollout_count": 96, "run": "r", "schedule_position": 10, "step": 10, \
       "tokens_total": 5120, "trained": ["policy", "value"]}
       """,
+      """
+      {"adapter": {"alpha": 4.5, "rank": 2, "targets": ["query", "down"]}, "data_cursor": 64, \
+      "frozen": ["policy", "reference"], "model": \(modelJSON), "phase_index": 2, \
+      "phase_name": "sft", "position": 12, "profile": "avx2", "run": "r", \
+      "schedule_position": 10, "step": 10, "tokens_total": 5120, "trained": ["adapter"]}
+      """,
     ].map { Array($0.utf8) }
   },
   read: { bytes in

@@ -92,14 +92,15 @@ import Testing
   }
 
   @Test func `make a checkpoint's state unreadable`() throws {
-    func state(tokens: String, layers: Int) -> [UInt8] {
+    func state(tokens: String, layers: Int, _ more: String = "") -> [UInt8] {
       Array(
         """
         {"data_cursor": 0, "model": {"feed_forward_width": 8, "head_count": 2, "head_width": 2,
         "is_head_tied": true, "key_value_head_count": 1, "layer_count": \(layers),
         "model_width": 4, "norm_epsilon": 1e-05, "rope_theta": 10000, "sequence_length": 8,
         "vocabulary_size": 16}, "phase_index": 1, "phase_name": "p", "position": 1,
-        "profile": "", "run": "r", "schedule_position": 1, "step": 1, "tokens_total": \(tokens)}
+        "profile": "", "run": "r", "schedule_position": 1, "step": 1,
+        "tokens_total": \(tokens)\(more)}
         """.utf8)
     }
     _ = try CheckpointState(reading: state(tokens: "8", layers: 2))
@@ -108,6 +109,22 @@ import Testing
       try CheckpointState(reading: state(tokens: "18446744073709551615", layers: 2))
     }
     #expect(throws: error) { try CheckpointState(reading: state(tokens: "8", layers: 65000)) }
+    func adapted(_ rank: Int, _ targets: String, trained: String = "adapter") -> [UInt8] {
+      state(
+        tokens: "8", layers: 2,
+        """
+        , "frozen": ["policy"], "trained": ["\(trained)"],
+        "adapter": {"alpha": 1, "rank": \(rank), "targets": [\(targets)]}
+        """)
+    }
+    _ = try CheckpointState(reading: adapted(2, "\"key\", \"up\""))
+    for bad in [
+      adapted(3, "\"key\""), adapted(0, "\"up\""), adapted(1, ""), adapted(1, "\"all\""),
+      adapted(1, "\"up\", \"up\""), adapted(1, "\"up\"", trained: "value"),
+      state(tokens: "8", layers: 2, ", \"frozen\": [\"policy\"], \"trained\": [\"adapter\"]"),
+    ] {
+      #expect(throws: error) { try CheckpointState(reading: bad) }
+    }
   }
 
   @Test(arguments: [

@@ -296,6 +296,50 @@ import Testing
   }
 }
 
+@Suite struct `A state of adapters` {
+  @Test func `is saved and read back beside the weights that they make and were added to`() throws {
+    try withTemporaryDirectory { run in
+      let sample = SampleState()
+      let choice = AdapterChoice(rank: 5, alpha: 7.5, targets: [.down, .query])
+      let layout = StateLayout(
+        sample.state.model, trained: [.adapter], frozen: [.policy, .reference], adapter: choice)
+      let parts = layout.parts.enumerated().map { index, part in
+        let count = layout.count(of: part)
+        let rows = AlignedStorage<Float>(count: count, filledWith: 0).rows
+        let role: ModelRole = index < 1 ? .policy : index < 2 ? .reference : .adapter
+        for range in layout[role].layout.parameters.map(\.range) {
+          for element in range { rows[element] = Float(element % 1013 + 7 * index) }
+        }
+        return rows
+      }
+      let state = CheckpointState(
+        run: "r", phaseIndex: 2, phaseName: "sft", step: 3, position: 9, schedulePosition: 3,
+        tokensTotal: 77, dataCursor: 0, profile: "portable", layout: layout)
+      let writer = try CheckpointWriter(runDirectory: run, state: state, tokenizer: nil, plan: [])
+      for index in 0..<writer.chunks.chunkCount {
+        try writer.writeChunk(index: index, bytes: writer.chunks.bytes(of: index, in: parts))
+      }
+      try writer.commit()
+      let reader = try CheckpointReader(writer.path)
+      #expect(reader.stateLayout == layout && reader.stateLayout.adapter == choice)
+      let read = layout.parts.map {
+        AlignedStorage<Float>(count: layout.count(of: $0), filledWith: 9).rows
+      }
+      try reader.loadAll(into: read)
+      for (written, found) in zip(parts, read) { #expect(written.array == found.array) }
+      // The model's own file holds the merged weights, under the names that others know.
+      let header = try SafetensorsHeader(readingFrom: "\(writer.path)/model.safetensors")
+      #expect(header["model.layers.0.mlp.down_proj.weight"] != nil && !header.tensors.contains {
+        $0.name.contains("lora")
+      })
+      let own = try SafetensorsHeader(readingFrom: "\(writer.path)/adapter.safetensors")
+      #expect(own["model.layers.1.mlp.down_proj.lora_A.weight"]?.shape == [5, 51])
+      #expect(own["model.layers.1.self_attn.q_proj.lora_B.weight"]?.shape == [60, 5])
+      #expect(own.tensors.count == 2 * 2 * 2)
+    }
+  }
+}
+
 @Suite struct `The digest` {
   static let hasPython = unsafe system("python3 -c '' >/dev/null 2>&1") == 0
 

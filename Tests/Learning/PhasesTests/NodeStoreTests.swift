@@ -8,6 +8,8 @@ import Testing
 @Suite struct `Node store` {
   /// Two sequences of this length are more than one chunk of the head.
   private static let overChunk = Engine.headChunkTokenCount / 2 + 10
+  private static let adapter = AdapterChoice(
+    rank: 3, alpha: 4.5, targets: [.query, .value, .gate, .down])
 
   /// The gradient of each slice apart, added along the tree by hand.
   private func byHand(_ node: SliceNode, _ gradients: Gradients, step: Int) -> [Float] {
@@ -24,14 +26,26 @@ import Testing
   }
 
   @Test(
-    arguments: [(2, true, 13), (1, true, 13), (2, false, 13), (2, true, Self.overChunk)],
-    [0..<4, 1..<4, 2..<3])
+    arguments: [
+      (2, true, 13, nil), (1, true, 13, nil), (2, false, 13, nil), (2, true, Self.overChunk, nil),
+      (2, true, 13, Self.adapter), (1, false, 13, Self.adapter),
+      (2, true, Self.overChunk, Self.adapter),
+    ], [0..<4, 1..<4, 2..<3])
   func `its nodes are the slices added along the tree, bit for bit`(
-    shape: (microbatch: Int, isHeadTied: Bool, length: Int), slices: Range<Int>
+    shape: (microbatch: Int, isHeadTied: Bool, length: Int, adapter: AdapterChoice?),
+    slices: Range<Int>
   ) {
-    let plan = tinyPlan(
+    var plan = tinyPlan(
       microbatch: shape.microbatch, isHeadTied: shape.isHeadTied, sequenceLength: shape.length)
+    if let adapter = shape.adapter { plan = plan.adapting(adapter) }
     withReplica(plan, threadCount: 2) { replica in
+      if shape.adapter != nil {
+        replica.enter(1)
+        // With B at zero A would have no gradient.
+        let (root, sum) = Gradients(replica).whole(plan.slices(step: 0), step: 0)
+        let windows = GradientWork(replica).windows(of: root)
+        #expect(!replica.update(windows, statistics: sum, step: 0).skipped)
+      }
       let gradients = Gradients(replica)
       let store = gradients.store
       store.begin(step: 3, slices: plan.slices(step: 3))
@@ -48,7 +62,8 @@ import Testing
         #expect(store.statistics[node]?.tokenCount == Int64(count))
       }
       #expect(ready.first?.lowerBound == 0)
-      #expect(ready.last?.upperBound == replica.policy.layout.count + gradients.work.lookupCount)
+      let sum = store.nodes.values.first.map(gradients.work.windows) ?? []
+      #expect(ready.last?.upperBound == sum.reduce(0) { $0 + $1.count })
       for (range, next) in zip(ready, ready.dropFirst()) {
         #expect(range.upperBound == next.lowerBound)
       }

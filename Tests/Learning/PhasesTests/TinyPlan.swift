@@ -36,6 +36,14 @@ func tinyPlan(
 }
 
 extension ResolvedPlan {
+  /// Phase 1 made SFT of adapters.
+  func adapting(_ choice: AdapterChoice) -> ResolvedPlan {
+    var plan = self
+    plan.phases[1].kind = .sft
+    plan.phases[1].lora = choice
+    return plan
+  }
+
   /// The sequences of a slice of a step: random tokens, some documents and some masked targets.
   func slice(_ slice: Int, step: Int) -> TokenSlice {
     let stream = RandomStream(seed: 11, step: step, slice: slice, purpose: 77)
@@ -103,9 +111,8 @@ struct Gradients {
 
   /// The bits that the tests compare; an untied embedding has none in the flat part.
   func bits(_ sum: NodeSum) -> [UInt32] {
-    let layout = replica.policy.layout
-    let end = layout.isHeadTied ? layout.count : layout[.embedding].offset
     let windows = work.windows(of: sum)
-    return windows[0][0..<end].array.map(\.bitPattern) + windows[1].array.map(\.bitPattern)
+    return windows[0][0..<replica.trained[0].layout.denseCount].array.map(\.bitPattern)
+      + windows[1].array.map(\.bitPattern)
   }
 }

@@ -5,6 +5,7 @@
 #include "ck_adamw.h"
 #include "ck_elementwise.h"
 #include "ck_embedding.h"
+#include "ck_low_rank.h"
 #include "ck_norm.h"
 
 typedef struct {
@@ -12,6 +13,7 @@ typedef struct {
     ck_elementwise_kernels elementwise;
     ck_embedding_kernels embedding;
     ck_adamw_kernels adamw;
+    ck_low_rank_kernels low_rank;
 } ck_rows_kernels;
 
 // The kernels of a variant (scalar, avx2, avx512, avx512bf16, neon), or NULL if this machine's
