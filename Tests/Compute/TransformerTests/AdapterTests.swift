@@ -32,7 +32,7 @@ import Transformer
 
   /// `dA = B^T dW` and `dB = dW A^T` in f64, of the gradient that the merged matrices have when
   /// they are trained themselves. Either side sums 22 tokens and at most 54 rows or columns in f32,
-  /// an error of 76 x 2^-24 = 4.5e-6 of the terms' magnitudes, which cancel to a thirtieth at worst.
+  /// an error of 76 x 2^-24 = 4.5e-6 of the terms' magnitudes; these cancel to a thirtieth or so.
   @Test(arguments: choices)
   func `is the matrices' gradient, projected`(choice: AdapterChoice) {
     var model = TinyModel(isHeadTied: true)
