@@ -77,7 +77,7 @@ private struct AttentionHead {
 /// Attention product by product, as formulas have it: for each head S = Q K^T, P = softmax(S),
 /// O = P V, and the same backwards. Rounds P and dS to the operand type, as the fused kernels do.
 extension Engine {
-  /// See ``attentionForward(qkv:shape:segments:output:logSumExp:workspace:)``.
+  /// See `attentionForward`.
   func attentionForwardApart(
     qkv: OperandRows, shape: AttentionShape, segments: [Range<Int>], output: OperandRows,
     logSumExp: SharedRows<Float>
@@ -94,7 +94,7 @@ extension Engine {
     }
   }
 
-  /// See ``attentionBackward(qkv:output:dOutput:logSumExp:shape:segments:dQKV:rotary:positions:workspace:)``.
+  /// See `attentionBackward`.
   func attentionBackwardApart(
     qkv: OperandRows, dOutput: OperandRows, logSumExp: SharedRows<Float>, shape: AttentionShape,
     segments: [Range<Int>], dQKV: OperandRows, rotary: RotaryTable, positions: SharedRows<Int32>

@@ -33,7 +33,8 @@ public final class KeyValueCache {
 
   /// Of the tiles that hold tokens.
   var filledByteCount: Int {
-    (tokenCount + Self.tokensPerTile - 1) / Self.tokensPerTile * Self.tileByteCount(shape, precision)
+    let tileCount = (tokenCount + Self.tokensPerTile - 1) / Self.tokensPerTile
+    return tileCount * Self.tileByteCount(shape, precision)
   }
 
   /// Tokens it has room for before it grows.

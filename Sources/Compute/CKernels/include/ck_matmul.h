@@ -66,7 +66,7 @@ typedef struct {
     // each tile over all of k at once. For a K whose panel leaves the second-level cache; row-major
     // A with an even K (or f32). Same bits.
     float *_Nullable sums;
-    // ck_matmul_space_bytes for every member: room to widen bf16 in. NULL where that is 0. Same bits.
+    // ck_matmul_space_bytes for every member: room to widen bf16 in. NULL where that is 0.
     char *_Nullable space;
 } ck_matmul_args;
 
