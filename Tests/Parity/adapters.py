@@ -5,11 +5,9 @@
 The twin never merges: its layers compute W0 x + (alpha / r) B (A x) by themselves, and torch's
 AdamW trains A and B. Every step reads all conversations, so their order does not matter.
 """
-import json
-
-from conversations import TRAINING, rows, sequence
-from support.cox import WORK, check, check_at_most, cox, end, file, plan, train
-from support.twin import Batch, Run, llama, relative_error, safetensors, torch, transformers
+from conversations import TRAINING, sequence, start_and_rows
+from support.cox import check, check_at_most, end, plan, train
+from support.twin import Batch, Run, llama, relative_error, safetensors, torch
 
 STEPS, RANK, ALPHA = 20, 6, 9
 NAMES = {"query": "q_proj", "value": "v_proj", "output": "o_proj", "gate": "gate_proj",
@@ -63,11 +61,7 @@ def twin(run, drawn):
 
 
 def main():
-    start = train("start", {**plan("start", 60), "precision": "f32"})
-    cox("export", start, "--hf", f"{WORK}/exported")
-    tokenizer = transformers.AutoTokenizer.from_pretrained(f"{WORK}/exported")
-    chosen = rows(tokenizer)
-    data = file("rows.jsonl", "".join(json.dumps(row) + "\n" for row in chosen))
+    start, tokenizer, chosen, data = start_and_rows()
     # At a rate of 0 the adapters stay as they were drawn: by seed, phase and tensor.
     drawn = adapters(tuned(start, data, 1, 0))
     check("B is zero at the start", not any(

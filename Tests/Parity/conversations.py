@@ -63,12 +63,18 @@ def rows(tokenizer):
     return found
 
 
-def main():
+def start_and_rows():
+    """A run to start from, its tokenizer in transformers, rows that suit it, and their file."""
     start = train("start", {**plan("start", 60), "precision": "f32"})
     cox("export", start, "--hf", f"{WORK}/exported")
     tokenizer = transformers.AutoTokenizer.from_pretrained(f"{WORK}/exported")
     chosen = rows(tokenizer)
     data = file("rows.jsonl", "".join(json.dumps(row) + "\n" for row in chosen))
+    return start, tokenizer, chosen, data
+
+
+def main():
+    start, tokenizer, chosen, data = start_and_rows()
     base = plan("sft")
     run = Run(train("sft", {
         **base, "precision": "f32", "initialization": {"from": start},

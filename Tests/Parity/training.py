@@ -26,10 +26,12 @@ MASK_SEEDS = range(1, 6)
 
 # Rates at which a run forgets a rounding error. With shape small, 1e-3 reached after 25 steps leads
 # to a step whose gradient is 85 long: from there on two right computations in f32 part by 0.06.
+# With tiny at 1e-3 the gradient grows from 0.8 to 3 at step 29: f32 agrees within 6e-5 all the
+# same, and at step 60 bf16 lies 0.4 % above it here, and 0.7 % below it in PyTorch.
 SMALL = {"shape": "small", "source": DATA / "books", "vocabulary": 8192,
          "peak": 3e-4, "warmup": 100}
 TINY = {"shape": "tiny", "source": DATA / "books/Burnett_Lord_1886.txt.gz", "vocabulary": 2048,
-        "peak": 1e-3, "warmup": 30}
+        "peak": 5e-4, "warmup": 30}
 # Of each part: precision, dropout, size and steps in short, size and steps in full.
 PARTS = {
     "f32": ("f32", 0, (TINY, 50), (SMALL, 50)),

@@ -32,29 +32,22 @@ import Testing
     }
     """
 
-  private static func withPlan(_ body: (_ run: String, _ plan: String) throws -> Void) throws {
+  private static func withPlan<Value>(
+    _ body: (_ run: String, _ plan: String) throws -> Value
+  ) throws -> Value {
     let folder = try Files.createTemporaryDirectory(prefix: "cox-adapters")
     defer { try? Files.removeTree(folder) }
     try Files.write(text, to: "\(folder)/plan.json")
-    try body("\(folder)/run", "\(folder)/plan.json")
+    return try body("\(folder)/run", "\(folder)/plan.json")
   }
 
   /// What one worker with one thread makes of it.
-  private static let reference: RealCluster.Outcome? = {
-    var outcome: RealCluster.Outcome?
-    try? withPlan { run, plan in
-      let cluster = try RealCluster(run: run, plan: plan)
-      try cluster.addWorker()
-      if cluster.wait() == 0 { outcome = cluster.outcome }
-    }
-    return outcome
-  }()
+  private static let reference = try? withPlan { run, plan in
+    try RealCluster.outcome(run: run, plan: plan)
+  }
 
   private func expectReference(_ cluster: RealCluster) throws {
-    #expect(cluster.wait() == 0, "\(cluster.errors)")
-    let reference = try #require(Self.reference)
-    #expect(reference.digest.count == 64 && reference.losses.count == 44)
-    #expect(cluster.outcome == reference)
+    try cluster.expectEnd(of: Self.reference, lossCount: 44)
   }
 
   @Test(.timeLimit(.minutes(3)), arguments: [(2, 1), (3, 2)])

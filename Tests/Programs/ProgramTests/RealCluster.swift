@@ -1,5 +1,6 @@
 import System
 import Telemetry
+import Testing
 
 /// Real processes on real sockets: a coordinator, its workers, and what they leave behind.
 final class RealCluster {
@@ -123,6 +124,25 @@ final class RealCluster {
       validations: records().map(\.validationLoss))
   }
 
+  /// What one worker with one thread makes of a plan.
+  static func outcome(run: String, plan: String) throws -> Outcome {
+    let cluster = try RealCluster(run: run, plan: plan)
+    try cluster.addWorker()
+    try #require(cluster.wait() == 0, "\(cluster.errors)")
+    return cluster.outcome
+  }
+
+  /// Waits for the run's end, which must be that of `reference` to the last bit.
+  ///
+  /// - Parameter lossCount: Steps that the plan has.
+  func expectEnd(of reference: Outcome?, lossCount: Int? = nil) throws {
+    #expect(wait() == 0, "\(errors)")
+    let reference = try #require(reference)
+    #expect(reference.digest.count == 64)
+    #expect(reference.losses.count == lossCount ?? reference.losses.count)
+    #expect(outcome == reference)
+  }
+
   /// What a run came to, to the last bit.
   struct Outcome: Equatable {
     var digest: String
@@ -224,8 +244,8 @@ func command(
   return (code, lines.joined(separator: "\n"), text)
 }
 
-func withRunFolder(_ body: (String) throws -> Void) throws {
+func withRunFolder<Value>(_ body: (String) throws -> Value) throws -> Value {
   let folder = try Files.createTemporaryDirectory(prefix: "cox-run")
   defer { try? Files.removeTree(folder) }
-  try body("\(folder)/run")
+  return try body("\(folder)/run")
 }

@@ -10,21 +10,12 @@ import Testing
   ]
 
   /// What one worker with one thread makes of it.
-  static let reference: RealCluster.Outcome? = {
-    var outcome: RealCluster.Outcome?
-    try? withRunFolder { run in
-      let cluster = try RealCluster(run: run, plan: plan)
-      try cluster.addWorker()
-      if cluster.wait() == 0 { outcome = cluster.outcome }
-    }
-    return outcome
-  }()
+  static let reference = try? withRunFolder { run in
+    try RealCluster.outcome(run: run, plan: plan)
+  }
 
   private func expectReference(_ cluster: RealCluster) throws {
-    #expect(cluster.wait() == 0, "\(cluster.errors)")
-    let reference = try #require(Self.reference)
-    #expect(reference.digest.count == 64)
-    #expect(cluster.outcome == reference)
+    try cluster.expectEnd(of: Self.reference)
   }
 
   @Test(.timeLimit(.minutes(3)), arguments: [(2, 1), (3, 2), (5, 1)])
