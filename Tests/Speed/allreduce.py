@@ -4,21 +4,24 @@
     $PYTHON Tests/Speed/allreduce.py --mib 1 16 64 256 --turns 3
 
 Bus bandwidth as nccl-tests define it, 2 (n - 1) / n x bytes / seconds, of the median round. Ours
-sums in the order of the tree, checks every frame, and sets its congestion control per socket. gloo
-has a process for each rank and is measured twice: with the congestion control that the machine
-gives, and with ours made the machine's meanwhile, which needs root. Beside four ranks of ours three
-are measured: they hold a tree of four slices too.
+sums in the order of the tree, checks every frame, and sets its congestion control per socket. It is
+measured as workers of one machine run, payloads lent from memory to memory (here between threads of
+one process), and with everything over TCP (`--no-lending`). gloo has a process for each rank and is
+measured twice: with the congestion control that the machine gives, and with ours made the machine's
+meanwhile, which needs root. Beside four ranks of ours three are measured: they hold a tree of four
+slices too.
 
-Core-seconds are those of all ranks for each GB that all send together. Those of ours, and the bytes
-on the wire beside `cox plan`'s formula, are the difference of a long and a short run: what the
-program needs to start is in both. The bytes are those of the loopback device, with headers and
-whatever else the machine sends to itself meanwhile.
+Core-seconds are those of all ranks for each GB that all give to one another together. The bytes on
+the wire, beside `cox plan`'s formula, are those of the loopback device in the whole run, with
+headers and whatever else the machine sends to itself meanwhile.
 """
-import argparse, contextlib, json, os, resource, signal, socket, statistics, sys, tempfile, time
+import argparse, contextlib, json, os, signal, socket, statistics, sys, tempfile, time
 
 from support import cox, figure, last_object, need, ratios, spread, turns
 
 OURS = "cubic"
+# Sums of `cox bench allreduce` that are not timed.
+WARM_UP = 2
 # What new sockets of this machine get, and what other users may choose: the first changes both.
 DEFAULT = "/proc/sys/net/ipv4/tcp_congestion_control"
 ALLOWED = "/proc/sys/net/ipv4/tcp_allowed_congestion_control"
@@ -40,29 +43,16 @@ def bus_bandwidth(ranks, size, seconds):
     return 2 * (ranks - 1) / ranks * size / seconds * 1e-9
 
 
-def ours(ranks, size):
+def ours(ranks, size, *words):
     count = round_count(size)
-    short, long = bench(ranks, size, 1), bench(ranks, size, 1 + count)
-    sent = count * sent_bytes(ranks, size)
-    return {
-        "bandwidth": bus_bandwidth(ranks, size, long["seconds"]),
-        "cores": (long["cores"] - short["cores"]) / sent * 1e9,
-        "wire": (long["wire"] - short["wire"]) / sent}
-
-
-def bench(ranks, size, count):
-    """Seconds of a sum; core-seconds of the whole program and bytes that loopback took with it."""
-    cores, wire = children_seconds(), loopback_bytes()
+    before = loopback_bytes()
     answer = last_object(cox(
         "bench", "allreduce", "--json", "--workers", ranks, "--bytes", size, "--rounds", count,
-        "--congestion", OURS))
-    return {"seconds": answer["seconds_median"], "cores": children_seconds() - cores,
-            "wire": loopback_bytes() - wire}
-
-
-def children_seconds():
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+        "--congestion", OURS, *words))
+    wire = loopback_bytes() - before
+    return {
+        "bandwidth": answer["busbw_GBps"], "cores": answer["core_seconds_per_GB"],
+        "wire": wire / ((count + WARM_UP) * sent_bytes(ranks, size))}
 
 
 def loopback_bytes():
@@ -164,29 +154,34 @@ def values_of(answers, name):
 
 
 def compare(ranks, size, machine, turn_count, has_same):
-    sides = {"ours": lambda: ours(ranks, size), "found": lambda: gloo(ranks, size, machine)}
+    ways = {"lent": (), "TCP": ("--no-lending",)}
+    sides = {"found": lambda: gloo(ranks, size, machine)}
     if has_same:
         sides["same"] = lambda: gloo(ranks, size, OURS)
-    if ranks == 4:
-        sides["three"] = lambda: ours(3, size)
+    for way, words in ways.items():
+        sides[way] = lambda words=words: ours(ranks, size, *words)
+        if ranks == 4:
+            sides[f"3 {way}"] = lambda words=words: ours(3, size, *words)
     found = turns(turn_count, **sides)
-    mine = values_of(found["ours"], "bandwidth")
-    row = f"{ranks:5} {size >> 20:4} {spread(mine):>22}"
-    for name in ("found", "same"):
-        if name not in found:
-            row += f" {'':>22} {'skipped':>22}"
-            continue
-        theirs = values_of(found[name], "bandwidth")
-        row += f" {spread(theirs):>22} {spread(ratios(mine, theirs)):>22}"
-    print(row + f" {spread(values_of(found['ours'], 'cores')):>22}"
-          f" {figure(statistics.median(values_of(found['found'], 'cores'))):>6}"
-          f" {statistics.median(values_of(found['ours'], 'wire')):>8.4f}", flush=True)
-    if ranks == 4:
-        three = values_of(found["three"], "bandwidth")
-        print(f"{3:5} {size >> 20:4} {spread(three):>22}   "
-              f"{spread(ratios(three, mine))} of the 4 ranks beside it; "
-              f"{spread(values_of(found['three'], 'cores'))} core-s/GB; bytes sent, of the "
-              f"formula's: {statistics.median(values_of(found['three'], 'wire')):.4f}", flush=True)
+    for way in ways:
+        mine = values_of(found[way], "bandwidth")
+        row = f"{ranks:5} {size >> 20:4} {way:6} {spread(mine):>22}"
+        for name in ("found", "same"):
+            if name not in found:
+                row += f" {'':>22} {'skipped':>22}"
+                continue
+            theirs = values_of(found[name], "bandwidth")
+            row += f" {spread(theirs):>22} {spread(ratios(mine, theirs)):>22}"
+        print(row + f" {spread(values_of(found[way], 'cores')):>22}"
+              f" {figure(statistics.median(values_of(found['found'], 'cores'))):>6}"
+              f" {statistics.median(values_of(found[way], 'wire')):>8.4f}", flush=True)
+        if ranks == 4:
+            three = found[f"3 {way}"]
+            bandwidths = values_of(three, "bandwidth")
+            print(f"{3:5} {size >> 20:4} {way:6} {spread(bandwidths):>22}   "
+                  f"{spread(ratios(bandwidths, mine))} of the 4 ranks beside it; "
+                  f"{spread(values_of(three, 'cores'))} core-s/GB; bytes sent, of the formula's: "
+                  f"{statistics.median(values_of(three, 'wire')):.4f}", flush=True)
 
 
 def main():
@@ -204,7 +199,7 @@ def main():
           f"{arguments.turns} turns; ours under {OURS}\nwanted: {FOUND} x gloo under the machine's "
           f"{machine}, {SAME} x gloo under {OURS}, at most {CORES} core-s/GB, "
           f"3 ranks {THREE} of 4")
-    print(f"{'ranks':>5} {'MiB':>4} {'ours':>22} {'gloo, ' + machine:>22} {'ratio':>22}"
+    print(f"{'ranks':>5} {'MiB':>4} {'way':6} {'ours':>22} {'gloo, ' + machine:>22} {'ratio':>22}"
           f" {'gloo, ' + OURS:>22} {'ratio':>22} {'ours, core-s/GB':>22} {'gloo':>6}"
           f" {'sent':>8}")
     for ranks in arguments.ranks:

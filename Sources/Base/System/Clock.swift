@@ -10,6 +10,11 @@ public enum Clock {
     Double(nanoseconds(of: CLOCK_THREAD_CPUTIME_ID)) * 1e-9
   }
 
+  /// Seconds that all threads of this process together have spent on processors.
+  public static var processSeconds: Double {
+    Double(nanoseconds(of: CLOCK_PROCESS_CPUTIME_ID)) * 1e-9
+  }
+
   /// Seconds of the monotonic clock.
   public static var monotonicSeconds: Double { Double(monotonicNanoseconds) * 1e-9 }
 

@@ -25,6 +25,9 @@ public struct SharedRows<Element: BitwiseCopyable>: @unchecked Sendable {
 
   public var byteCount: Int { count * MemoryLayout<Element>.stride }
 
+  /// Where element 0 lies, as a number: for a process that reads this one's memory.
+  public var address: UInt64 { UInt64(UInt(bitPattern: unsafe base)) }
+
   /// The part `range`, sharing the same memory.
   public subscript(_ range: Range<Int>) -> SharedRows<Element> {
     precondition(

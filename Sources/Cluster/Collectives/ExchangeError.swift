@@ -33,7 +33,7 @@ public enum ExchangeError: Error, Equatable, Sendable {
 
 /// A field of a frame's header that differed from what was expected.
 public enum FrameField: String, Equatable, Sendable {
-  case kind, run, view, round, step, bucket, segment, node, piece, length, statistics
+  case kind, run, view, round, step, bucket, segment, node, piece, length, lent, statistics
 }
 
 extension ExchangeError: CustomStringConvertible {

@@ -23,7 +23,9 @@ extension ExchangeLoop {
         progress = .ended
       }
       switch progress {
-      case .wouldBlock: return turn > 0
+      case .wouldBlock:
+        if let doubt = peer.doubt, now >= doubt.until { throw doubt.error }
+        return turn > 0
       case .ended:
         try end(of: peer)
         return true
@@ -76,19 +78,24 @@ extension ExchangeLoop {
   private func route(_ peer: PeerLink) throws(ExchangeError) {
     guard let header = peer.incoming else { return }
     try expect(.run, mesh.run, header.run, peer)
-    if header.view < view { return try drop(header, of: peer) }
+    if header.view < view {
+      figures.staleFrameCount += 1
+      return try drop(header, of: peer)
+    }
     try expect(.view, UInt64(view), UInt64(header.view), peer)
+    if peer.doubt != nil && header.kind != .abandon { return try drop(header, of: peer) }
     switch header.kind {
-    case .alive, .goodbye, .abandon:
+    case .alive, .goodbye, .abandon, .borrows:
       try expect(.length, 0, UInt64(header.payloadByteCount), peer)
       peer.incoming = nil
       if header.kind == .goodbye { peer.isLeaving = true }
+      if header.kind == .borrows { peer.canBorrow = true }
       if header.kind == .abandon {
         let lost = header.segment == .max ? nil : Int(header.segment)
         throw .abandoned(by: peer.rank, lostRank: lost)
       }
     case .state: try routeState(header, of: peer)
-    case .contribution, .sum, .statistics: try routeRound(header, of: peer)
+    case .contribution, .sum, .statistics, .returned: try routeRound(header, of: peer)
     case .hello:
       throw .unexpectedFrame(
         rank: peer.rank, field: .kind, expected: UInt64(FrameKind.alive.rawValue),
@@ -96,17 +103,17 @@ extension ExchangeLoop {
     }
   }
 
+  /// Has the payload read and forgotten.
   private func drop(_ header: FrameHeader, of peer: PeerLink) throws(ExchangeError) {
     let limit = options.pieceCountMax * MemoryLayout<Float>.stride
     let byteCount = Int(header.payloadByteCount)
     guard byteCount <= limit else {
       throw .corrupted(rank: peer.rank, .length(byteCount: byteCount, limit: limit))
     }
-    figures.staleFrameCount += 1
     if byteCount == 0 {
       peer.incoming = nil
     } else {
-      peer.target = .discard(byteCount: byteCount)
+      peer.target = .discard(byteCount: header.followingByteCount)
     }
   }
 
@@ -138,6 +145,13 @@ extension ExchangeLoop {
     switch header.kind {
     case .contribution: try routeContribution(header, of: peer, in: round)
     case .sum: try routeSum(header, of: peer, in: round)
+    case .returned:
+      guard peer.hasLentSums, !peer.hasReturned, peer.sentSums == table.pieces[rank].count else {
+        throw surplus(header, of: peer)
+      }
+      try expect(.length, 0, UInt64(header.payloadByteCount), peer)
+      peer.incoming = nil
+      peer.hasReturned = true
     default: try routeStatistics(header, of: peer)
     }
   }
@@ -159,8 +173,8 @@ extension ExchangeLoop {
       peer.pause = .slots
       return
     }
-    peer.target = .floats(
-      slots.slot(piece: piece, input: peer.firstInput + peer.receivedNode))
+    let input = peer.firstInput + peer.receivedNode
+    take(header, of: peer, into: slots.slot(piece: piece, input: input))
   }
 
   private func routeSum(
@@ -170,7 +184,11 @@ extension ExchangeLoop {
     guard peer.receivedSums < pieces.count else { throw surplus(header, of: peer) }
     let piece = pieces[peer.receivedSums]
     try expect(piece, owner: peer.rank, header, peer)
-    peer.target = .floats(round.request.sum.part(piece))
+    take(header, of: peer, into: round.request.sum.part(piece))
+  }
+
+  private func take(_ header: FrameHeader, of peer: PeerLink, into rows: SharedRows<Float>) {
+    peer.target = header.isLent ? .lent(rows) : .floats(rows)
   }
 
   private func routeStatistics(
@@ -193,6 +211,7 @@ extension ExchangeLoop {
     try expect(.bucket, UInt64(piece.bucket), UInt64(header.bucket), peer)
     try expect(.segment, UInt64(owner), UInt64(header.segment), peer)
     try expect(.piece, UInt64(piece.ordinal), UInt64(header.piece), peer)
+    if peer.memory == nil { try expect(.lent, 0, header.isLent ? 1 : 0, peer) }
     try expectLength(piece.byteCount, header, peer)
   }
 
@@ -213,8 +232,10 @@ extension ExchangeLoop {
   private func finishPayload(of peer: PeerLink) throws(ExchangeError) {
     guard let header = peer.incoming else { return }
     let isDropped = if case .discard = peer.target { true } else { false }
-    guard isDropped || peer.checksum == header.payloadChecksum else {
-      throw .corrupted(
+    var fault: ExchangeError?
+    if case .lent(let rows) = peer.target { fault = borrow(header, of: peer, into: rows) }
+    if fault == nil && !isDropped && peer.checksum != header.payloadChecksum {
+      fault = .corrupted(
         rank: peer.rank,
         .payloadChecksum(found: header.payloadChecksum, computed: peer.checksum))
     }
@@ -222,7 +243,31 @@ extension ExchangeLoop {
     peer.target = .header
     peer.payloadFilled = 0
     peer.checksum = 0
-    if !isDropped { try take(header.kind, from: peer) }
+    if let fault {
+      guard header.isLent else { throw fault }
+      // A peer that has given up may use its memory for something else: the frame that says so, or
+      // its end, is on its way.
+      peer.doubt = (fault, now + doubtNanoseconds)
+    } else if !isDropped {
+      try take(header.kind, from: peer)
+    }
+  }
+
+  /// Copies what a peer lends.
+  ///
+  /// - Returns: Why it cannot.
+  private func borrow(
+    _ header: FrameHeader, of peer: PeerLink, into rows: SharedRows<Float>
+  ) -> ExchangeError? {
+    do {
+      try peer.borrow(into: rows)
+    } catch {
+      return .failed(
+        rank: peer.rank, operation: "read the memory of", code: error.code ?? 0)
+    }
+    figures.bytesReceived += Int64(rows.byteCount)
+    if header.kind == .sum { peer.hasBorrowedSums = true }
+    return nil
   }
 
   /// A checked payload is in its place.
@@ -249,7 +294,7 @@ extension ExchangeLoop {
       cursor.advance(by: cursor.part(countMax: options.pieceCountMax).count)
       peer.stateToReceive = cursor
       if cursor.isDone { finishState(from: peer) }
-    case .hello, .alive, .abandon, .goodbye: break
+    case .hello, .alive, .abandon, .goodbye, .borrows, .returned: break
     }
   }
 }

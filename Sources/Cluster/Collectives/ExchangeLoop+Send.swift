@@ -4,6 +4,13 @@ internal import Tensors
 internal import Transport
 
 extension ExchangeLoop {
+  /// How many pieces a rank lends an owner beyond those whose sums have come back.
+  ///
+  /// The checksum brings a piece into the cache, and its owner, on another core, takes it from
+  /// there if it follows soon: without a limit the first rank to run reads all of its gradient
+  /// first. 3 or 4 are best (docs/performance.md).
+  private static let lentAheadMax = 4
+
   /// Sends what a peer is to get, as far as the kernel takes it.
   ///
   /// - Returns: Whether anything was sent.
@@ -39,13 +46,26 @@ extension ExchangeLoop {
   /// it; then statistics, sums (still in the cache) and contributions.
   private func prepare(_ peer: PeerLink) -> Bool {
     if peer.hasEnded { return false }
-    if prepareState(peer) || prepareStatistics(peer) || prepareSum(peer)
+    if prepareBorrowing(peer) || prepareState(peer) || prepareStatistics(peer) || prepareSum(peer)
       || prepareContribution(peer)
     {
       return true
     }
     guard now - peer.lastSent >= aliveNanoseconds else { return false }
     start(FrameHeader(kind: .alive, run: mesh.run, view: view), .none, byteCount: 0, on: peer)
+    return true
+  }
+
+  /// Says that the peer may lend, then that nothing lent is read any more.
+  private func prepareBorrowing(_ peer: PeerLink) -> Bool {
+    if peer.memory != nil && !peer.hasSaidBorrows {
+      start(FrameHeader(kind: .borrows, run: mesh.run, view: view), .none, byteCount: 0, on: peer)
+      return true
+    }
+    guard let round, peer.hasBorrowedSums, !peer.hasSentReturn,
+      peer.receivedSums == table.pieces[peer.rank].count
+    else { return false }
+    start(header(.returned, of: round), .none, byteCount: 0, on: peer)
     return true
   }
 
@@ -76,7 +96,7 @@ extension ExchangeLoop {
     header.segment = UInt32(rank)
     header.piece = UInt32(piece.ordinal)
     header.payloadChecksum = checksums[peer.sentSums]
-    start(header, .floats(round.request.sum.part(piece)), byteCount: piece.byteCount, on: peer)
+    give(header, round.request.sum.part(piece), to: peer)
     return true
   }
 
@@ -85,6 +105,9 @@ extension ExchangeLoop {
     guard let round, !round.mine.isEmpty, peer.sentPiece < pieces.count else { return false }
     let piece = pieces[peer.sentPiece]
     guard piece.bucket < round.readyCount else { return false }
+    let isFarAhead = peer.sentPiece >= peer.receivedSums + Self.lentAheadMax
+    // While the peer is not read, its sums are not heard, and they must not be waited for.
+    if peer.canBorrow && peer.pause == nil && isFarAhead { return false }
     let node = round.request.holdings[rank][peer.sentNode]
     guard let buffer = round.request.nodes[node] else {
       preconditionFailure("no buffer for \(node), which this rank holds")
@@ -98,7 +121,7 @@ extension ExchangeLoop {
     header.nodeIndex = UInt32(node.index)
     // Also brings the bytes into the cache, from where the kernel copies them next.
     header.payloadChecksum = part.withBytes { CRC32C.checksum($0) }
-    start(header, .floats(part), byteCount: piece.byteCount, on: peer)
+    give(header, part, to: peer)
     return true
   }
 
@@ -109,6 +132,16 @@ extension ExchangeLoop {
     return header
   }
 
+  /// Sends elements, or says where they lie to a peer that can read them there.
+  private func give(_ header: FrameHeader, _ rows: SharedRows<Float>, to peer: PeerLink) {
+    var header = header
+    header.isLent = peer.canBorrow
+    peer.outgoingAddress[0] = rows.address.littleEndian
+    start(
+      header, header.isLent ? .words(peer.outgoingAddress) : .floats(rows),
+      byteCount: rows.byteCount, on: peer)
+  }
+
   private func start(
     _ header: FrameHeader, _ payload: OutgoingPayload, byteCount: Int, on peer: PeerLink
   ) {
@@ -117,7 +150,8 @@ extension ExchangeLoop {
     peer.outgoingHeader.withMutableSpan { header.write(into: &$0) }
     peer.outgoing = header.kind
     peer.payload = payload
-    peer.outgoingByteCount = FrameHeader.byteCount + byteCount
+    peer.outgoingByteCount = FrameHeader.byteCount + header.followingByteCount
+    peer.lentByteCount = header.isLent ? byteCount : 0
     peer.sentByteCount = 0
   }
 
@@ -125,6 +159,8 @@ extension ExchangeLoop {
     let kind = peer.outgoing
     peer.outgoing = nil
     peer.payload = .none
+    figures.bytesSent += Int64(peer.lentByteCount)
+    figures.bytesLent += Int64(peer.lentByteCount)
     switch kind {
     case .contribution:
       peer.sentNode += 1
@@ -132,8 +168,12 @@ extension ExchangeLoop {
         peer.sentNode = 0
         peer.sentPiece += 1
       }
-    case .sum: peer.sentSums += 1
+    case .sum:
+      peer.sentSums += 1
+      if peer.lentByteCount > 0 { peer.hasLentSums = true }
     case .statistics: peer.hasSentStatistics = true
+    case .borrows: peer.hasSaidBorrows = true
+    case .returned: peer.hasSentReturn = true
     case .state:
       let part = peer.statesToSend[0].part(countMax: options.pieceCountMax)
       peer.statesToSend[0].advance(by: part.count)
@@ -147,12 +187,17 @@ extension ExchangeLoop {
 
   /// One last frame, if none is on its way and the kernel takes it at once; the end of the stream
   /// says the rest.
-  func sendLast(_ kind: FrameKind, to peer: PeerLink, because suspect: Int?) {
-    guard peer.outgoing == nil, !peer.isBlocked, !peer.isBroken, !peer.hasEnded else { return }
+  ///
+  /// - Returns: Whether the frame has left.
+  func sendLast(_ kind: FrameKind, to peer: PeerLink, because suspect: Int?) -> Bool {
+    guard peer.outgoing == nil, !peer.isBlocked, !peer.isBroken, !peer.hasEnded else {
+      return false
+    }
     var header = FrameHeader(kind: kind, run: mesh.run, view: view)
     header.segment = suspect.map { UInt32($0) } ?? .max
     start(header, .none, byteCount: 0, on: peer)
     do { _ = try peer.push() } catch { peer.isBroken = true }
+    return peer.sentByteCount == peer.outgoingByteCount
   }
 }
 
@@ -169,6 +214,10 @@ extension PeerLink {
     sentNode = 0
     sentSums = 0
     hasSentStatistics = false
+    hasLentSums = false
+    hasReturned = false
+    hasBorrowedSums = false
+    hasSentReturn = false
     let wordCount = max(1, StatisticsPayload.wordsPerNode * nodeCount)
     if statisticsWords.count != wordCount {
       statisticsWords = AlignedStorage<UInt64>(count: wordCount, filledWith: 0).rows

@@ -13,7 +13,7 @@ internal import Transport
 /// Why it cannot lock up: everyone sends contributions in one global order of pieces, and a
 /// receiver stops reading from a peer only if that peer is ahead by more pieces than there are
 /// slots. The piece whose turn it is always has a slot, sums and statistics always have a place,
-/// and sending never waits for receiving.
+/// and sending waits for what a peer sends only while that peer is read.
 final class ExchangeLoop: @unchecked Sendable {
   // SAFETY (@unchecked Sendable): all mutable fields belong to the one thread that runs `run()`;
   // other threads reach `state`, `hasNews` and `wake` only.
@@ -41,10 +41,11 @@ final class ExchangeLoop: @unchecked Sendable {
   private var lastTreeSum: TreeSum?
   /// Of my sums of this round, piece by piece.
   private(set) var checksums: [UInt32] = []
-  /// Frames of an earlier view end here.
+  /// Dropped frames end here.
   let scratch = AlignedStorage<UInt64>(count: 8192, filledWith: 0).rows
   private var pollSet = PollSet()
   let silenceNanoseconds: Int64
+  let doubtNanoseconds: Int64
   let aliveNanoseconds: Int64
 
   var rank: Int { mesh.rank }
@@ -61,11 +62,12 @@ final class ExchangeLoop: @unchecked Sendable {
     self.wake = wake
     self.onFailure = onFailure
     peerOfRank = mesh.connections.enumerated().map { rank, connection in
-      connection.map { PeerLink(rank: rank, connection: $0) }
+      connection.map { PeerLink(rank: rank, connection: $0, memory: mesh.memories[rank]) }
     }
     peers = peerOfRank.compactMap { $0 }
     table = PieceTable(worldSize: mesh.worldSize)
     silenceNanoseconds = options.silenceLimit.nanoseconds
+    doubtNanoseconds = options.doubtLimit.nanoseconds
     // Four chances to be heard within the limit.
     aliveNanoseconds = max(1, silenceNanoseconds / 4)
     pollSet.add(wake.raw, .readable)
@@ -248,6 +250,7 @@ final class ExchangeLoop: @unchecked Sendable {
     return peer.receivedSums == theirs && peer.sentSums == own
       && (peer.nodeCount == 0 || (peer.hasStatistics && peer.receivedPiece == own))
       && (round.mine.isEmpty || (peer.hasSentStatistics && peer.sentPiece == theirs))
+      && peer.hasReturned == peer.hasLentSums && peer.hasSentReturn == peer.hasBorrowedSums
   }
 
   private func finishRoundIfDone() {
@@ -268,6 +271,7 @@ final class ExchangeLoop: @unchecked Sendable {
 
   private func publish(_ state: inout ExchangeState) {
     state.figures.bytesSent = figures.bytesSent
+    state.figures.bytesLent = figures.bytesLent
     state.figures.bytesReceived = figures.bytesReceived
     state.figures.staleFrameCount = figures.staleFrameCount
   }
@@ -288,36 +292,32 @@ final class ExchangeLoop: @unchecked Sendable {
     }
   }
 
-  /// Lets go of all buffers, tells callers and peers why, and ends.
+  /// Tells peers and callers why, and ends.
   private func giveUp(_ error: ExchangeError) {
-    dropBuffers()
-    state.update { state in
-      state.failure = error
-      state.isQuiet = true
-      publish(&state)
-    }
-    for peer in peers { sendLast(.abandon, to: peer, because: error.suspect) }
+    letGo(telling: .abandon, because: error)
     if error != .aborted { onFailure?(error) }
   }
 
   /// Ends orderly: peers read a goodbye and then the end of the stream.
   private func leave() {
-    dropBuffers()
-    state.update { state in
-      state.failure = .aborted
-      state.isQuiet = true
-      publish(&state)
-    }
-    for peer in peers {
-      sendLast(.goodbye, to: peer, because: nil)
-      peer.connection.finishWriting()
-    }
+    letGo(telling: .goodbye, because: .aborted)
+    for peer in peers { peer.connection.finishWriting() }
     linger()
   }
 
-  private func dropBuffers() {
+  /// Lets go of all buffers. Peers hear of it first: they may be reading what is lent to them.
+  private func letGo(telling kind: FrameKind, because error: ExchangeError) {
     round = nil
-    for peer in peers { peer.dropBuffers() }
+    for peer in peers {
+      peer.dropBuffers()
+      let hasLeft = sendLast(kind, to: peer, because: error.suspect)
+      if !hasLeft && peer.canBorrow { peer.connection.finishWriting() }
+    }
+    state.update { state in
+      state.failure = error
+      state.isQuiet = true
+      publish(&state)
+    }
   }
 
   /// Reads what still comes for a moment: closing a socket with unread bytes makes the kernel
@@ -356,6 +356,7 @@ final class ExchangeLoop: @unchecked Sendable {
       case nil:
         events.insert(.readable)
         wakeUp = min(wakeUp, peer.lastHeard + silenceNanoseconds + 1)
+        if let doubt = peer.doubt { wakeUp = min(wakeUp, doubt.until) }
       // Its bytes wait, but its death must not.
       case .slots, .round: events.insert(.halfClosed)
       case .state: break

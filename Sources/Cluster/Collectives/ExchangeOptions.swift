@@ -10,6 +10,8 @@ public struct ExchangeOptions: Equatable, Sendable {
   /// A peer that shows no sign of life for so long is given up. Live peers send one at least four
   /// times in this time, whatever their compute threads are doing.
   public var silenceLimit: Duration = .seconds(20)
+  /// How long something lent that is wrong may turn out to be the last of a peer that gave up.
+  public var doubtLimit: Duration = .seconds(1)
   /// How long ``GradientExchange/wait(atMost:)`` may block in all while every peer lives.
   public var waitLimit: Duration = .seconds(600)
 
@@ -18,8 +20,10 @@ public struct ExchangeOptions: Equatable, Sendable {
 
 /// What an exchange has cost so far.
 public struct ExchangeFigures: Equatable, Sendable {
-  /// Headers included.
+  /// Headers included, and what was lent.
   public var bytesSent: Int64 = 0
+  /// Of those sent, what peers on this machine copied from this process's memory.
+  public var bytesLent: Int64 = 0
   public var bytesReceived: Int64 = 0
   /// Time during which the caller stood still in ``GradientExchange/wait(atMost:)``.
   public var exposedSeconds: Double = 0

@@ -1,4 +1,5 @@
 public import System
+internal import Tensors
 public import Transport
 
 /// The data plane of one view: a connection between every two ranks.
@@ -8,20 +9,42 @@ public final class Mesh: Sendable {
   public let rank: Int
   /// By rank; nil at this one.
   public let connections: [Connection?]
+  /// By rank; the memory of the peers on this machine that this process can read.
+  public let memories: [ProcessMemory?]
+  /// What this rank said, where it lay: a peer may still be comparing.
+  private let hellos: [SharedRows<UInt64>]
 
   public var worldSize: Int { connections.count }
   /// The congestion control that runs on the connections, for the log; nil inside one process.
   public var congestion: String? { connections.lazy.compactMap { $0?.congestion }.first }
 
   /// Takes over connections whose other ends are known to be the right ranks.
-  public init(run: UInt64, view: Int, rank: Int, connections: [Connection?]) {
-    precondition(connections.indices.contains(rank), "rank \(rank) of \(connections.count)")
+  ///
+  /// - Parameter memories: By rank; where empty, nothing is borrowed from anyone.
+  public convenience init(
+    run: UInt64, view: Int, rank: Int, connections: [Connection?],
+    memories: [ProcessMemory?] = []
+  ) {
+    let none = [ProcessMemory?](repeating: nil, count: connections.count)
+    self.init(
+      run: run, view: view, rank: rank,
+      links: MeshLinks(connections: connections, memories: memories.isEmpty ? none : memories))
+  }
+
+  private init(run: UInt64, view: Int, rank: Int, links: MeshLinks) {
+    let worldSize = links.connections.count
+    precondition(links.connections.indices.contains(rank), "rank \(rank) of \(worldSize)")
     precondition(view >= 0 && view <= UInt32.max, "view \(view) is outside 32 bits")
-    precondition(connections[rank] == nil, "rank \(rank) has no connection to itself")
+    precondition(links.connections[rank] == nil, "rank \(rank) has no connection to itself")
+    precondition(
+      links.memories.count == worldSize,
+      "memories of \(links.memories.count) ranks, not \(worldSize)")
     self.run = run
     self.view = view
     self.rank = rank
-    self.connections = connections
+    connections = links.connections
+    memories = links.memories
+    hellos = links.hellos
   }
 
   deinit { close() }
@@ -33,17 +56,19 @@ public final class Mesh: Sendable {
   ///
   /// - Parameters:
   ///   - addresses: Where the ranks listen, by rank; this rank's own entry is not used.
+  ///   - isLending: Whether peers on this machine may copy payloads from this process's memory,
+  ///     and this rank from theirs.
   ///   - cancel: Ends the building when another thread sets it.
   /// - Throws: ``MeshError``.
   public static func build(
     run: UInt64, view: Int, rank: Int, addresses: [Address], listener: Listener,
-    congestion: String = Connection.defaultCongestion, deadline: Deadline,
-    cancel: WakeEvent? = nil
+    congestion: String = Connection.defaultCongestion, isLending: Bool = true,
+    deadline: Deadline, cancel: WakeEvent? = nil
   ) throws(MeshError) -> Mesh {
     var builder = MeshBuilder(
       run: run, view: view, rank: rank, addresses: addresses, listener: listener,
-      congestion: congestion, deadline: deadline, cancel: cancel)
-    return Mesh(run: run, view: view, rank: rank, connections: try builder.build())
+      congestion: congestion, isLending: isLending, deadline: deadline, cancel: cancel)
+    return Mesh(run: run, view: view, rank: rank, links: try builder.build())
   }
 
   /// The meshes of all ranks inside one process, by rank.

@@ -2,6 +2,14 @@ internal import System
 internal import Tensors
 internal import Transport
 
+/// What the building of a mesh ends with, by rank.
+struct MeshLinks {
+  var connections: [Connection?]
+  var memories: [ProcessMemory?]
+  /// What was said to others; it must stay where it is as long as the mesh.
+  var hellos: [SharedRows<UInt64>] = []
+}
+
 /// One rank's building of a mesh: a poll loop over the listener, guests and hosts.
 struct MeshBuilder {
   /// A connection on which a hello is awaited.
@@ -20,11 +28,12 @@ struct MeshBuilder {
   private let addresses: [Address]
   private let listener: Listener
   private let congestion: String
+  private let isLending: Bool
   private let deadline: Deadline
   private let cancel: WakeEvent?
 
   private var candidates: [Candidate] = []
-  private var connections: [Connection?]
+  private var links: MeshLinks
   /// When to try a lower rank again.
   private var retries: [Int: Deadline] = [:]
   /// Until then every rank may still be on its way.
@@ -39,7 +48,7 @@ struct MeshBuilder {
 
   init(
     run: UInt64, view: Int, rank: Int, addresses: [Address], listener: Listener,
-    congestion: String, deadline: Deadline, cancel: WakeEvent?
+    congestion: String, isLending: Bool, deadline: Deadline, cancel: WakeEvent?
   ) {
     precondition(addresses.indices.contains(rank), "rank \(rank) of \(addresses.count)")
     precondition(view >= 0 && view <= UInt32.max, "view \(view) is outside 32 bits")
@@ -49,26 +58,29 @@ struct MeshBuilder {
     self.addresses = addresses
     self.listener = listener
     self.congestion = congestion
+    self.isLending = isLending
     self.deadline = deadline
     self.cancel = cancel
     firstAttempt = .after(Self.connectLimit)
-    connections = Array(repeating: nil, count: addresses.count)
+    links = MeshLinks(
+      connections: Array(repeating: nil, count: addresses.count),
+      memories: Array(repeating: nil, count: addresses.count))
     for lower in 0..<rank { retries[lower] = .after(.zero) }
   }
 
   private var missing: [Int] {
-    connections.indices.filter { $0 != rank && connections[$0] == nil }
+    links.connections.indices.filter { $0 != rank && links.connections[$0] == nil }
   }
 
-  /// - Throws: see ``Mesh/build(run:view:rank:addresses:listener:congestion:deadline:cancel:)``.
-  mutating func build() throws(MeshError) -> [Connection?] {
+  /// - Throws: As ``Mesh`` says where it is built.
+  mutating func build() throws(MeshError) -> MeshLinks {
     while !missing.isEmpty {
       if deadline.hasPassed { throw incompleteness }
       connectToLowerRanks()
       try waitAndServe()
     }
     for candidate in candidates { candidate.connection.close() }
-    return connections
+    return links
   }
 
   private var incompleteness: MeshError {
@@ -93,12 +105,20 @@ struct MeshBuilder {
     }
   }
 
-  private func sayHello(on connection: Connection, to peer: Int) throws(TransportError) {
+  private mutating func sayHello(
+    on connection: Connection, to peer: Int
+  ) throws(TransportError) {
     var hello = FrameHeader(kind: .hello, run: run, view: view)
     hello.bucket = UInt32(rank)
     hello.segment = UInt32(peer)
     hello.piece = UInt32(addresses.count)
     let words = AlignedStorage<UInt64>(count: FrameHeader.wordCount, filledWith: 0).rows
+    if isLending {
+      hello.round = UInt32(bitPattern: ProcessMemory.own.process)
+      hello.step = words.address
+      hello.nodeIndex = .random(in: 0...UInt32.max)
+      links.hellos.append(words)
+    }
     words.withMutableSpan { hello.write(into: &$0) }
     try words.withBytes { (bytes) throws(TransportError) in
       try connection.write(bytes, deadline: min(deadline, .after(Self.helloLimit)))
@@ -140,8 +160,9 @@ struct MeshBuilder {
       switch readable[index] ? advance(&candidate) : .waiting {
       case .waiting where !candidate.deadline.hasPassed: kept.append(candidate)
       case .done(let peer):
-        connections[peer]?.close()
-        connections[peer] = candidate.connection
+        links.connections[peer]?.close()
+        links.connections[peer] = candidate.connection
+        links.memories[peer] = memory(of: candidate)
       case .waiting, .refused:
         candidate.connection.close()
         if let lower = candidate.rank { retries[lower] = .after(Self.retryPause) }
@@ -150,13 +171,32 @@ struct MeshBuilder {
     candidates = kept
   }
 
+  /// The memory of a peer on this machine, where this process may read it: what it has said must
+  /// lie there, where it says so. Another process, or another machine, has other bytes there.
+  private func memory(of candidate: Candidate) -> ProcessMemory? {
+    guard isLending, let here = candidate.connection.localAddress?.host,
+      here == candidate.connection.remoteAddress?.host,
+      let hello = candidate.words.withSpan({ try? FrameHeader(parsing: $0) }), hello.round > 0
+    else { return nil }
+    let memory = ProcessMemory(process: Int32(bitPattern: hello.round))
+    let found = AlignedStorage<UInt64>(count: FrameHeader.wordCount, filledWith: 0).rows
+    do {
+      try found.withMutableBytes { (bytes) throws(SystemError) in
+        try memory.read(at: hello.step, into: &bytes)
+      }
+    } catch {
+      return nil
+    }
+    return found.array == candidate.words.array ? memory : nil
+  }
+
   private enum Outcome {
     case waiting, refused
     case done(rank: Int)
   }
 
   /// Reads what has come of a hello and answers a guest whose hello is whole.
-  private func advance(_ candidate: inout Candidate) -> Outcome {
+  private mutating func advance(_ candidate: inout Candidate) -> Outcome {
     let connection = candidate.connection
     var filled = candidate.filled
     do {

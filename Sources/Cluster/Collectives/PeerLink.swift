@@ -8,7 +8,9 @@ enum IncomingTarget {
   case header
   case floats(SharedRows<Float>)
   case words(SharedRows<UInt64>)
-  /// A frame of an earlier view: so many bytes are read and forgotten.
+  /// The payload's address in the peer's memory, from where it is copied to these rows.
+  case lent(SharedRows<Float>)
+  /// A frame of an earlier view, or of a peer in doubt: so many bytes are read and forgotten.
   case discard(byteCount: Int)
 }
 
@@ -68,6 +70,8 @@ struct StateCursor {
 final class PeerLink {
   let rank: Int
   let connection: Connection
+  /// The peer's memory, where this rank can read it.
+  let memory: ProcessMemory?
 
   // Receiving.
   let header = AlignedStorage<UInt64>(count: FrameHeader.wordCount, filledWith: 0).rows
@@ -82,6 +86,8 @@ final class PeerLink {
   var isLeaving = false
   /// Nothing more will come.
   var hasEnded = false
+  /// What is wrong with something lent, unless the peer turns out to have given up until then.
+  var doubt: (error: ExchangeError, until: Int64)?
 
   // Sending.
   let outgoingHeader = AlignedStorage<UInt64>(count: FrameHeader.wordCount, filledWith: 0).rows
@@ -95,6 +101,16 @@ final class PeerLink {
   var isBroken = false
   var lastSent: Int64
 
+  // Lending.
+  /// The peer has said that it can read this rank's memory.
+  var canBorrow = false
+  var hasSaidBorrows = false
+  /// Where the payload of the frame at hand lies in its sender's memory, in either direction.
+  let incomingAddress = AlignedStorage<UInt64>(count: 1, filledWith: 0).rows
+  let outgoingAddress = AlignedStorage<UInt64>(count: 1, filledWith: 0).rows
+  /// Of the frame being sent.
+  var lentByteCount = 0
+
   // What this round still owes, in either direction.
   var nodeCount = 0
   var firstInput = 0
@@ -107,14 +123,19 @@ final class PeerLink {
   var sentNode = 0
   var sentSums = 0
   var hasSentStatistics = false
+  var hasLentSums = false
+  var hasReturned = false
+  var hasBorrowedSums = false
+  var hasSentReturn = false
 
   // State transfers.
   var statesToSend: [StateCursor] = []
   var stateToReceive: StateCursor?
 
-  init(rank: Int, connection: Connection) {
+  init(rank: Int, connection: Connection, memory: ProcessMemory?) {
     self.rank = rank
     self.connection = connection
+    self.memory = memory
     lastHeard = Clock.monotonicNanoseconds
     lastSent = lastHeard
   }
@@ -148,6 +169,7 @@ final class PeerLink {
     case .header: return try pullHeader()
     case .floats(let rows): return try pull(into: rows)
     case .words(let rows): return try pull(into: rows)
+    case .lent: return try pull(into: incomingAddress)
     case .discard(let byteCount):
       let rest = byteCount - payloadFilled
       let words = scratch[0..<min(scratch.count, (rest + 7) / 8)]
@@ -192,12 +214,23 @@ final class PeerLink {
     return progress
   }
 
+  /// Copies a payload from the peer's memory, where it says that it lies.
+  func borrow(into rows: SharedRows<Float>) throws(SystemError) {
+    guard let memory else { preconditionFailure("nothing is borrowed from rank \(rank)") }
+    let address = UInt64(littleEndian: incomingAddress[0])
+    try rows.withMutableBytes { (bytes) throws(SystemError) in
+      try memory.read(at: address, into: &bytes)
+    }
+    checksum = rows.withBytes { CRC32C.checksum($0) }
+  }
+
   /// Whether all bytes that the target waits for are here.
   var isTargetFull: Bool {
     switch target {
     case .header: headerFilled == FrameHeader.byteCount
     case .floats(let rows): payloadFilled == rows.count * MemoryLayout<Float>.stride
     case .words(let rows): payloadFilled == rows.count * MemoryLayout<UInt64>.stride
+    case .lent: payloadFilled == FrameHeader.addressByteCount
     case .discard(let byteCount): payloadFilled == byteCount
     }
   }

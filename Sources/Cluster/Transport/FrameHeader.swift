@@ -18,19 +18,28 @@ public enum FrameKind: UInt16, Sendable {
   case abandon = 7
   /// The sender leaves orderly.
   case goodbye = 8
+  /// The sender can read the receiver's memory: payloads may be lent to it.
+  case borrows = 9
+  /// The sender has copied all sums of this round that were lent to it.
+  case returned = 10
 }
 
 /// The 64 bytes before the payload of a data-plane frame: eight little-endian words.
 ///
 ///     0  magic u32, version u16, kind u16      4  bucket u32, segment u32
-///     1  run u64                               5  node index u32, node level u16, zero u16
+///     1  run u64                               5  node index u32, node level u16, lent u16
 ///     2  view u32, round u32                   6  piece u32, payload length u32
 ///     3  step u64                              7  payload CRC-32C u32, CRC-32C of 60 bytes u32
+///
+/// A lent payload stays in its sender's memory. In its place 8 bytes follow: the address from which
+/// the receiver, on the same machine, copies it.
 ///
 /// A view of 32 bits lasts a change a second for 136 years, a round likewise.
 public struct FrameHeader: Equatable, Sendable {
   public static let wordCount = 8
   public static let byteCount = 64
+  /// What follows the header of a lent payload.
+  public static let addressByteCount = 8
   /// "COXG", little-endian.
   public static let magic: UInt32 = 0x4758_4F43
   public static let version: UInt16 = 1
@@ -49,6 +58,11 @@ public struct FrameHeader: Equatable, Sendable {
   public var piece: UInt32 = 0
   public var payloadByteCount: UInt32 = 0
   public var payloadChecksum: UInt32 = 0
+  /// Whether the payload's address follows, and not the payload.
+  public var isLent = false
+
+  /// The bytes that follow the header.
+  public var followingByteCount: Int { isLent ? Self.addressByteCount : Int(payloadByteCount) }
 
   public init(kind: FrameKind, run: UInt64, view: UInt32) {
     self.kind = kind
@@ -80,7 +94,7 @@ public struct FrameHeader: Equatable, Sendable {
     }
     let kindNumber = UInt16(truncatingIfNeeded: word(0) >> 48)
     guard let kind = FrameKind(rawValue: kindNumber) else { throw .kind(found: kindNumber) }
-    guard word(5) >> 48 == 0 else { throw .reserved }
+    guard word(5) >> 48 <= 1 else { throw .reserved }
     self.kind = kind
     run = word(1)
     view = low(2)
@@ -93,6 +107,9 @@ public struct FrameHeader: Equatable, Sendable {
     piece = low(6)
     payloadByteCount = high(6)
     payloadChecksum = low(7)
+    isLent = word(5) >> 48 == 1
+    let isPayload = kind == .contribution || kind == .sum
+    guard !isLent || (isPayload && payloadByteCount > 0) else { throw .reserved }
   }
 
   /// Writes the 64 bytes.
@@ -106,7 +123,7 @@ public struct FrameHeader: Equatable, Sendable {
     words[2] = pair(view, round)
     words[3] = step.littleEndian
     words[4] = pair(bucket, segment)
-    words[5] = pair(nodeIndex, UInt32(nodeLevel))
+    words[5] = pair(nodeIndex, (isLent ? 1 << 16 : 0) | UInt32(nodeLevel))
     words[6] = pair(piece, payloadByteCount)
     words[7] = pair(payloadChecksum, 0)
     words[7] = pair(payloadChecksum, Self.checksum(of: words.span))

@@ -27,7 +27,7 @@ public enum FrameFault: Error, Equatable, Sendable {
   case headerChecksum(found: UInt32, computed: UInt32)
   case payloadChecksum(found: UInt32, computed: UInt32)
   case length(byteCount: Int, limit: Int)
-  /// Bytes that must be zero are not.
+  /// Reserved bits are set, or a mark that this kind of frame cannot have.
   case reserved
 }
 
@@ -83,7 +83,7 @@ extension FrameFault: CustomStringConvertible {
     case .payloadChecksum(let found, let computed):
       "payload checksum \(found), computed \(computed)"
     case .length(let byteCount, let limit): "a length of \(byteCount) bytes passes \(limit)"
-    case .reserved: "reserved bytes are not zero"
+    case .reserved: "a reserved bit is set"
     }
   }
 }

@@ -296,20 +296,24 @@ public struct PlanReport: Sendable {
     let phases = plan.phases.indices.map { index in
       let (phase, cost, time) = (plan.phases[index], costs[index], time?.phases[index])
       let mixture = mixtures[index].map(\.json)
+      // What follows from rows that are not read yet is unknown, not 0.
+      func known(_ number: JSONNode) -> JSONNode { phase.awaitsRows ? JSONNode(.null) : number }
       return JSONNode.object([
         ("name", .text(phase.name)),
-        ("steps", phase.awaitsRows ? JSONNode(.null) : .integer(phase.steps)),
+        ("steps", known(.integer(phase.steps))),
         (
           "trainable_parameters",
           .integer(phase.kind.takesSteps ? trainableCount(inPhase: index) : 0)
         ),
-        ("tokens", .integer(cost.training.tokenCount)), ("flops", .decimal(cost.training.flops)),
-        ("reference_flops", .decimal(cost.reference.flops)),
-        ("rollout_tokens", .integer(cost.drawing.tokenCount)),
-        ("drawing_flops", .decimal(cost.drawing.flops)),
-        ("judging_flops", .decimal(cost.judging.flops)),
-        ("step_seconds", optional(time?.steps)), ("rollout_seconds", optional(time?.rollouts)),
-        ("validation_seconds", optional(time?.validations)),
+        ("tokens", known(.integer(cost.training.tokenCount))),
+        ("flops", known(.decimal(cost.training.flops))),
+        ("reference_flops", known(.decimal(cost.reference.flops))),
+        ("rollout_tokens", known(.integer(cost.drawing.tokenCount))),
+        ("drawing_flops", known(.decimal(cost.drawing.flops))),
+        ("judging_flops", known(.decimal(cost.judging.flops))),
+        ("step_seconds", known(optional(time?.steps))),
+        ("rollout_seconds", known(optional(time?.rollouts))),
+        ("validation_seconds", known(optional(time?.validations))),
       ] + (mixture.isEmpty ? [] : [("mixture", .list(mixture))]))
     }
     return .object([

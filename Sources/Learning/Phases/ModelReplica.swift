@@ -1,5 +1,5 @@
 internal import Operators
-internal import Optimization
+package import Optimization
 internal import Planning
 internal import Settings
 internal import System
@@ -127,7 +127,7 @@ public class ModelReplica {
   }
 
   /// Every tensor once, in the order in which the next forward pass needs it.
-  private static func updateGroups(_ weights: ModelWeights) -> [UpdateGroup] {
+  package static func updateGroups(_ weights: ModelWeights) -> [UpdateGroup] {
     func matrix(_ matrix: ProductMatrix) -> UpdateGroup {
       UpdateGroup(ranges: matrix.ranges, isDecayed: true, packed: matrix.packed)
     }

@@ -14,7 +14,9 @@ enum BenchCommand {
         discussion: """
           Runs forward, backward, sums, norm, clip, AdamW and packing as a run with one worker
           does, on text of the generated world. The first two steps are not timed. After the last
-          one the digest equals that of `cox up` on the plan that --print-plan prints.
+          one the digest equals that of `cox up` on the plan that --print-plan prints. The shape has
+          a micro-batch of its own; with --context, --sequences or --slices it is chosen as for any
+          plan.
           """,
         options: engineOptions + [
           .option(
@@ -57,6 +59,14 @@ enum BenchCommand {
           """,
         options: engineOptions + DecodeBench.options + [json]),
       Command(
+        "optimizer", overview: "Measures the update of all weights, packing included.",
+        discussion: """
+          Beside it, in turn, a probe over the same memory that reads weights, moments and gradient,
+          writes weights and moments and as many bytes as the packed forms have, and computes next
+          to nothing: of_probe is what the update reaches of its bandwidth.
+          """,
+        options: engineOptions + [rounds, json]),
+      Command(
         "rollout", overview: "Measures how fast answers are drawn for many prompts at once.",
         discussion: """
           Random weights, temperature 1, the log-probability of every token; prompts are read within
@@ -65,10 +75,12 @@ enum BenchCommand {
           """,
         options: engineOptions + RolloutBench.options + [json]),
       Command(
-        "allreduce", overview: "Measures the sum of gradients over loopback TCP.",
+        "allreduce", overview: "Measures the sum of gradients over loopback.",
         discussion: """
-          Every worker is a thread with connections of its own. Bandwidths are those that
-          nccl-tests define: algbw = bytes / seconds, busbw = algbw x 2 (n - 1) / n.
+          Every worker is a thread with connections of its own. As workers of one machine do, each
+          copies from the others' memory what they lend it, or with --no-lending gets it over TCP.
+          Bandwidths are those that nccl-tests define: algbw = bytes / seconds, busbw = algbw x
+          2 (n - 1) / n. Core-seconds are those of all workers for each GB that they send together.
           """,
         options: [
           .option(
@@ -80,6 +92,7 @@ enum BenchCommand {
             "rounds", "count", .integer(1...100_000), default: "10", help: "Sums that are timed."),
           .option(
             "congestion", "name", default: "cubic", help: "TCP congestion control."),
+          .flag("no-lending", help: "Everything travels over TCP."),
           json,
         ]),
     ])
@@ -91,6 +104,7 @@ enum BenchCommand {
     case "matmul": try MatmulBench.run(invocation)
     case "attention": try AttentionBench.run(invocation)
     case "decode": try DecodeBench.run(invocation)
+    case "optimizer": try OptimizerBench.run(invocation)
     case "rollout": try RolloutBench.run(invocation)
     case "allreduce": try AllReduceBench.run(invocation)
     default: preconditionFailure("no measurement is called '\(invocation.command)'")

@@ -24,7 +24,7 @@ enum DoctorCommand {
       library("libzstd.so.1", "zstd text", "libzstd1"),
       library("libssl.so.3", "encryption (not used yet)", "libssl3"),
       blas(),
-      congestion(), disk(),
+      congestion(), lending(), disk(),
     ]
     if invocation.has("json") {
       put(
@@ -158,6 +158,15 @@ enum DoctorCommand {
       verdict: found == "cubic" ? .ok : .warn, subject: "network",
       text: found == "cubic"
         ? "TCP with cubic" : "TCP with \(found); cubic is faster here: modprobe tcp_cubic")
+  }
+
+  /// Whether workers of this machine may copy gradients from one another's memory.
+  private static func lending() -> Line {
+    let obstacle = ProcessMemory.obstacle
+    return Line(
+      verdict: obstacle == nil ? .ok : .warn, subject: "lending",
+      text: obstacle.map { "workers of this machine exchange gradients over TCP: \($0)" }
+        ?? "workers of this machine copy gradients from memory to memory")
   }
 
   private static func disk() -> Line {

@@ -45,6 +45,10 @@ import WorkerRuntime
         help: "Talk to other machines without encryption, on a network you trust."),
       .option(
         "congestion", "name", default: "cubic", help: "TCP congestion control of every socket."),
+      .flag(
+        "no-lending",
+        help: "Send gradients over TCP also to workers of this machine, which otherwise copy them "
+          + "from this one's memory."),
     ])
 
   static func options(_ invocation: Invocation) throws -> WorkerOptions {
@@ -78,6 +82,7 @@ import WorkerRuntime
       matmul: invocation.matmul,
       advertised: advertised,
       congestion: invocation.text("congestion") ?? "cubic",
+      isLending: !invocation.has("no-lending"),
       connectSeconds: invocation.number("connect-timeout") ?? 60,
       peakNominalGigaflops: invocation.number("nominal-gflops"),
       isPinned: invocation.has("pin"))

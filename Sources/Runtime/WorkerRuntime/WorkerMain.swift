@@ -90,7 +90,8 @@ private final class WorkerHost {
         run: run, worker: worker, name: given, profile: profile, plan: planText,
         tokenizer: tokenizerText),
       plan: plan, tokenizer: tokenizer, engine: engine, link: link, log: log, tokens: tokens,
-      interruption: interruption, listener: listener, congestion: options.congestion)
+      interruption: interruption, listener: listener, congestion: options.congestion,
+      isLending: options.isLending)
     try session.serve()
   }
 

@@ -14,6 +14,8 @@ public struct WorkerOptions: Sendable {
   /// The address other workers are told; nil: the local end of the connection to the coordinator.
   public var advertised: Address?
   public var congestion: String
+  /// Whether workers of one machine copy gradients from one another's memory.
+  public var isLending: Bool
   /// How long an unreachable coordinator is tried before the worker gives up, seconds.
   public var connectSeconds: Double
   /// Nominal peak of this worker's cores, GFLOP/s, where the processor does not say its name.
@@ -24,7 +26,7 @@ public struct WorkerOptions: Sendable {
   public init(
     coordinator: Address, threadCount: Int, name: String = "", variant: String? = nil,
     matmul: MatmulChoice = .builtin, advertised: Address? = nil,
-    congestion: String = Connection.defaultCongestion,
+    congestion: String = Connection.defaultCongestion, isLending: Bool = true,
     connectSeconds: Double = 60, peakNominalGigaflops: Double? = nil,
     isPinned: Bool = false
   ) {
@@ -35,6 +37,7 @@ public struct WorkerOptions: Sendable {
     self.matmul = matmul
     self.advertised = advertised
     self.congestion = congestion
+    self.isLending = isLending
     self.connectSeconds = connectSeconds
     self.peakNominalGigaflops = peakNominalGigaflops
     self.isPinned = isPinned

@@ -30,6 +30,7 @@ final class WorkerSession {
   let engine: Engine
   private let listener: Listener
   private let congestion: String
+  private let isLending: Bool
   let replica: Replica
   /// Reads answers for a rule; nil where no phase makes any.
   private let tokenizer: Tokenizer?
@@ -60,7 +61,7 @@ final class WorkerSession {
     welcome: CoordinatorLink.Welcome, plan: ResolvedPlan, tokenizer: Tokenizer?,
     engine: Engine, link: CoordinatorLink,
     log: WorkerLog, tokens: TokenStore, interruption: Interruption, listener: Listener,
-    congestion: String
+    congestion: String, isLending: Bool
   ) {
     run = welcome.run
     worker = welcome.worker
@@ -74,6 +75,7 @@ final class WorkerSession {
     self.engine = engine
     self.listener = listener
     self.congestion = congestion
+    self.isLending = isLending
     program = PhaseProgram(plan)
     tree = SliceTree(sliceCount: plan.batch.slices)
     replica = Replica(plan: plan, engine: engine, phaseIndex: program.firstPhaseIndex)
@@ -183,13 +185,15 @@ final class WorkerSession {
       for member in inForce.members { addresses.append(try Address(parsing: member.dataAddress)) }
       mesh = try Mesh.build(
         run: run, view: number, rank: inForce.rank, addresses: addresses, listener: listener,
-        congestion: congestion, deadline: .after(.seconds(10)), cancel: interruption.wake)
+        congestion: congestion, isLending: isLending, deadline: .after(.seconds(10)),
+        cancel: interruption.wake)
     } catch {
       accuse(error, inForce)
       throw .aborted
     }
     log.write(
-      "view \(number): connected to \(addresses.count - 1), congestion control "
+      "view \(number): connected to \(addresses.count - 1), of whom it can read the memory of "
+        + "\(mesh.memories.count { $0 != nil }), congestion control "
         + (mesh.congestion ?? "unknown"))
     return try GradientExchange(
       mesh: mesh, tree: tree,
@@ -258,6 +262,8 @@ final class WorkerSession {
 
   private func dropView() {
     view?.exchange?.abort()
+    // Peers have heard of it when this returns, so what was lent to them may change.
+    view?.exchange?.close()
     view = nil
     interruption.watch(nil)
   }

@@ -45,7 +45,7 @@ import Transport
   @Test func `two ranks sending 256 MiB at once through 64 KiB socket buffers never stall`()
     throws
   {
-    let meshes = try loopbackMeshes(worldSize: 2)
+    let meshes = try loopbackMeshes(worldSize: 2, isLending: false)
     for mesh in meshes {
       for connection in mesh.connections {
         connection?.socket.setBuffers(sendByteCount: 32 << 10, receiveByteCount: 32 << 10)

@@ -16,14 +16,28 @@ struct Impostor {
   let buffers: RankBuffers
 
   init(options: ExchangeOptions = ExchangeOptions()) throws {
+    try self.init(options: options, memories: [])
+    begin()
+  }
+
+  /// - Parameters:
+  ///   - memories: Whose memory rank 0 can read, by rank.
+  ///   - count: Elements of the gradient.
+  init(
+    options: ExchangeOptions, memories: [ProcessMemory?], count: Int = Self.count
+  ) throws {
     let (mine, theirs) = try Connection.pair()
-    let mesh = Mesh(run: Self.run, view: 5, rank: 0, connections: [nil, mine])
+    let mesh = Mesh(
+      run: Self.run, view: 5, rank: 0, connections: [nil, mine], memories: memories)
     exchange = try GradientExchange(mesh: mesh, tree: Self.tree, options: options)
     wire = theirs
-    buffers = RankBuffers(holding: Self.holdings[0], counts: [Self.count]) { _, _ in 1 }
+    buffers = RankBuffers(holding: Self.holdings[0], counts: [count]) { _, _ in 1 }
+  }
+
+  func begin() {
     exchange.begin(
       step: 3, holdings: Self.holdings, nodes: buffers.nodes, sum: buffers.sum,
-      buckets: [0..<Self.count])
+      buckets: [0..<buffers.sum.count])
     exchange.setStatistics([.leaf(0): SliceStatistics(tokenCount: 1, lossSum: 1)])
     exchange.markReady(bucket: 0)
   }
@@ -108,6 +122,17 @@ extension FrameHeader {
     #expect(try FrameHeader.parse(header.bytes) == header)
   }
 
+  @Test func `only contributions and sums are lent, and not without a byte`() throws {
+    var header = Impostor.sum.header
+    header.isLent = true
+    #expect(try FrameHeader.parse(header.bytes) == header)
+    header.payloadByteCount = 0
+    #expect(throws: FrameFault.reserved) { try FrameHeader.parse(header.bytes) }
+    header = Impostor.statistics.header
+    header.isLent = true
+    #expect(throws: FrameFault.reserved) { try FrameHeader.parse(header.bytes) }
+  }
+
   @Test func `every flipped bit is detected`() {
     let bytes = Impostor.contribution.header.bytes
     for bit in 0..<(8 * bytes.count) {
@@ -181,6 +206,7 @@ extension FrameHeader {
     (.node, { $0.nodeIndex = 0 }), (.node, { $0.nodeLevel = 1 }), (.piece, { $0.piece = 1 }),
     (.length, { $0.payloadByteCount = .max }), (.length, { $0.payloadByteCount = 0 }),
     (.length, { $0.payloadByteCount += 4 }), (.kind, { $0.kind = .hello }),
+    (.lent, { $0.isLent = true }), (.kind, { $0.kind = .returned }),
   ]
 
   @Test(arguments: changes.indices)

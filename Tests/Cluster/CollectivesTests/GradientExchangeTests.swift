@@ -89,7 +89,7 @@ import Transport
 
   @Test func `works over TCP and counts what it sent`() throws {
     let tree = tree
-    let meshes = try loopbackMeshes(worldSize: 3)
+    let meshes = try loopbackMeshes(worldSize: 3, isLending: false)
     #expect(meshes[0].congestion == meshes[2].congestion)
     try check(
       meshes: meshes, holdings: { _ in dealtHoldings(tree: tree, worldSize: 3) }, seed: 6)

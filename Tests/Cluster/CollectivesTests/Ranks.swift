@@ -144,7 +144,9 @@ func onAllRanks<Value: Sendable>(
 }
 
 /// A mesh over real TCP on this machine, by rank.
-func loopbackMeshes(worldSize: Int, congestion: String = "cubic") throws -> [Mesh] {
+func loopbackMeshes(
+  worldSize: Int, congestion: String = "cubic", isLending: Bool = true
+) throws -> [Mesh] {
   let listeners = try (0..<worldSize).map { _ in
     try Listener(Address(host: "127.0.0.1", port: 0), congestion: congestion)
   }
@@ -153,7 +155,7 @@ func loopbackMeshes(worldSize: Int, congestion: String = "cubic") throws -> [Mes
     Background {
       try Mesh.build(
         run: 7, view: 1, rank: rank, addresses: addresses, listener: listeners[rank],
-        congestion: congestion, deadline: .after(.seconds(20)))
+        congestion: congestion, isLending: isLending, deadline: .after(.seconds(20)))
     }
   }
   return try threads.map { try $0.value() }

@@ -13,11 +13,12 @@ let wireParsers: [ForeignParser] = [
 private let frameHeader = ForeignParser(
   "frame-header",
   seeds: {
-    [FrameKind.hello, .contribution, .statistics].map { kind in
+    [FrameKind.hello, .contribution, .statistics, .sum].map { kind in
       var header = FrameHeader(kind: kind, run: 0x1234_5678_9ABC, view: 3)
       header.round = 7
       header.bucket = 2
       header.payloadByteCount = 4096
+      header.isLent = kind == .sum
       return bytes(of: header)
     }
   },

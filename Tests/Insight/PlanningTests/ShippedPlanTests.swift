@@ -148,6 +148,21 @@ private func shipped(_ name: String, data: String? = nil) throws -> PlanResoluti
     #expect(books["epochs"]?.double == 0.75)
   }
 
+  @Test func `what rows that are not read will decide is null`() throws {
+    let text = """
+      { "phases": [ { "kind": "tokenizer" }, { "kind": "pretrain", "steps": 10 },
+          { "kind": "sft", "examples": { "epochs": 3 } } ] }
+      """
+    let report = PlanReport(
+      try PlanResolver.resolve(text: text, path: "plan.json"),
+      on: .init(workerCount: 1, threadCount: 1))
+    let phases = try #require(try JSONReader.read(report.json.jsonText())["phases"]?.elements)
+    for key in ["steps", "tokens", "flops"] {
+      #expect(phases[1][key]?.double ?? 0 > 0)
+      #expect(phases[2][key]?.inWords == "null")
+    }
+  }
+
   @Test func `is also JSON with the same figures`() throws {
     let report = try Self.report(1)
     let read = try JSONReader.read(report.json.jsonText())

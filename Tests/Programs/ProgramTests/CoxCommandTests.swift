@@ -8,7 +8,7 @@ import Testing
     "doctor", "tokenizer", "data", "bench",
     "tokenizer train", "tokenizer import", "tokenizer encode", "tokenizer decode", "data check",
     "data prepare", "data inspect", "data world", "bench step", "bench matmul", "bench attention",
-    "bench decode", "bench rollout", "bench allreduce",
+    "bench decode", "bench optimizer", "bench rollout", "bench allreduce",
   ]
 
   private func cox(_ words: String...) -> (code: Int32, output: String, errors: String) {
@@ -292,6 +292,35 @@ import Testing
     let parts = try JSONReader.read(attention.output)
     for key in ["forward", "backward", "both"] {
       #expect(try #require(parts["\(key)_gflops"]?.double) > 0, "\(attention.errors)")
+    }
+  }
+
+  @Test(.enabled(if: ProcessMemory.obstacle == nil), arguments: [[], ["--no-lending"]])
+  func `measures the exchange, lent and over TCP`(options: [String]) throws {
+    let byteCount = 1 << 20, rounds = 3
+    let (code, output, errors) = command(
+      ["cox", "bench", "allreduce", "--workers", "3", "--bytes", "\(byteCount)", "--rounds",
+        "\(rounds)", "--json"] + options)
+    #expect(code == 0, "\(errors)")
+    let figures = try JSONReader.read(output)
+    // Each of three ranks holds one node: 4 E (n + 1) (N - 1) / N bytes, headers apart.
+    let payload = 2 * 2 * byteCount * rounds
+    let sent = try #require(figures["bytes_sent"]?.int)
+    #expect(sent >= payload && Double(sent) < 1.01 * Double(payload))
+    #expect(figures["bytes_lent"]?.int == (options.isEmpty ? payload : 0))
+    for key in ["busbw_GBps", "core_seconds_per_GB"] {
+      #expect(try #require(figures[key]?.double) > 0)
+    }
+  }
+
+  @Test func `measures an update beside a probe of as many bytes`() throws {
+    let (code, output, errors) = cox(
+      "bench", "optimizer", "--shape", "tiny", "--rounds", "2", "--threads", "1", "--json")
+    #expect(code == 0, "\(errors)")
+    let figures = try JSONReader.read(output)
+    #expect(figures["bytes_per_parameter"]?.int == 32)
+    for key in ["GBps", "GBps_probe", "of_probe"] {
+      #expect(try #require(figures[key]?.double) > 0)
     }
   }
 

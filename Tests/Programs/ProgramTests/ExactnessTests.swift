@@ -75,15 +75,20 @@ import Transport
     }
   }
 
-  @Test(.timeLimit(.minutes(3)), arguments: Failpoint.allCases)
-  func `survives a death at every named point of a step`(point: Failpoint) throws {
+  /// Gradients are lent between these workers, or go over TCP.
+  @Test(.timeLimit(.minutes(3)), arguments: Failpoint.allCases, [[], ["--no-lending"]])
+  func `survives a death at every named point of a step`(
+    point: Failpoint, options: [String]
+  ) throws {
     try withRunFolder { run in
       let cluster = try RealCluster(run: run, waitingFor: 3)
-      try cluster.addWorker()
-      try cluster.addWorker(failpoint: "\(point.rawValue)@7")
-      try cluster.addWorker()
+      try cluster.addWorker(options: options)
+      try cluster.addWorker(failpoint: "\(point.rawValue)@7", options: options)
+      try cluster.addWorker(options: options)
       try expectReference(cluster)
       #expect(cluster.workers.map { exitCode(of: $0) } == [0, 137, 0])
+      let count = options.isEmpty && ProcessMemory.obstacle == nil ? 2 : 0
+      #expect(cluster.errors(ofWorker: 0).contains("it can read the memory of \(count),"))
     }
   }
 

@@ -37,6 +37,10 @@ void cs_restore_float_control(uint64_t control);
 // errno set.
 int cs_signal_when_starter_ends(int signal);
 
+// Copies bytes from the memory of a process, this one or another. Returns 0, or an errno value: the
+// first bytes may have been copied then.
+int cs_read_process(int process, uint64_t address, void *into, size_t byte_count);
+
 // Swaps two paths in one step. Returns 0, or -1 with errno set.
 int cs_exchange(const char *path, const char *other);
 
