@@ -4,14 +4,15 @@
 // once for the chunk and a block of a panel once for the group, and the sums of all their tiles
 // wait between the blocks: so widening takes 1 / 12 and 1 / 33 of the work that it took tile by
 // tile. A block of a panel (32 KiB) and a strip lie in the first-level cache, the rest (740 KiB) in
-// the second.
+// the second. A few strips (the texts of a decoding step) take shorter blocks, so that all of them,
+// their sums and the block of the panel lie in the first.
 #pragma STDC FP_CONTRACT OFF
 #include <string.h>
 
 #include "ck_strips.h"
 
 // 33 strips are 198 rows, or 3 panels of a packed A.
-enum { BLOCK = 128 /* of k */, GROUP = 33, CHUNK = 12 };
+enum { BLOCK = 128 /* of k */, GROUP = 33, CHUNK = 12, FEW = 8, FEW_BLOCK = 96 };
 
 // Floats between values of k of a packed strip: 6 rows, padded.
 enum { ROW = 8 };
@@ -76,9 +77,10 @@ static void sum_panel(const ck_matmul_args *args, ck_range group, block k, const
 
 static void do_chunk(const ck_matmul_args *args, ck_range group, ck_range chunk, space *at) {
     const size_t units = unit_count(args), panel_bytes = units * UNIT_ROW;
+    const size_t block_max = group.end - group.begin <= FEW ? FEW_BLOCK : BLOCK;
     block k = {0, 0, 0, args->k_count % 2 == 1};
     for (; k.from < units; k.from += k.count) {
-        k.count = ck_least(BLOCK / 2, units - k.from);
+        k.count = ck_least(block_max / 2, units - k.from);
         k.is_last = k.from + k.count == units;
         if (args->a_is_packed) widen_packed(args, group, k, at);
         else widen_rows(args, group, k, at);

@@ -106,34 +106,6 @@ extension Engine {
       moving: AdamWStep.passCount * master.byteCount)
   }
 
-  /// Bytes that ``probeUpdate(master:firstMoment:secondMoment:gradient:packed:)`` moves for each
-  /// element: those of an update and of two packed forms of bf16.
-  public static let probedBytesPerElement = 4 * (AdamWStep.passCount + 1)
-
-  /// Reads and writes what an update and its packing do, and computes next to nothing: what the
-  /// machine's memory allows, for `cox bench optimizer`.
-  ///
-  /// - Parameters:
-  ///   - master, firstMoment, secondMoment: Grow by the gradient.
-  ///   - packed: Overwritten. All windows have the same count.
-  public func probeUpdate(
-    master: SharedRows<Float>, firstMoment: SharedRows<Float>, secondMoment: SharedRows<Float>,
-    gradient: SharedRows<Float>, packed: SharedRows<Float>
-  ) {
-    let numbers = AdamWArguments(
-      scale: 1, learningRate: 0, beta1: 0, beta2: 0, epsilon: 1, weightDecay: 0, correction1: 1,
-      correction2: 1)
-    let step = adamWStep(
-      master: master, firstMoment: firstMoment, secondMoment: secondMoment, gradient: gradient,
-      numbers)
-    precondition(packed.count == step.count, "packed \(packed.count), master \(step.count)")
-    // SAFETY: the windows outlive the dispatch.
-    unsafe run(
-      step.kernels.probe,
-      ck_adamw_probe_args(update: step.arguments, packed: packed.baseAddress), .optimizer,
-      moving: Self.probedBytesPerElement * step.count)
-  }
-
   /// The same step as a value, for a job that updates and packs rows in one go.
   public func adamWStep(
     master: SharedRows<Float>, firstMoment: SharedRows<Float>, secondMoment: SharedRows<Float>,

@@ -46,14 +46,6 @@ extension Engine {
   ///
   /// - Parameter blockSums: At least ``squaresBlockCount(_:)`` of `x.count`. Overwritten.
   public func sumOfSquares(_ x: SharedRows<Float>, blockSums: SharedRows<Double>) -> Double {
-    squaresByBlock(x, into: blockSums)
-    return Self.sumOfBlocks(blockSums[0..<Self.squaresBlockCount(x.count)])
-  }
-
-  /// The sums of squares of the blocks of `x`, which may be taken part by part.
-  ///
-  /// - Parameter blockSums: Element `b` becomes the sum over the `b`-th run of 65,536 elements.
-  public func squaresByBlock(_ x: SharedRows<Float>, into blockSums: SharedRows<Double>) {
     let blockCount = Self.squaresBlockCount(x.count)
     precondition(blockSums.count >= blockCount, "\(blockSums.count) sums, need \(blockCount)")
     // SAFETY: the windows hold what the precondition says and outlive the dispatch.
@@ -62,6 +54,7 @@ extension Engine {
     unsafe run(
       rowKernels.elementwise.squares, arguments, .elementwise,
       moving: x.byteCount + blockSums.byteCount)
+    return Self.sumOfBlocks(blockSums[0..<blockCount])
   }
 
   /// Adds block sums in the fixed tree: neighbours, then neighbours of neighbours. Overwrites them.

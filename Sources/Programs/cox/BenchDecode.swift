@@ -129,15 +129,12 @@ struct DecodeBench {
   }
 
   /// Bytes per second that the team's threads read of as much memory, again and again: the best of
-  /// eight sums of squares, which do nothing else. What fits into caches is read from there.
+  /// eight. What fits into caches is read from there.
   private func readBandwidth(byteCount: Int) -> Double {
     let numbers = AlignedStorage(count: byteCount / 4, filledWith: Float(1)).rows
-    let sums = AlignedStorage(
-      count: Engine.squaresBlockCount(numbers.count), filledWith: Double(0)
-    ).rows
     let seconds = (0..<8).map { _ in
       let start = Clock.monotonicSeconds
-      engine.squaresByBlock(numbers, into: sums)
+      engine.probeRead(numbers)
       return Clock.monotonicSeconds - start
     }
     return Double(byteCount) / (seconds.min() ?? 1)

@@ -43,8 +43,7 @@ struct OptimizerBench {
       }
       let probe = seconds {
         engine.probeUpdate(
-          master: state.master, firstMoment: state.firstMoment, secondMoment: state.secondMoment,
-          gradient: gradient, packed: packed)
+          [state.master, state.firstMoment, state.secondMoment], gradient: gradient, packed: packed)
       }
       if round > 0 {
         updates.append(update)

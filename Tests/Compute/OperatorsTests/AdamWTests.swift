@@ -52,25 +52,6 @@ private struct State {
   }
 
   @Test(arguments: counts)
-  func `the probe beside it touches every element once`(count: Int) throws {
-    let state = State(count)
-    func touched(_ engine: Engine) -> [Float] {
-      let windows = [state.master, state.first, state.second].map { window($0) }
-      let packed = window([Float](repeating: .nan, count: count))
-      engine.probeUpdate(
-        master: windows[0], firstMoment: windows[1], secondMoment: windows[2],
-        gradient: window(state.gradient), packed: packed)
-      return windows.flatMap(\.array) + packed.array
-    }
-    let grown = [state.master, state.first, state.second].map { values in
-      zip(values, state.gradient).map { $0 + $1 }
-    }
-    let found = try withEngine { touched($0) }
-    #expect(found == grown.flatMap { $0 } + grown[0])
-    #expect(try disagreeing { touched($0) } == [])
-  }
-
-  @Test(arguments: counts)
   func `every variant and team gives the scalar bits`(count: Int) throws {
     let state = State(count)
     #expect(try disagreeing { state.after($0) } == [])

@@ -23,18 +23,11 @@ typedef struct {
 } ck_adamw_args;
 
 typedef struct {
-    ck_adamw_args update;  // the numbers are not used
-    float *_Nonnull packed;  // [count]; overwritten: as many bytes as two packed forms of bf16
-} ck_adamw_probe_args;
-
-typedef struct {
     // Members take ranges.
     ck_job _Nonnull update;  // ck_adamw_args
     // The calling thread updates elements begin..<end, so that it can pack them while they are
     // in its cache. Same bits as update, whatever the ranges.
     void (*_Nonnull update_range)(const ck_adamw_args *_Nonnull, size_t begin, size_t end);
-    // Reads and writes what an update and its packing do, and computes next to nothing.
-    ck_job _Nonnull probe;  // ck_adamw_probe_args
 } ck_adamw_kernels;
 
 #endif

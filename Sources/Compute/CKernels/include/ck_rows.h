@@ -6,6 +6,7 @@
 #include "ck_elementwise.h"
 #include "ck_embedding.h"
 #include "ck_low_rank.h"
+#include "ck_memory.h"
 #include "ck_norm.h"
 
 typedef struct {
@@ -14,6 +15,7 @@ typedef struct {
     ck_embedding_kernels embedding;
     ck_adamw_kernels adamw;
     ck_low_rank_kernels low_rank;
+    ck_memory_kernels memory;
 } ck_rows_kernels;
 
 // The kernels of a variant (scalar, avx2, avx512, avx512bf16, neon), or NULL if this machine's
