@@ -21,10 +21,19 @@ public struct ProcessMemory: Equatable, Sendable {
       }
     }
     guard code == 0, copy == word else { return "the system call process_vm_readv is forbidden" }
-    // No such file, or 0: any process of the same user; else those that it started, or none.
-    let scope = (try? Files.read("/proc/sys/kernel/yama/ptrace_scope")) ?? []
-    return scope.isEmpty || scope.first == UInt8(ascii: "0")
-      ? nil : "kernel.yama.ptrace_scope is not 0"
+    // No such file, or 0: any process of the same user. 1 or 2: those that a process started, or
+    // none, but for the capability to trace. 3: none at all.
+    let scope = (try? Files.read("/proc/sys/kernel/yama/ptrace_scope"))?.first ?? UInt8(ascii: "0")
+    let isOpen = scope == UInt8(ascii: "0") || (scope < UInt8(ascii: "3") && mayTrace)
+    return isOpen ? nil : "kernel.yama.ptrace_scope is not 0"
+  }
+
+  /// Whether this process has CAP_SYS_PTRACE, number 19 of the effective capabilities.
+  private static var mayTrace: Bool {
+    let status = (try? Files.read("/proc/self/status")) ?? []
+    let lines = String(decoding: status, as: UTF8.self).split(separator: "\n")
+    let digits = lines.first { $0.hasPrefix("CapEff:") }?.split(separator: "\t").last
+    return digits.flatMap { UInt64($0, radix: 16) }.map { $0 >> 19 & 1 == 1 } ?? false
   }
 
   /// Fills `bytes` with what lies at `address` there.

@@ -11,6 +11,7 @@ extension ExchangeLoop {
   ///
   /// - Returns: Whether anything had.
   func receive(from peer: PeerLink) throws(ExchangeError) -> Bool {
+    if let doubt = peer.doubt, now >= doubt.until { throw doubt.error }
     for turn in 0..<Self.turnCount {
       guard peer.pause == nil, !peer.hasEnded else { return turn > 0 }
       let progress: SocketProgress
@@ -23,9 +24,7 @@ extension ExchangeLoop {
         progress = .ended
       }
       switch progress {
-      case .wouldBlock:
-        if let doubt = peer.doubt, now >= doubt.until { throw doubt.error }
-        return turn > 0
+      case .wouldBlock: return turn > 0
       case .ended:
         try end(of: peer)
         return true

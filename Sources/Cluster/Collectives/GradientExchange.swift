@@ -128,7 +128,7 @@ public final class GradientExchange: Sendable {
     if let outcome = state.wait(atMost: seconds, Self.outcome) { return try finish(outcome, start) }
     state.update { $0.stalledAfter = limit }
     loop.announce()
-    // The thread answers at once: it never blocks but in poll, which the news has woken.
+    // The thread answers soon: it waits in poll only, which the news has woken.
     return try finish(state.wait(Self.outcome) ?? .failure(.aborted), start)
   }
 

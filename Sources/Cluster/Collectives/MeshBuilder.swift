@@ -176,7 +176,9 @@ struct MeshBuilder {
   private func memory(of candidate: Candidate) -> ProcessMemory? {
     guard isLending, let here = candidate.connection.localAddress?.host,
       here == candidate.connection.remoteAddress?.host,
-      let hello = candidate.words.withSpan({ try? FrameHeader(parsing: $0) }), hello.round > 0
+      let hello = candidate.words.withSpan({ try? FrameHeader(parsing: $0) }), hello.round > 0,
+      // Where this process itself has them, they tell nothing.
+      hello.step != candidate.words.address
     else { return nil }
     let memory = ProcessMemory(process: Int32(bitPattern: hello.round))
     let found = AlignedStorage<UInt64>(count: FrameHeader.wordCount, filledWith: 0).rows

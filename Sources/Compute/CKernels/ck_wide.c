@@ -4,7 +4,7 @@
 // once for the chunk and a block of a panel once for the group, and the sums of all their tiles
 // wait between the blocks: so widening takes 1 / 12 and 1 / 33 of the work that it took tile by
 // tile. A block of a panel (32 KiB) and a strip lie in the first-level cache, the rest (740 KiB) in
-// the second. A few strips (the texts of a decoding step) take shorter blocks, so that all of them,
+// the second. Six strips (the 32 texts of a decoding step) take shorter blocks, so that all of them,
 // their sums and the block of the panel lie in the first.
 #pragma STDC FP_CONTRACT OFF
 #include <string.h>
@@ -12,7 +12,7 @@
 #include "ck_strips.h"
 
 // 33 strips are 198 rows, or 3 panels of a packed A.
-enum { BLOCK = 128 /* of k */, GROUP = 33, CHUNK = 12, FEW = 8, FEW_BLOCK = 96 };
+enum { BLOCK = 128 /* of k */, GROUP = 33, CHUNK = 12, FEW = 6, FEW_BLOCK = 96 };
 
 // Floats between values of k of a packed strip: 6 rows, padded.
 enum { ROW = 8 };

@@ -4,11 +4,11 @@ import Tensors
 import Testing
 
 /// [M, N, K] around the edges of strips (6 rows), panels (64 columns) and pairs, and past what is
-/// widened at once: 128 of k for 33 strips and 12 panels.
+/// widened at once: 128 of k for 33 strips and 12 panels, 96 of k for up to 6 strips.
 private let shapes: [[Int]] = [
   [1, 1, 1], [1, 64, 2], [5, 63, 3], [6, 65, 33], [7, 5, 64], [13, 130, 31], [12, 7, 66],
   [6, 6, 63], [2, 129, 65],
-  [200, 70, 300], [300, 70, 201], [301, 210, 790],
+  [200, 70, 300], [300, 70, 201], [301, 210, 790], [32, 130, 301],
 ]
 
 @Suite struct `Matmul` {
@@ -69,7 +69,7 @@ private let shapes: [[Int]] = [
     #expect(kind.withEngine { allProducts($0, shape) } == expected)
   }
 
-  @Test(arguments: Kind.all, [[13, 130, 31], [50, 70, 40], [210, 800, 40]])
+  @Test(arguments: Kind.all, [[13, 130, 31], [50, 70, 40], [210, 800, 40], [60, 200, 301]])
   func `one, two and three threads give the same bits`(kind: Kind, shape: [Int]) {
     let alone = kind.withEngine { allProducts($0, shape) }
     for members in 2...3 {
