@@ -4,8 +4,8 @@
 // once for the chunk and a block of a panel once for the group, and the sums of all their tiles
 // wait between the blocks: so widening takes 1 / 12 and 1 / 33 of the work that it took tile by
 // tile. A block of a panel (32 KiB) and a strip lie in the first-level cache, the rest (740 KiB) in
-// the second. Six strips (the 32 texts of a decoding step) take shorter blocks, so that all of them,
-// their sums and the block of the panel lie in the first.
+// the second. Six strips (the 32 texts of a decoding step) take shorter blocks, so that they, their
+// sums and the block of the panel lie in the first.
 #pragma STDC FP_CONTRACT OFF
 #include <string.h>
 
