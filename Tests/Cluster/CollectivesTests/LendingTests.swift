@@ -43,6 +43,15 @@ private struct Lender {
     try peer.send(header, (0..<8).map { UInt8(truncatingIfNeeded: word >> (8 * $0)) })
   }
 
+  /// Borrows, lets rank 0 begin, and lends everything that rank 1 owes.
+  func lendAll() throws {
+    try borrow()
+    try peer.send(Impostor.statistics.header, Impostor.statistics.payload)
+    peer.begin()
+    try lend(Impostor.contribution.header)
+    try lend(Impostor.sum.header)
+  }
+
   /// The next frame of rank 0, with the bytes that follow it; nil when none comes in time.
   func next(within limit: Duration = .seconds(5)) throws -> (FrameHeader, [UInt8])? {
     var bytes = [UInt8](repeating: 0, count: FrameHeader.byteCount)
@@ -175,11 +184,7 @@ struct `Lending between ranks of one machine` {
 
   @Test func `a sum that is lent is kept until it has been returned`() throws {
     let lender = try Lender()
-    try lender.borrow()
-    try lender.peer.send(Impostor.statistics.header, Impostor.statistics.payload)
-    lender.peer.begin()
-    try lender.lend(Impostor.contribution.header)
-    try lender.lend(Impostor.sum.header)
+    try lender.lendAll()
     var kinds: [FrameKind] = []
     while !kinds.contains(.sum) || !kinds.contains(.returned),
       let (header, following) = try lender.next()
@@ -200,11 +205,7 @@ struct `Lending between ranks of one machine` {
 
   @Test func `a sum that has been returned ends the exchange`() throws {
     let lender = try Lender()
-    try lender.borrow()
-    try lender.peer.send(Impostor.statistics.header, Impostor.statistics.payload)
-    lender.peer.begin()
-    try lender.lend(Impostor.contribution.header)
-    try lender.lend(Impostor.sum.header)
+    try lender.lendAll()
     #expect(try lender.kinds(until: .sum).last == .sum)
     try lender.sayReturned()
     try lender.peer.exchange.wait()
