@@ -25,7 +25,7 @@ static void add_last_element(const ck_matmul_args *args, const strip *s, const c
         units[i] = last;
     }
     args->tiles.bf16(1, units, 4, 4, b + args->k_count / 2 * UNIT_ROW, tile, PANEL, s->row_count,
-                     CK_CONTINUE, (ck_ahead){0});
+                     CK_CONTINUE, &(ck_ahead){0});
 }
 
 // Where sums may wait in memory of the caller, k is cut into blocks: 256 KiB of panel and 24 KiB of
@@ -64,7 +64,7 @@ static void sum_tile(const ck_matmul_args *args, const strip *s, k_block block, 
     ck_tile tile = args->is_f32 ? args->tiles.f32 : args->tiles.bf16;
     tile(block.count - (size_t)block.is_last, s->a + block.from * s->a_unit_stride,
          s->a_row_stride, s->a_unit_stride, block.b + block.from * UNIT_ROW, c, PANEL,
-         s->row_count, block.from == 0 ? CK_OVERWRITE : CK_CONTINUE, ahead);
+         s->row_count, block.from == 0 ? CK_OVERWRITE : CK_CONTINUE, &ahead);
     if (block.is_last) add_last_element(args, s, block.b, c);
 }
 

@@ -29,7 +29,7 @@ INLINE __m512bh broadcast_pair(const char *p) {
 
 INLINE void tile_rows(size_t unit_count, const char *a, size_t a_row_stride, size_t a_unit_stride,
                       const char *b, float *c, size_t c_row_stride, int rows, int mode,
-                      ck_ahead ahead) {
+                      const ck_ahead *ahead) {
     __m512 sum[CK_TILE_ROWS][VECTORS];
     UNROLL for (int i = 0; i < rows; i++)
         UNROLL for (int j = 0; j < VECTORS; j++)
@@ -37,7 +37,7 @@ INLINE void tile_rows(size_t unit_count, const char *a, size_t a_row_stride, siz
                                             : _mm512_setzero_ps();
     for (size_t p = 0; p < unit_count; p++, a += a_unit_stride, b += UNIT_BYTES) {
         __m512bh b_pairs[VECTORS];
-        __builtin_prefetch((const char *)ahead.start + p * ahead.step, 0, 2);
+        __builtin_prefetch((const char *)ahead->start + p * ahead->step, 0, 2);
         UNROLL for (int j = 0; j < VECTORS; j++) b_pairs[j] = load_pairs(b + 64 * j);
         UNROLL for (int i = 0; i < rows; i++) {
             __m512bh a_pair = broadcast_pair(a + (size_t)i * a_row_stride);
@@ -56,7 +56,7 @@ INLINE void tile_rows(size_t unit_count, const char *a, size_t a_row_stride, siz
 
 TARGET static void tile_bf16(size_t unit_count, const void *a, size_t a_row_stride,
                              size_t a_unit_stride, const void *b, float *c, size_t c_row_stride,
-                             size_t row_count, int mode, ck_ahead ahead) {
+                             size_t row_count, int mode, const ck_ahead *ahead) {
 #define ROWS(n) \
     tile_rows(unit_count, a, a_row_stride, a_unit_stride, b, c, c_row_stride, n, mode, ahead)
     switch (row_count) {
@@ -72,7 +72,7 @@ TARGET static void tile_bf16(size_t unit_count, const void *a, size_t a_row_stri
 
 static void tile_f32(size_t unit_count, const void *a, size_t a_row_stride, size_t a_unit_stride,
                      const void *b, float *c, size_t c_row_stride, size_t row_count, int mode,
-                     ck_ahead ahead) {
+                     const ck_ahead *ahead) {
     extern const ck_tile_kernels ck_tile_avx512;
     ck_tile_avx512.f32(unit_count, a, a_row_stride, a_unit_stride, b, c, c_row_stride, row_count,
                        mode, ahead);

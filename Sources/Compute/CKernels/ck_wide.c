@@ -70,7 +70,7 @@ static void sum_panel(const ck_matmul_args *args, ck_range group, block k, const
         if (k.is_last) prefetch_output(&args->epilogue_args, &s, column);
         args->tiles.f32(k_count, at->a[place], args->a_is_packed ? 4 : BLOCK * 4,
                         args->a_is_packed ? ROW * 4 : 4, at->b, sums[place], PANEL, s.row_count,
-                        k.from == 0 ? CK_OVERWRITE : CK_CONTINUE, ahead);
+                        k.from == 0 ? CK_OVERWRITE : CK_CONTINUE, &ahead);
         if (k.is_last) finish_tile(args, &s, sums[place], column);
     }
 }

@@ -34,7 +34,8 @@ typedef struct {
 // alignment.
 typedef void (*ck_tile)(size_t unit_count, const void *_Nonnull a, size_t a_row_stride,
                         size_t a_unit_stride, const void *_Nonnull b, float *_Nonnull c,
-                        size_t c_row_stride_elements, size_t row_count, int mode, ck_ahead ahead);
+                        size_t c_row_stride_elements, size_t row_count, int mode,
+                        const ck_ahead *_Nonnull ahead);
 
 typedef struct {
     const char *_Nonnull name;
