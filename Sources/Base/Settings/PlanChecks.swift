@@ -21,7 +21,7 @@ extension Resolver {
       summary: "depth and shape are both given", mend: "keep one of them")
     checkScale(plan)
     checkModel(plan.model)
-    checkInitialization()
+    checkInitialization(plan)
     checkBatch(plan.batch, plan.model)
     checkTokenizer(plan)
     checkPhases(plan)
@@ -62,7 +62,18 @@ extension Resolver {
   }
 
   /// A setting that nothing would read is refused rather than ignored.
-  private mutating func checkInitialization() {
+  private mutating func checkInitialization(_ plan: ResolvedPlan) {
+    let reward = "initialization.reward_model"
+    if entries.isGiven(reward) {
+      require(
+        entries.isGiven("initialization.from"), reward,
+        summary: "a reward model from elsewhere reads with a tokenizer that this run does not have",
+        mend: "give initialization.from, a model with the same tokenizer, too")
+      require(
+        plan.phases.prefix { $0.kind != .reward }.contains(where: \.asksReward), reward,
+        summary: "no phase asks the reward model of \(reward)",
+        mend: "remove it, or let a ppo phase come before any reward phase")
+    }
     guard let from = entries.entries["initialization.from"]?.node.string else { return }
     for name in ["standard_deviation", "scales_residual"] {
       let key = "initialization.\(name)"
@@ -338,9 +349,11 @@ extension Resolver {
         + "\(perIteration)", mend: "leave steps out")
     let before = plan.phases.prefix { $0.name != phase.name }
     require(
-      reinforcement.judge == .rule || before.contains { $0.kind == .reward }, "\(place).judge",
+      reinforcement.judge == .rule || before.contains { $0.kind == .reward }
+        || plan.initialization.rewardModel != nil, "\(place).judge",
       section, summary: "no phase before '\(phase.name)' makes a reward model",
-      mend: "put a reward phase before it, or set judge to \"rule\"")
+      mend: "put a reward phase before it, name one in initialization.reward_model, or set judge to "
+        + "\"rule\"")
   }
 
   private mutating func checkData(_ phase: ResolvedPlan.Phase, _ section: String) {

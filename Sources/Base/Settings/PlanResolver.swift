@@ -268,7 +268,10 @@ struct Resolver {
   private mutating func resolveInitialization() -> ResolvedPlan.Initialization {
     let key = "initialization.from"
     if entries.isGiven(key) {
-      return ResolvedPlan.Initialization(from: text(key, or: "", "given"))
+      let reward = "initialization.reward_model"
+      return ResolvedPlan.Initialization(
+        from: text(key, or: "", "given"),
+        rewardModel: entries.isGiven(reward) ? text(reward, or: "", "given") : nil)
     }
     return ResolvedPlan.Initialization(
       standardDeviation: number("initialization.standard_deviation", or: 0.02, "default"),

@@ -166,6 +166,10 @@ public enum PlanSchema {
       "initialization.from", .text, unset: "weights are drawn",
       "A run, a checkpoint or a Hugging Face folder of the same sizes: weights and tokenizer."),
     PlanKey(
+      "initialization.reward_model", .text, unset: "a reward phase makes it",
+      "A run or checkpoint whose reward model scores answers until a reward phase makes another; "
+        + "sizes and tokenizer as those of `from`."),
+    PlanKey(
       "initialization.standard_deviation", .number(0...10), unset: "0.02", "Of every matrix."),
     PlanKey(
       "initialization.scales_residual", .boolean, unset: "true",

@@ -49,12 +49,16 @@ public struct ResolvedPlan: Codable, Equatable, Sendable {
     /// A run, a checkpoint or a Hugging Face folder, whose weights and tokenizer the run starts
     /// with; nil: weights are drawn. Read by the coordinator alone.
     public var from: String?
+    /// A run or a checkpoint that holds a reward model; nil: reward phases make the only ones.
+    public var rewardModel: String?
     public init(
-      standardDeviation: Double = 0.02, scalesResidual: Bool = true, from: String? = nil
+      standardDeviation: Double = 0.02, scalesResidual: Bool = true, from: String? = nil,
+      rewardModel: String? = nil
     ) {
       self.standardDeviation = standardDeviation
       self.scalesResidual = scalesResidual
       self.from = from
+      self.rewardModel = rewardModel
     }
   }
 

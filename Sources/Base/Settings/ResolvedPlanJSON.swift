@@ -91,7 +91,10 @@ extension ResolvedPlan {
 extension ResolvedPlan.Initialization {
   /// Nothing is drawn where weights come from elsewhere, so the keys of the draws are left out.
   var jsonNode: JSONNode {
-    if let from { return .object([("from", .text(from))]) }
+    if let from {
+      return .object(
+        [("from", .text(from))] + (rewardModel.map { [("reward_model", .text($0))] } ?? []))
+    }
     return .object([
       ("standard_deviation", .decimal(standardDeviation)),
       ("scales_residual", .flag(scalesResidual)),

@@ -182,6 +182,9 @@ extension ResolvedPlan.Phase {
   /// Whether it learns from the policy's own answers.
   public var samples: Bool { reinforcement != nil }
 
+  /// Whether it scores answers with the reward model, or starts its value model from it.
+  public var asksReward: Bool { reinforcement?.judge == .model || kind == .ppo }
+
   /// Whether only its rows can tell how many steps it takes: ``steps`` is 0 until they are counted.
   public var awaitsRows: Bool { steps == 0 && examples?.epochs != nil }
 }

@@ -48,10 +48,11 @@ extension ResolvedPlan {
     return states.max { $0.weight < $1.weight } ?? StateLayout(training: model)
   }
 
-  /// Whether a reward model was made before phase `index` and is asked in it or later, before
+  /// Whether there is a reward model before phase `index` that is asked in it or later, before
   /// another one is made.
   private func carriesReward(inPhase index: Int) -> Bool {
-    guard phases[..<index].contains(where: { $0.kind == .reward }) else { return false }
+    let isMade = phases[..<index].contains { $0.kind == .reward }
+    guard isMade || initialization.rewardModel != nil else { return false }
     return phases[index...].prefix { $0.kind != .reward }.contains(where: \.asksReward)
   }
 
@@ -63,11 +64,6 @@ extension ResolvedPlan {
         answerTokens: $0.answerTokens)
     }
   }
-}
-
-extension ResolvedPlan.Phase {
-  /// Whether it scores answers with the reward model, or starts its value model from it.
-  var asksReward: Bool { reinforcement?.judge == .model || kind == .ppo }
 }
 
 /// How the answers of one iteration lie in the state: a row of `f32` for each, everything that an

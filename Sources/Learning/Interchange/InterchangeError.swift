@@ -24,6 +24,8 @@ public enum InterchangeError: Error, Equatable, Sendable {
   case notFinite(name: String)
   /// `tie_word_embeddings`, but the file's head is another matrix than its embedding.
   case tiedHeadDiffers(file: String)
+  /// A checkpoint whose reward model cannot score what the run's model says.
+  case rewardModel(path: String, problem: String)
   /// There is something in the folder that was to be written.
   case folderNotEmpty(path: String)
 }
@@ -53,6 +55,7 @@ extension InterchangeError: CustomStringConvertible {
     case .tiedHeadDiffers(let file):
       "\(file): \"tie_word_embeddings\" is true, but lm_head.weight differs from "
         + "model.embed_tokens.weight; set it to false if the head is its own matrix"
+    case .rewardModel(let path, let problem): "\(path) \(problem)"
     case .folderNotEmpty(let path):
       "\(path) is not empty; name another folder, or add --force to write over the files in it"
     }
@@ -89,6 +92,7 @@ extension InterchangeError {
       error.isNotFound ? .noInput : .inputOutput
     case .missing, .noModel, .checkpoint(.noneUsable): .noInput
     case .folderNotEmpty: .usage
+    case .rewardModel: .badPlan
     default: .badData
     }
   }

@@ -14,20 +14,29 @@ public enum StartCheckpoint {
   /// - Parameters:
   ///   - plan: With the source's sizes; only the longest sequence may be another.
   ///   - phaseIndex: Of the first phase that workers take part in.
-  ///   - layout: Of that phase's state, in which the policy is alone; nil: it is in training.
+  ///   - layout: Of that phase's state: the policy, and a reward model where later phases ask one;
+  ///     nil: the policy in training.
+  ///   - reward: The reward model, where the layout has one.
   ///   - tokenizer: The contents of the run's `tokenizer.json`.
   /// - Returns: The checkpoint's folder.
   @discardableResult
   public static func write(
     _ source: ModelSource, for plan: ResolvedPlan, phaseIndex: Int, layout: StateLayout? = nil,
-    tokenizer: [UInt8], inRun runDirectory: String
+    reward: RewardSource? = nil, tokenizer: [UInt8], inRun runDirectory: String
   ) throws(InterchangeError) -> String {
     let layout = layout ?? StateLayout(training: plan.model)
-    precondition(layout.models.count == 1, "a run starts with its policy alone")
-    let master = AlignedStorage(count: layout[.policy].layout.count, filledWith: Float(0)).rows
-    let zeros = AlignedStorage(count: master.count, filledWith: Float(0)).rows
-    let parts = [master] + layout.parts.dropFirst().map { _ in zeros }
-    try source.loadWeights(into: master)
+    let parts = try layout.parts.map { part throws(InterchangeError) in
+      let window = AlignedStorage(count: layout.count(of: part), filledWith: Float(0)).rows
+      switch part {
+      case .master(.policy): try source.loadWeights(into: window)
+      case .master(.reward):
+        guard let reward else { preconditionFailure("the run starts without a reward model") }
+        try reward.loadWeights(into: window)
+      case .master: preconditionFailure("no model to start \(part) with")
+      case .firstMoment, .secondMoment, .rollouts: break
+      }
+      return window
+    }
     let state = CheckpointState(
       run: plan.name, phaseIndex: phaseIndex, phaseName: plan.phases[phaseIndex].name, step: 0,
       position: 0, schedulePosition: 0, tokensTotal: 0, dataCursor: 0, profile: "",

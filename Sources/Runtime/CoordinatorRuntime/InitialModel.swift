@@ -6,18 +6,30 @@ internal import System
 internal import Tensors
 internal import Tokenization
 
-/// The model that a plan's run starts from: `initialization.from`.
+/// What a plan's run starts from: the model `initialization.from` and, where the plan names one, the
+/// reward model `initialization.reward_model`.
 ///
-/// It is read when the run has no checkpoint, and becomes one at position 0: from then on the run
-/// does not need it.
+/// They are read when the run has no checkpoint, and become one at position 0: from then on the run
+/// does not need them.
 struct InitialModel {
+  /// The folders, as the plan names them.
+  let names: String
   private let from: String
   private let source: ModelSource
+  private let reward: RewardSource?
 
-  /// Opens and checks it, all but its values.
-  init(_ from: String) throws(CoordinatorEnd) {
+  /// Opens and checks them, all but their values. Nil where the plan draws its weights.
+  init?(_ initialization: ResolvedPlan.Initialization) throws(CoordinatorEnd) {
+    guard let from = initialization.from else { return nil }
     self.from = from
-    source = try Self.ending { () throws(InterchangeError) in try ModelSource(opening: from) }
+    names = ([from] + [initialization.rewardModel].compactMap(\.self)).joined(separator: ", ")
+    let source = try Self.ending { () throws(InterchangeError) in try ModelSource(opening: from) }
+    self.source = source
+    reward = try initialization.rewardModel.map { path throws(CoordinatorEnd) in
+      try Self.ending("reward_model") { () throws(InterchangeError) in
+        try RewardSource(opening: path, for: source)
+      }
+    }
   }
 
   func tokenizer() throws(CoordinatorEnd) -> Tokenizer {
@@ -28,19 +40,18 @@ struct InitialModel {
   func write(
     for plan: ResolvedPlan, tokenizer: [UInt8], inRun path: String
   ) throws(CoordinatorEnd) {
-    let differences = Self.differences(source.shape, plan.model)
+    let differences = source.shape.differences(from: plan.model, called: "the plan")
     guard differences.isEmpty else {
       throw CoordinatorEnd(
         kind: .failed,
         message: "initialization.from: the model in \(from) is not the plan's:\n"
-          + differences.map { "  \($0)\n" }.joined()
-          + "Give the plan the sizes of \(from).", code: 78)
+          + differences + "Give the plan the sizes of \(from).", code: 78)
     }
     let phase = PhaseProgram(plan).firstPhaseIndex
     _ = try Self.ending { () throws(InterchangeError) in
       try StartCheckpoint.write(
         source, for: plan, phaseIndex: phase, layout: plan.stateLayout(inPhase: phase),
-        tokenizer: tokenizer, inRun: path)
+        reward: reward, tokenizer: tokenizer, inRun: path)
     }
   }
 
@@ -79,30 +90,14 @@ struct InitialModel {
     return plan
   }
 
-  /// What makes two models differ in shape or in what they compute. The longest sequence does not.
-  static func differences(_ found: ModelShape, _ planned: ModelShape) -> [String] {
-    let pairs: [(String, String, String)] = [
-      ("layers", "\(found.layerCount)", "\(planned.layerCount)"),
-      ("width", "\(found.modelWidth)", "\(planned.modelWidth)"),
-      ("heads", "\(found.headCount)", "\(planned.headCount)"),
-      ("key_value_heads", "\(found.keyValueHeadCount)", "\(planned.keyValueHeadCount)"),
-      ("head_width", "\(found.headWidth)", "\(planned.headWidth)"),
-      ("feed_forward", "\(found.feedForwardWidth)", "\(planned.feedForwardWidth)"),
-      ("vocabulary", "\(found.vocabularySize)", "\(planned.vocabularySize)"),
-      ("tied_head", "\(found.isHeadTied)", "\(planned.isHeadTied)"),
-      ("rope_theta", "\(found.ropeTheta)", "\(planned.ropeTheta)"),
-      ("norm_epsilon", "\(found.normEpsilon)", "\(planned.normEpsilon)"),
-    ]
-    return pairs.filter { $0.1 != $0.2 }.map { "model.\($0.0): \($0.1), the plan \($0.2)" }
-  }
-
+  /// - Parameter key: Of the plan's `initialization`.
   private static func ending<R>(
-    _ body: () throws(InterchangeError) -> R
+    _ key: String = "from", _ body: () throws(InterchangeError) -> R
   ) throws(CoordinatorEnd) -> R {
     do {
       return try body()
     } catch {
-      let message = "initialization.from: \(error)"
+      let message = "initialization.\(key): \(error)"
       throw CoordinatorEnd(kind: .failed, message: message, code: error.exitCode.rawValue)
     }
   }

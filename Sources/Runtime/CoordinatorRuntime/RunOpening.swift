@@ -73,7 +73,7 @@ struct RunOpening {
 
   private func makeTokenizer() throws -> Tokenizer {
     let plan = resolution.plan
-    if let from = plan.initialization.from { return try InitialModel(from).tokenizer() }
+    if let model = try InitialModel(plan.initialization) { return try model.tokenizer() }
     guard let first = plan.phases.first else { return .bytes }
     let started = Clock.monotonicSeconds
     let line = ProgressLine("tokenizer: text read")
@@ -178,9 +178,9 @@ struct RunOpening {
   /// The newest checkpoint that verifies; where there is none, the one that the plan's initial
   /// model makes.
   func checkpoint(_ plan: ResolvedPlan, _ tokenizer: [UInt8]) throws -> CheckpointReader? {
-    guard let from = plan.initialization.from, found == nil else { return found }
-    try InitialModel(from).write(for: plan, tokenizer: tokenizer, inRun: path)
-    tell("initial weights: \(from)")
+    guard found == nil, let model = try InitialModel(plan.initialization) else { return found }
+    try model.write(for: plan, tokenizer: tokenizer, inRun: path)
+    tell("initial weights: \(model.names)")
     return try CheckpointReader.newest(inRun: path).reader
   }
 

@@ -36,6 +36,21 @@ private func message(
     #expect(try #require(error).message.contains("initialization.scales_residual is for weights"))
   }
 
+  @Test func `takes a reward model from elsewhere where a phase asks it`() throws {
+    func text(_ given: String, _ kind: String) -> String {
+      #"{"initialization": {\#(given)"reward_model": "b"}, "phases": [{"kind": "tokenizer"}, "#
+        + #"{"kind": "evaluate"}, {"kind": "\#(kind)"}, {"kind": "ppo"}]}"#
+    }
+    let from = #""from": "a", "#
+    let plan = try PlanResolver.resolve(text: text(from, "sft"), path: "p.json").plan
+    #expect(plan.initialization.rewardModel == "b")
+    #expect(try ResolvedPlan(planJSON: plan.planJSON()) == plan)
+    let alone = message(text("", "pretrain"))
+    #expect(alone.contains("give initialization.from, a model with the same tokenizer, too"))
+    let unasked = message(text(from, "reward"))
+    #expect(unasked.contains("no phase asks the reward model of initialization.reward_model"))
+  }
+
   @Test func `one dial derives everything that is left out`() throws {
     let resolution = try resolve(#"{ "depth": 6, "data": {"source": "books"} }"#)
     let plan = resolution.plan
