@@ -144,7 +144,7 @@ extension Resolver {
       checkKind(phase, index, plan)
       checkUnused(phase, section)
       checkSteps(phase, section)
-      checkData(phase, section)
+      checkData(phase, section, plan)
       checkTuning(phase, section, plan)
       let limit = phase.validation.tokenLimit ?? Int.max
       require(
@@ -356,7 +356,9 @@ extension Resolver {
         + "\"rule\"")
   }
 
-  private mutating func checkData(_ phase: ResolvedPlan.Phase, _ section: String) {
+  private mutating func checkData(
+    _ phase: ResolvedPlan.Phase, _ section: String, _ plan: ResolvedPlan
+  ) {
     let given = sourceSection(section)
     let mixed = (0..<entries.elementCount("\(given).mixture")).map { "\(given).mixture[\($0)]" }
     checkMixture(given, mixed, section)
@@ -367,7 +369,10 @@ extension Resolver {
     guard !entries.isDataOverridden else { return }
     for (place, mixed) in zip(mixed, phase.data.sources) { checkWorld([place], mixed.source) }
     guard phase.data.sources.allSatisfy(\.source.isPath) else { return }
-    checkWorld(mixed.isEmpty ? ["\(section).data", "data"] : ["data"], phase.data.source)
+    let isWorldRead = plan.phases.contains { $0.data.sources.contains { !$0.source.isPath } }
+    checkWorld(
+      (mixed.isEmpty ? ["\(section).data"] : []) + (isWorldRead ? [] : ["data"]),
+      phase.data.source)
     guard phase.examples != nil else { return }
     checkWorld(["\(section).examples"], phase.data.source, ["count", "agreement"])
   }

@@ -51,6 +51,15 @@ private func message(
     #expect(unasked.contains("no phase asks the reward model of initialization.reward_model"))
   }
 
+  @Test func `settings of the world stand beside a file where some phase reads the world`() throws {
+    let plan = try resolve(
+      #"{"data": {"documents": 60}, "phases": [{"kind": "tokenizer"}, {"kind": "pretrain"}, "#
+        + #"{"kind": "sft", "data": {"source": "rows.jsonl"}}]}"#
+    ).plan
+    #expect(plan.phases[1].data.source == .world(seed: 1, documents: 60))
+    #expect(plan.phases[2].data.source == .path("rows.jsonl"))
+  }
+
   @Test func `one dial derives everything that is left out`() throws {
     let resolution = try resolve(#"{ "depth": 6, "data": {"source": "books"} }"#)
     let plan = resolution.plan
