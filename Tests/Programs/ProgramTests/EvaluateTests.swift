@@ -43,7 +43,7 @@ import Testing
   @Test(.timeLimit(.minutes(3))) func `asks, compares and scores`() throws {
     try Self.withRuns { story, other in
       let checkpoints = "\(story)/checkpoints"
-      try expectQuestions("\(checkpoints)/sft-20", story)
+      try expectQuestions("\(checkpoints)/sft-40", story)
       try expectComparison(checkpoints)
       try expectPairs("\(checkpoints)/reward-10", story)
       try expectReport(story)
@@ -59,7 +59,7 @@ import Testing
     #expect(found.output == command(words + ["--questions", "world", "--threads", "3"]).output)
     let node = try JSONReader.read(found.output)
     #expect(node["count"]?.int == 40 && node["of"]?.int == 507)
-    #expect(node["format"]?.string == "chat" && node["checkpoint"]?.string == "sft-20")
+    #expect(node["format"]?.string == "chat" && node["checkpoint"]?.string == "sft-40")
     let answers = try #require(node["answers"])
     for key in ["accuracy", "ended"] {
       let share = try #require(answers[key]?["share"]?.double)
@@ -91,7 +91,7 @@ import Testing
     #expect(text["format"]?.string == "text" && text["shots"]?.int == 0)
     #expect(text["choices"]?.written != node["choices"]?.written)
     let plain = command(["cox", "evaluate", checkpoint, "--questions", "world"] + limit)
-    #expect(plain.output.contains("sft-20: 40 of 507 questions of world, as a conversation"))
+    #expect(plain.output.contains("sft-40: 40 of 507 questions of world, as a conversation"))
     #expect(plain.output.contains("chance 25.0 %"), "\(plain)")
     #expect(!plain.errors.contains("never learned to chat"))
     let untuned = command(
@@ -108,16 +108,16 @@ import Testing
       #expect(found.code == 0, "\(found.errors)")
       return try JSONReader.read(found.output)
     }
-    let same = try compare("sft-20", "sft-20")
+    let same = try compare("sft-40", "sft-40")
     for key in ["win_rate", "by_correctness", "by_length"] {
       #expect(same[key]?["share"]?.double == 0.5 && same[key]?["ties"]?.int == 30)
     }
     #expect(same["answers"]?.written == same["answers_against"]?.written)
-    let there = try compare("grpo-4", "sft-20"), back = try compare("sft-20", "grpo-4")
+    let there = try compare("grpo-4", "sft-40"), back = try compare("sft-40", "grpo-4")
     #expect(there["win_rate"]?["wins"]?.int == back["win_rate"]?["losses"]?.int)
     #expect(there["by_length"]?["losses"]?.int == back["by_length"]?["wins"]?.int)
     #expect(there["answers"]?.written == back["answers_against"]?.written)
-    #expect(there["against"]?.string == "sft-20" && there["by_length"]?["ties"]?.int != 30)
+    #expect(there["against"]?.string == "sft-40" && there["by_length"]?["ties"]?.int != 30)
   }
 
   /// The report's figures are those of the records, and those that `cox evaluate` finds.
@@ -137,9 +137,9 @@ import Testing
         "\(story)/checkpoints/\(name)", "--questions", "world", "--limit", "20", more: more)
     }
     #expect(
-      try phase("sft")["answers"]?.written == evaluate("sft-20")["answers"]?.written)
+      try phase("sft")["answers"]?.written == evaluate("sft-40")["answers"]?.written)
     #expect(try phase("sft")["win_rate"] == nil && phase("reward")["answers"] == nil)
-    let against = try evaluate("grpo-4", "--against", "\(story)/checkpoints/sft-20")
+    let against = try evaluate("grpo-4", "--against", "\(story)/checkpoints/sft-40")
     for key in ["win_rate", "by_correctness", "by_length"] {
       #expect(try phase("grpo")[key]?.written == against[key]?.written)
     }
@@ -199,7 +199,7 @@ import Testing
   }
 
   private func expectRefusals(_ checkpoints: String, _ other: String) throws {
-    let sft = "\(checkpoints)/sft-20", unseen = "\(checkpoints)/../examples/unseen.jsonl"
+    let sft = "\(checkpoints)/sft-40", unseen = "\(checkpoints)/../examples/unseen.jsonl"
     for (words, problem) in [
       ([other, "--questions", "world"], "has not read the generated world"),
       ([other, "--questions", unseen], "<|bos|>"),

@@ -9,6 +9,9 @@ import Testing
     "pretrain", "anneal", "sft", "reward", "ppo", "dpo", "dpo-again", "grpo", "evaluate",
   ]
 
+  /// Those that learn from their own answers.
+  static let sampling = ["ppo", "dpo-again", "grpo"]
+
   /// What one worker with one thread makes of it.
   static let reference = try? withRunFolder { run in
     try RealCluster.outcome(run: run, plan: plan)
@@ -65,6 +68,16 @@ import Testing
       let dpo = try #require(steps.first { $0.phase == "dpo" })
       #expect(abs(dpo.loss - 0.693_147_180_559_945_3) < 1e-15)
       #expect(figures("reward").allSatisfy { $0["accuracy"] != nil && $0["margin"] != nil })
+      // Some answers end by themselves and others are cut: their lengths differ.
+      for phase in Self.sampling {
+        let answered = figures(phase)
+        for prefix in ["", "validation_"] {
+          let ended = answered.compactMap { $0["\(prefix)ended"] }
+          let lengths = answered.compactMap { $0["\(prefix)length"] }
+          #expect(!ended.isEmpty && ended.allSatisfy { 0 < $0 && $0 < 1 }, "\(phase): \(ended)")
+          #expect(!lengths.isEmpty && lengths.allSatisfy { 1 < $0 && $0 < 16 }, "\(lengths)")
+        }
+      }
       let names = cluster.records().filter { $0.validationLoss != nil }.map(\.phase)
       #expect(Set(names) == ["pretrain", "anneal", "sft", "reward", "dpo", "evaluate"])
     }
