@@ -43,7 +43,9 @@ package final class RunRecorder {
   private var unwritten: [StepRecord] = []
   /// A disk that stays full this long loses records; the steps stay exact.
   private static let unwrittenCountMax = 4096
-  private var lastCommitSeconds: Double
+  /// Up to when time was given to operations. A commit may come late, and give away what belongs
+  /// to the one behind it: then this runs ahead of the clock.
+  private var countedSeconds: Double
   /// Whether nothing was committed since the start. Steps may have been taken while there was no
   /// coordinator: the time since its start is not theirs.
   private var isFirstCommit = true
@@ -63,7 +65,7 @@ package final class RunRecorder {
     self.program = program
     self.source = source
     flops = folder.plan.phases.indices.map { PhaseFlops(folder.plan, phase: $0) }
-    lastCommitSeconds = Clock.monotonicSeconds
+    countedSeconds = Clock.monotonicSeconds
     do {
       metrics = try MetricsWriter(runDirectory: folder.path)
       events = try EventWriter(runDirectory: folder.path)
@@ -140,7 +142,7 @@ package final class RunRecorder {
       view: resumption.view)
     reports = reports.filter { $0.key < resumption.position }
     // A step's seconds include what a change of view cost it, but not the wait for workers.
-    if !isManned { lastCommitSeconds = Clock.monotonicSeconds }
+    if !isManned { countedSeconds = Clock.monotonicSeconds }
     isManned = true
   }
 
@@ -180,22 +182,22 @@ package final class RunRecorder {
 
   /// Records every operation before `position` that is not recorded yet.
   ///
-  /// Where several are committed at once, the time since the last commit is shared out as the
-  /// workers' own clocks have it. Steps that were taken while there was no coordinator took at
-  /// least what those clocks say.
+  /// The time since the last commit is shared out as the workers' own clocks have it. An operation
+  /// took no less than its slowest worker says; what that is more than has passed is taken off the
+  /// operations behind it, except for those that ran while there was no coordinator.
   package func commit(upTo position: Int) {
     guard recordedPosition < position else { return }
     let now = Clock.monotonicSeconds
     let found = (recordedPosition..<position).map { reports.removeValue(forKey: $0) ?? [:] }
     let weights = found.map { $0.values.map(\.time.total).max() ?? 0 }
     let sum = weights.reduce(0, +)
-    let elapsed = isFirstCommit ? max(now - lastCommitSeconds, sum) : now - lastCommitSeconds
+    let elapsed = max(now - countedSeconds, sum)
     for (reports, weight) in zip(found, weights) {
       let share = sum > 0 ? weight / sum : 1 / Double(found.count)
       record(recordedPosition, reports, seconds: elapsed * share)
       recordedPosition += 1
     }
-    lastCommitSeconds = now
+    countedSeconds = isFirstCommit ? now : countedSeconds + elapsed
     isFirstCommit = false
     flush()
   }

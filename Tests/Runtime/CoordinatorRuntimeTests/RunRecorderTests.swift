@@ -163,6 +163,20 @@ import Testing
     }
   }
 
+  /// A commit that comes late has counted what belongs to the one right behind it.
+  @Test func `give a step no less than its worker took, and take that off the next`() throws {
+    try withRun { run in
+      let recording = try Recording(run)
+      try recording.beginView(at: 0)
+      recording.record(0..<1, seconds: 0)
+      recording.record(1..<2, seconds: 1000)
+      pauseThread(milliseconds: 20)
+      recording.record(2..<3, seconds: 0.001)
+      let seconds = try log(run).records.map(\.seconds)
+      #expect(seconds[0] < 1000 && seconds[1...] == [1000, 0.001])
+    }
+  }
+
   @Test func `count no seconds of steps that were taken back as kept`() throws {
     try withRun { run in
       let recording = try Recording(run)
@@ -172,7 +186,7 @@ import Testing
       recording.recorder.rewind(from: 2, to: 0)
       pauseThread(milliseconds: 50)
       try recording.beginView(at: 0)
-      recording.record(0..<1)
+      recording.record(0..<1, seconds: 0.001)
       // The 200 s do not count any more, and the pause belongs to no step.
       #expect(try #require(try log(run).latest).goodput < 1)
     }

@@ -95,9 +95,9 @@ struct Recording {
   }
 
   /// Reports and commits, one operation after the other.
-  func record(_ positions: Range<Int>) {
+  func record(_ positions: Range<Int>, seconds: Double = 0.25) {
     for position in positions {
-      report(position..<position + 1)
+      report(position..<position + 1, seconds: seconds)
       recorder.commit(upTo: position + 1)
     }
   }
