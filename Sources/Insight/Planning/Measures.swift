@@ -97,12 +97,12 @@ extension Measures {
 }
 
 extension Measures {
-  /// Names of ``rolloutFigures(_:iteration:tokenCount:seconds:flopsPerToken:)``.
+  /// Names of ``rolloutFigures(_:iteration:tokenCount:seconds:flopsPerToken:recomputedCount:)``.
   public static let rolloutNames = Set(
     rolloutFigures(
       answer(
         score: 0, isEnded: true, promptCount: 1, logProbabilities: [0], estimates: [(0, 0)]),
-      iteration: 0, tokenCount: 0, seconds: 0, flopsPerToken: (0, 0)
+      iteration: 0, tokenCount: 0, seconds: 0, flopsPerToken: (0, 0), recomputedCount: 0
     ).keys)
 
   /// What every step of an iteration tells of the answers that it learns from.
@@ -112,9 +112,10 @@ extension Measures {
   ///   - tokenCount: Tokens of the answers.
   ///   - seconds: What they took.
   ///   - flopsPerToken: Of a token of prompt or answer; then with the attention term halved.
+  ///   - recomputedCount: Slices that were another worker's before.
   public static func rolloutFigures(
     _ sums: SIMD16<Double>, iteration: Int, tokenCount: Int64, seconds: Double,
-    flopsPerToken: (Double, Double)
+    flopsPerToken: (Double, Double), recomputedCount: Int
   ) -> [String: Double] {
     let costs = [
       "iteration": Double(iteration + 1), "rollout_tokens": Double(tokenCount),
@@ -122,6 +123,7 @@ extension Measures {
       "rollout_tokens_per_s": seconds > 0 ? Double(tokenCount) / seconds : 0,
       "rollout_flops": flopsPerToken.0 * sums[tokens],
       "rollout_flops_causal": flopsPerToken.1 * sums[tokens],
+      "rollout_slices_recomputed": Double(recomputedCount),
     ]
     return rolloutFigures(sums).merging(costs) { _, cost in cost }
   }

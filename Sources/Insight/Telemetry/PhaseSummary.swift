@@ -36,9 +36,7 @@ public struct PhaseSummary: Equatable, Sendable {
     let steps = records.filter { !$0.isEvaluation }
     self.steps = steps.count
     tokens = saturatingSum(steps.map(\.tokens))
-    // Every step of an iteration has the figures of its answers.
-    let iterations = Dictionary(grouping: steps) { $0.extra["iteration"] ?? 0 }
-      .sorted { $0.key < $1.key }.map { $0.value[0] }
+    let iterations = steps.iterations
     func sum(_ name: String) -> Double {
       iterations.reduce(0) { $0 + ($1.extra[name] ?? 0) }
     }
@@ -59,5 +57,13 @@ public struct PhaseSummary: Equatable, Sendable {
     let validated = records.last(where: \.isValidated)
     validationLoss = validated?.validationLoss
     validationFigures = (validated?.extra ?? [:]).filter { $0.key.hasPrefix("validation_") }
+  }
+}
+
+extension [StepRecord] {
+  /// Of each iteration of a phase the first step; every step has the figures of its answers.
+  var iterations: [StepRecord] {
+    Dictionary(grouping: self) { $0.extra["iteration"] ?? 0 }
+      .sorted { $0.key < $1.key }.map { $0.value[0] }
   }
 }

@@ -125,7 +125,11 @@ public struct RunSummary: Codable, Equatable, Sendable {
     exchangeHidden = seconds > 0 ? sum(\.exchangeHidden) / seconds : 0
     tokensTotal = latest.tokensTotal
     goodput = latest.goodput.isFinite ? latest.goodput : nil
-    slicesRecomputed = saturatingSum(records.map(\.slicesRecomputed))
+    slicesRecomputed = saturatingSum(
+      records.map(\.slicesRecomputed)
+        + records.iterations.map {
+          Int(exactly: $0.extra["rollout_slices_recomputed"] ?? 0) ?? 0
+        })
     stepsSkipped = records.count { $0.skipped }
     stepsRepeated = log.repeatedCount
     stepsDiffering = log.differences.count

@@ -3,6 +3,7 @@ internal import Evaluation
 internal import Operators
 internal import Planning
 internal import Settings
+internal import System
 public import Tensors
 public import Tokenization
 internal import Transformer
@@ -83,6 +84,7 @@ public final class RolloutWork: SliceWork {
     window.fill(with: 0)
     let rollouts = Rollouts(shape, window)
     for (index, answer) in answers.enumerated() { rollouts[first + index] = answer }
+    Failpoint.inRollout.pass(step: iteration)
     finished(0..<shape.count)
     return statistics(answers)
   }

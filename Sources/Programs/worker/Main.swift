@@ -52,6 +52,7 @@ import WorkerRuntime
     ])
 
   static func options(_ invocation: Invocation) throws -> WorkerOptions {
+    if let problem = Failpoint.problem { throw command.refusal(problem) }
     let coordinator: Address
     let advertised: Address?
     do {

@@ -282,7 +282,7 @@ package final class RunRecorder {
       case .validate(let phase, let afterStep, let isFull):
         addValidation(phase, afterStep, any, reports, isFull: isFull, seconds: seconds)
       case .rollout(let phase, let iteration):
-        noteRollout(phase, iteration, any, seconds: seconds)
+        noteRollout(phase, iteration, any, reports, seconds: seconds)
       case .enter, .end: break
       }
     }
@@ -396,20 +396,28 @@ package final class RunRecorder {
 
   /// What is known of the answers that the steps to come learn from.
   private func noteRollout(
-    _ phase: Int, _ iteration: Int, _ report: OperationReport, seconds: Double
+    _ phase: Int, _ iteration: Int, _ report: OperationReport,
+    _ reports: [Int: OperationReport], seconds: Double
   ) {
     keep(seconds: seconds, at: report.position + 1)
     let cost = PhaseCost(plan, phase: phase).rollout
+    let recomputedCount = recomputedCount(reports)
     let figures = Measures.rolloutFigures(
       report.measures, iteration: iteration, tokenCount: report.tokenCount, seconds: seconds,
-      flopsPerToken: cost)
+      flopsPerToken: cost, recomputedCount: recomputedCount)
     rollout = (phase, figures)
     func figure(_ name: String) -> String { Figures.fixed(figures[name] ?? 0, 3) }
     event(
       .answered,
       "iteration \(iteration + 1): reward \(figure("reward")), length \(figure("length")), "
-        + "ended \(figure("ended")), entropy \(figure("entropy")), KL \(figure("kl"))",
+        + "ended \(figure("ended")), entropy \(figure("entropy")), KL \(figure("kl"))"
+        + (recomputedCount > 0
+          ? ", \(recomputedCount) of \(plan.batch.slices) slices dealt again" : ""),
       phase: plan.phases[phase].name)
+  }
+
+  private func recomputedCount(_ reports: [Int: OperationReport]) -> Int {
+    reports.values.reduce(0) { $0 + $1.recomputedCount }
   }
 
   private func noteStep(_ report: OperationReport, _ tokens: Int, seconds: Double) {

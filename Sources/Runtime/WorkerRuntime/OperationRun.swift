@@ -104,6 +104,7 @@ struct OperationRun {
     session.replica.takeRollouts(total.sum.windows[0])
     sums.store.release()
     session.gradientPosition = nil
+    Failpoint.afterRollout.pass(step: iteration)
     watch.lap(\.optimizer)
     return report(total, &watch)
   }

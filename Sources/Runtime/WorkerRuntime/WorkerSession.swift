@@ -85,6 +85,7 @@ final class WorkerSession {
       send: { [link] bytes, position, chunk in
         link.sendChunk(bytes, position: position, chunk: chunk)
       })
+    Failpoint.enter(phase: replica.phase.name)
   }
 
   /// Runs until the coordinator lets the worker go.
@@ -317,6 +318,7 @@ final class WorkerSession {
 
   /// The sums of one phase fit no other: it may train other models.
   private func renewSums() {
+    Failpoint.enter(phase: replica.phase.name)
     gradients = PhaseSums(GradientWork(replica), sliceCount: plan.batch.slices)
     madeRollouts = nil
     begun = gradients

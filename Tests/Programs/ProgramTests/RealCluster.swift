@@ -92,6 +92,11 @@ final class RealCluster {
     eventually { errors.split(separator: text, omittingEmptySubsequences: false).count > times }
   }
 
+  /// Waits until a worker has come to its failpoint; false when that takes longer than 60 s.
+  func waitForFailpoint(ofWorker index: Int) -> Bool {
+    eventually { errors(ofWorker: index).contains("failpoint ") }
+  }
+
   /// Waits until the run's records reach `step`; false when that takes longer than 60 s.
   func waitForStep(_ step: Int) -> Bool {
     eventually { records().last.map { $0.step >= step } ?? false }
@@ -150,6 +155,11 @@ final class RealCluster {
     var norms: [Double]
     var validations: [Double?]
   }
+}
+
+extension ChildProcess {
+  /// Lets a process go on that stands still at a failpoint.
+  func release() { signal(18) }
 }
 
 /// The process's exit code; 124 when it has not ended after `seconds`.

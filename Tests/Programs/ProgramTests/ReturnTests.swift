@@ -85,6 +85,14 @@ import Transport
     }
   }
 
+  @Test(arguments: ["in-rolout", "hang:", "in-rollout@", "in-rollout@ppo@1@2"])
+  func `has no worker with a failpoint that there is not`(failpoint: String) {
+    let refused = command(
+      ["worker", "--coordinator", "127.0.0.1:1"], environment: ["COX_FAILPOINT": failpoint])
+    #expect(refused.code == 64)
+    #expect(refused.errors.contains("COX_FAILPOINT is \"\(failpoint)\", not [hang:]NAME"))
+  }
+
   @Test(.timeLimit(.minutes(3)))
   func `sends off a joiner that has no way to the member with the state`() throws {
     try withRunFolder { run in

@@ -30,6 +30,13 @@ private struct StandIns {
 @Suite struct `The launch scripts` {
   private func script(_ name: String) -> String { "\(RealCluster.root)/\(name)" }
 
+  @Test func `kill at every failpoint that there is, and the documents name each`() {
+    for file in ["launch/soak", "docs/protocol.md"] {
+      let text = fileText(script(file))
+      for point in Failpoint.allCases { #expect(text.contains(point.rawValue), "\(point)") }
+    }
+  }
+
   /// Runs launch/quickstart with a build and a `cox` that only note what they are asked.
   private func quickstart(
     _ words: [String], in folder: String

@@ -83,12 +83,10 @@ import Testing
     }
   }
 
-  /// Somewhere in each phase: at its transition, in a rollout, in an epoch of updates.
+  /// At the transition to each phase, and at checkpoints.
   @Test(
     .timeLimit(.minutes(3)),
-    arguments: phases.dropFirst().map { "phase \($0) begins" } + [
-      "iteration 1: reward", "iteration 2: reward", "sft-20", "ppo-8",
-    ])
+    arguments: phases.dropFirst().map { "phase \($0) begins" } + ["sft-20", "ppo-8"])
   func `survives the death of a worker`(moment: String) throws {
     try withRunFolder { run in
       let cluster = try RealCluster(run: run, plan: Self.plan, waitingFor: 3)
@@ -96,6 +94,100 @@ import Testing
       #expect(cluster.waitForText(moment))
       cluster.workers[1].signal(9)
       try expectReference(cluster)
+    }
+  }
+
+  /// In a rollout, behind it with the answers taken, while answers are exchanged, and in an epoch.
+  @Test(
+    .timeLimit(.minutes(3)),
+    arguments: [
+      "in-rollout@ppo@0", "after-rollout@ppo@1", "mid-gather@ppo", "after-slice@ppo@2",
+      "in-update@ppo@5", "after-rollout@dpo-again@0", "after-rollout@grpo@1",
+      "before-update@grpo@3",
+    ])
+  func `survives the death of a worker that answers or learns from answers`(
+    failpoint: String
+  ) throws {
+    try withRunFolder { run in
+      let cluster = try RealCluster(run: run, plan: Self.plan, waitingFor: 3)
+      try cluster.addWorker()
+      try cluster.addWorker(failpoint: failpoint)
+      try cluster.addWorker()
+      try expectReference(cluster)
+      #expect(cluster.workers.map { exitCode(of: $0) } == [0, 137, 0])
+    }
+  }
+
+  /// Each of three stands behind the first of its two or three slices of eight when one dies.
+  @Test(.timeLimit(.minutes(3)), arguments: [("ppo", 1), ("dpo-again", 0), ("grpo", 1)])
+  func `answers again only the prompts of a worker that dies in a rollout`(
+    phase: String, iteration: Int
+  ) throws {
+    try withRunFolder { run in
+      let cluster = try RealCluster(run: run, plan: Self.plan, waitingFor: 3)
+      let failpoint = "hang:in-rollout@\(phase)@\(iteration)"
+      for _ in 0..<3 { try cluster.addWorker(failpoint: failpoint) }
+      for index in 0..<3 { #expect(cluster.waitForFailpoint(ofWorker: index)) }
+      cluster.workers[1].signal(9)
+      for index in [0, 2] { cluster.workers[index].release() }
+      try expectReference(cluster)
+      #expect(cluster.workers.map { exitCode(of: $0) } == [0, 137, 0])
+      for step in cluster.steps() where Self.sampling.contains(step.phase) {
+        let count = try #require(step.extra["rollout_slices_recomputed"])
+        if step.phase == phase, step.extra["iteration"] == Double(iteration + 1) {
+          #expect(0 < count && count <= 3)
+        } else {
+          #expect(count == 0)
+        }
+      }
+      #expect(cluster.errors.contains(" of 8 slices dealt again"))
+    }
+  }
+
+  /// The one worker stands still in a phase until another has come; that one stands still once it
+  /// has the state, and then the first dies. Who came last answers or learns alone.
+  @Test(
+    .timeLimit(.minutes(3)),
+    arguments: [
+      ("after-update", "ppo", 5), ("in-rollout", "ppo", 1), ("after-rollout", "ppo", 0),
+      ("after-update", "dpo-again", 2), ("in-rollout", "grpo", 1),
+    ])
+  func `hands its answers to a worker that joins`(
+    point: String, phase: String, step: Int
+  ) throws {
+    try withRunFolder { run in
+      let cluster = try RealCluster(run: run, plan: Self.plan)
+      let incumbent = try cluster.addWorker(failpoint: "hang:\(point)@\(phase)@\(step)")
+      #expect(cluster.waitForFailpoint(ofWorker: 0))
+      let joiner = try cluster.addWorker(failpoint: "hang:after-slice@\(phase)")
+      #expect(cluster.waitForText("worker_joined: ", times: 2))
+      incumbent.release()
+      #expect(cluster.waitForFailpoint(ofWorker: 1))
+      incumbent.signal(9)
+      joiner.release()
+      try expectReference(cluster)
+      #expect(!cluster.errors.contains("rewound"))
+      #expect(cluster.workers.map { exitCode(of: $0) } == [137, 0])
+    }
+  }
+
+  /// One of two workers stands in a rollout, or right behind it, when the coordinator dies.
+  @Test(
+    .timeLimit(.minutes(3)), arguments: ["in-rollout", "after-rollout"], ["ppo", "grpo"])
+  func `survives the coordinator's death around a rollout`(point: String, phase: String) throws {
+    try withRunFolder { run in
+      let first = try RealCluster(run: run, plan: Self.plan, waitingFor: 2)
+      try first.addWorker()
+      try first.addWorker(failpoint: "hang:\(point)@\(phase)@1")
+      #expect(first.waitForFailpoint(ofWorker: 1))
+      first.coordinator.signal(9)
+      #expect(first.wait() == 137)
+      first.workers[1].release()
+      let again = try RealCluster(
+        run: run, plan: Self.plan, waitingFor: 2, listen: first.address)
+      try expectReference(again)
+      #expect(!again.errors.contains("rewound"))
+      #expect(first.workers.map { exitCode(of: $0) } == [0, 0])
     }
   }
 
