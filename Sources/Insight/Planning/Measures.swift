@@ -62,18 +62,22 @@ extension Measures {
   static let surprise = 5
   static let k1 = 6
   static let k3 = 7
+  static let unscored = 8
 
   /// The measures of one answer.
   ///
-  /// - Parameter estimates: k1 and k3 of each of its tokens.
+  /// - Parameters:
+  ///   - isUnscored: Whether its score was no finite number.
+  ///   - estimates: k1 and k3 of each of its tokens.
   public static func answer(
-    score: Double, isEnded: Bool, promptCount: Int, logProbabilities: [Double],
+    score: Double, isUnscored: Bool, isEnded: Bool, promptCount: Int, logProbabilities: [Double],
     estimates: [(k1: Double, k3: Double)]
   ) -> SIMD16<Double> {
     var sums = SIMD16<Double>.zero
     sums[tokens] = Double(promptCount + logProbabilities.count)
     sums[answers] = 1
     sums[Self.score] = score
+    sums[unscored] = isUnscored ? 1 : 0
     sums[ended] = isEnded ? 1 : 0
     sums[answerTokens] = Double(logProbabilities.count)
     // Its mean over tokens that were drawn from the policy is the policy's entropy.
@@ -88,7 +92,8 @@ extension Measures {
     guard sums[answers] > 0, sums[answerTokens] > 0 else { return [:] }
     let (perAnswer, perToken) = (sums / sums[answers], sums / sums[answerTokens])
     return [
-      "reward": perAnswer[score], "ended": perAnswer[ended], "length": perAnswer[answerTokens],
+      "reward": perAnswer[score], "rewards_not_finite": sums[unscored],
+      "ended": perAnswer[ended], "length": perAnswer[answerTokens],
       "entropy": perToken[surprise], "kl": perToken[k1], "kl_k3": perToken[k3],
     ]
   }
@@ -99,7 +104,8 @@ extension Measures {
   public static let rolloutNames = Set(
     rolloutFigures(
       answer(
-        score: 0, isEnded: true, promptCount: 1, logProbabilities: [0], estimates: [(0, 0)]),
+        score: 0, isUnscored: false, isEnded: true, promptCount: 1, logProbabilities: [0],
+        estimates: [(0, 0)]),
       iteration: 0, tokenCount: 0, seconds: 0, flopsPerToken: (0, 0)
     ).keys)
 

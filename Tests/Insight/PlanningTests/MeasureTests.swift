@@ -20,7 +20,7 @@ import Testing
     let pairs = ResolvedPlan.Phase.Kind.dpo.figures(sum(pair), count: Int64(count))
     #expect(pairs["accuracy"] == 1 && pairs["longer_wins"] == 1)
     let answer = Measures.answer(
-      score: 1, isEnded: true, promptCount: 2, logProbabilities: [-1],
+      score: 1, isUnscored: false, isEnded: true, promptCount: 2, logProbabilities: [-1],
       estimates: [(0, 0.5)])
     let answers = Measures.rolloutFigures(sum(answer))
     #expect(answers["reward"] == 1 && answers["ended"] == 1 && answers["length"] == 1)
