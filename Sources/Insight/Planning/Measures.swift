@@ -43,13 +43,12 @@ extension Measures {
 }
 
 extension Measures {
-  fileprivate static func pairFigures(
-    _ sums: SIMD16<Double>, share: Double
-  ) -> [String: Double] {
-    [
-      "accuracy": sums[accuracy] * share, "margin": sums[margin] * share,
-      "chosen_reward": sums[chosen] * share, "rejected_reward": sums[rejected] * share,
-      "longer_wins": sums[longerWins] * share, "longer_chosen": sums[longerChosen] * share,
+  fileprivate static func pairFigures(_ sums: SIMD16<Double>, count: Double) -> [String: Double] {
+    let means = sums / count
+    return [
+      "accuracy": means[accuracy], "margin": means[margin],
+      "chosen_reward": means[chosen], "rejected_reward": means[rejected],
+      "longer_wins": means[longerWins], "longer_chosen": means[longerChosen],
     ]
   }
 }
@@ -63,18 +62,22 @@ extension Measures {
   static let surprise = 5
   static let k1 = 6
   static let k3 = 7
+  static let unscored = 8
 
   /// The measures of one answer.
   ///
-  /// - Parameter estimates: k1 and k3 of each of its tokens.
+  /// - Parameters:
+  ///   - isUnscored: Whether its score was no finite number.
+  ///   - estimates: k1 and k3 of each of its tokens.
   public static func answer(
-    score: Double, isEnded: Bool, promptCount: Int, logProbabilities: [Double],
+    score: Double, isUnscored: Bool, isEnded: Bool, promptCount: Int, logProbabilities: [Double],
     estimates: [(k1: Double, k3: Double)]
   ) -> SIMD16<Double> {
     var sums = SIMD16<Double>.zero
     sums[tokens] = Double(promptCount + logProbabilities.count)
     sums[answers] = 1
     sums[Self.score] = score
+    sums[unscored] = isUnscored ? 1 : 0
     sums[ended] = isEnded ? 1 : 0
     sums[answerTokens] = Double(logProbabilities.count)
     // Its mean over tokens that were drawn from the policy is the policy's entropy.
@@ -87,11 +90,11 @@ extension Measures {
   /// What a rollout's measures come to, by the names that records give them.
   public static func rolloutFigures(_ sums: SIMD16<Double>) -> [String: Double] {
     guard sums[answers] > 0, sums[answerTokens] > 0 else { return [:] }
-    let (perAnswer, perToken) = (1 / sums[answers], 1 / sums[answerTokens])
+    let (perAnswer, perToken) = (sums / sums[answers], sums / sums[answerTokens])
     return [
-      "reward": sums[score] * perAnswer, "ended": sums[ended] * perAnswer,
-      "length": sums[answerTokens] * perAnswer, "entropy": sums[surprise] * perToken,
-      "kl": sums[k1] * perToken, "kl_k3": sums[k3] * perToken,
+      "reward": perAnswer[score], "rewards_not_finite": sums[unscored],
+      "ended": perAnswer[ended], "length": perAnswer[answerTokens],
+      "entropy": perToken[surprise], "kl": perToken[k1], "kl_k3": perToken[k3],
     ]
   }
 }
@@ -101,7 +104,8 @@ extension Measures {
   public static let rolloutNames = Set(
     rolloutFigures(
       answer(
-        score: 0, isEnded: true, promptCount: 1, logProbabilities: [0], estimates: [(0, 0)]),
+        score: 0, isUnscored: false, isEnded: true, promptCount: 1, logProbabilities: [0],
+        estimates: [(0, 0)]),
       iteration: 0, tokenCount: 0, seconds: 0, flopsPerToken: (0, 0), recomputedCount: 0
     ).keys)
 
@@ -168,24 +172,26 @@ extension Measures {
     return sums
   }
 
+  /// Sums are divided by the count, not multiplied by its inverse: ratios that are all 1 must have
+  /// a mean of 1, and n (1 / n) falls short of it for 49, 98, 103 and so on.
   fileprivate static func updateFigures(
-    _ sums: SIMD16<Double>, share: Double, hasValues: Bool
+    _ sums: SIMD16<Double>, count: Double, hasValues: Bool
   ) -> [String: Double] {
-    let ratio = sums[Measures.ratio] * share
+    let means = sums / count
+    func variance(_ mean: Int, _ meanSquare: Int) -> Double {
+      means[meanSquare] - means[mean] * means[mean]
+    }
     var figures = [
-      "clip_fraction": sums[clipped] * share, "ratio_mean": ratio,
-      "ratio_deviation": max(0, sums[ratioSquare] * share - ratio * ratio).squareRoot(),
-      "kl_old": sums[oldK1] * share, "policy_loss": sums[policyLoss] * share,
-      "divergence": sums[divergence] * share,
+      "clip_fraction": means[clipped], "ratio_mean": means[ratio],
+      "ratio_deviation": max(0, variance(ratio, ratioSquare)).squareRoot(),
+      "kl_old": means[oldK1], "policy_loss": means[policyLoss],
+      "divergence": means[divergence],
     ]
     guard hasValues else { return figures }
-    func variance(_ sum: Double, _ squares: Double) -> Double {
-      squares * share - sum * share * sum * share
-    }
-    let spread = variance(sums[returns], sums[returnSquares])
-    figures["value_loss"] = sums[valueLoss] * share
+    let spread = variance(returns, returnSquares)
+    figures["value_loss"] = means[valueLoss]
     figures["explained_variance"] =
-      spread > 0 ? 1 - variance(sums[errors], sums[errorSquares]) / spread : 0
+      spread > 0 ? 1 - variance(errors, errorSquares) / spread : 0
     return figures
   }
 }
@@ -205,12 +211,12 @@ extension ResolvedPlan.Phase.Kind {
   /// - Parameter count: What the loss is a mean over.
   public func figures(_ sums: SIMD16<Double>, count: Int64) -> [String: Double] {
     guard count > 0 else { return [:] }
-    let share = 1 / Double(count)
+    let count = Double(count)
     switch self {
     case .tokenizer, .pretrain, .anneal, .sft, .evaluate: return [:]
-    case .ppo: return Measures.updateFigures(sums, share: share, hasValues: true)
-    case .grpo: return Measures.updateFigures(sums, share: share, hasValues: false)
-    case .reward, .dpo: return Measures.pairFigures(sums, share: share)
+    case .ppo: return Measures.updateFigures(sums, count: count, hasValues: true)
+    case .grpo: return Measures.updateFigures(sums, count: count, hasValues: false)
+    case .reward, .dpo: return Measures.pairFigures(sums, count: count)
     }
   }
 }

@@ -69,7 +69,8 @@ extension ResolvedPlan {
 /// How the answers of one iteration lie in the state: a row of `f32` for each, everything that an
 /// update needs to know of it.
 ///
-///     prompt row, prompt tokens, answer tokens, whether it ended, score, 0, 0, 0
+///     prompt row, prompt tokens, answer tokens, whether it ended, score,
+///     whether that stands for none, 0, 0
 ///     tokens of prompt and answer                                       [T + 1]
 ///     for each answer token: log-probability, the reference's, value,
 ///     advantage, return                                                 5 x [answer tokens]

@@ -107,6 +107,19 @@ public final class RolloutWork: SliceWork {
   private func answer(
     _ prompts: TokenSlice, first: Int, purpose: UInt64, isCancelled: () -> Bool
   ) -> [Rollouts.Answer]? {
+    guard let drawn = draw(prompts, first: first, purpose: purpose, isCancelled: isCancelled)
+    else { return nil }
+    let repeats = drawn.count / max(prompts.sequences.count, 1)
+    let expected = prompts.sequences.flatMap { sequence in
+      [[UInt32]](repeating: Array(sequence.answer), count: repeats)
+    }
+    return judged(drawn, expected: expected, isCancelled: isCancelled)
+  }
+
+  /// Answers of the policy, not judged yet.
+  private func draw(
+    _ prompts: TokenSlice, first: Int, purpose: UInt64, isCancelled: () -> Bool
+  ) -> [Rollouts.Answer]? {
     // A validation's answers are named by their prompt, so that slices do not matter.
     let draws = RandomStream(
       seed: replica.plan.seed, phase: replica.phaseIndex,
@@ -125,26 +138,13 @@ public final class RolloutWork: SliceWork {
             tokenLimit: settings.answerTokens, stopTokens: [stopToken]))
       }
     }
-    let continuations = generate(requests, isCancelled: isCancelled)
-    guard let continuations else { return nil }
-    var answers = zip(requests.indices, continuations).map { index, continuation in
+    return generate(requests, isCancelled: isCancelled)?.enumerated().map { index, continuation in
       let prompt = requests[index].prompt
       return Rollouts.Answer(
         row: prompts.sequences[index / repeats].row, tokens: prompt + continuation.tokens,
-        promptCount: prompt.count, isEnded: continuation.ending == .stopToken, score: 0,
-        logProbabilities: continuation.logProbabilities.map { Double(Float($0)) }, reference: [],
-        values: [], advantages: [], returns: [])
+        promptCount: prompt.count, isEnded: continuation.ending == .stopToken,
+        logProbabilities: continuation.logProbabilities.map { Double(Float($0)) })
     }
-    let expected = prompts.sequences.flatMap { sequence in
-      [[UInt32]](repeating: Array(sequence.answer), count: repeats)
-    }
-    for start in stride(from: 0, to: answers.count, by: replica.plan.batch.microbatch) {
-      if isCancelled() { return nil }
-      let end = min(start + replica.plan.batch.microbatch, answers.count)
-      measure(&answers[start..<end], expected[start..<end])
-    }
-    estimateAdvantages(&answers)
-    return answers
   }
 
   private func generate(
@@ -162,6 +162,26 @@ public final class RolloutWork: SliceWork {
   }
 
   // MARK: Judging
+
+  /// The answers with all that an update needs to know of them.
+  ///
+  /// - Parameters:
+  ///   - drawn: Their tokens, and the log-probabilities that the policy drew them with; those to
+  ///     one prompt follow one another.
+  ///   - expected: Of each, the answer that a rule compares it with.
+  /// - Returns: nil when cancelled.
+  package func judged(
+    _ drawn: [Rollouts.Answer], expected: [[UInt32]], isCancelled: () -> Bool
+  ) -> [Rollouts.Answer]? {
+    var answers = drawn
+    for start in stride(from: 0, to: answers.count, by: replica.plan.batch.microbatch) {
+      if isCancelled() { return nil }
+      let end = min(start + replica.plan.batch.microbatch, answers.count)
+      measure(&answers[start..<end], expected[start..<end])
+    }
+    estimateAdvantages(&answers)
+    return answers
+  }
 
   /// Asks the other models about a few answers.
   private func measure(
@@ -189,8 +209,10 @@ public final class RolloutWork: SliceWork {
       answers[place].reference = reference[index][rows].map { Double(Float(-$0)) }
       answers[place].values = values.map { $0[index][rows].map { Double(Float($0)) } }
         ?? rows.map { _ in 0 }
-      answers[place].score =
-        scores[index] - (answers[place].isEnded ? 0 : settings.missingEndPenalty)
+      // A score that is no number teaches nothing: its answer counts as one of score 0.
+      answers[place].isUnscored = !scores[index].isFinite
+      answers[place].score = (answers[place].isUnscored ? 0 : scores[index])
+        - (answers[place].isEnded ? 0 : settings.missingEndPenalty)
     }
   }
 
@@ -204,9 +226,7 @@ public final class RolloutWork: SliceWork {
       expected: text(expected))
   }
 
-  /// A score that is no number teaches nothing: its answer counts as one of score 0.
   private func estimateAdvantages(_ answers: inout [Rollouts.Answer]) {
-    for index in answers.indices where !answers[index].score.isFinite { answers[index].score = 0 }
     if replica.phase.kind == .grpo {
       for start in stride(from: 0, to: answers.count, by: settings.answers) {
         let group = start..<min(start + settings.answers, answers.count)

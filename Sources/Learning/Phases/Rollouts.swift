@@ -25,6 +25,8 @@ public struct Rollouts {
     /// Whether it ended; otherwise it was cut.
     public var isEnded: Bool
     public var score: Double
+    /// Whether the judge's score was no finite number, so that it counts as 0.
+    public var isUnscored: Bool
     /// For each token of the answer; under the policy that drew it, the reference and the value
     /// model (0 without one).
     public var logProbabilities, reference, values: [Double]
@@ -62,14 +64,15 @@ public struct Rollouts {
       return Answer(
         row: UInt32(rows[first]), tokens: rows[tokens].array.map { UInt32($0) },
         promptCount: promptCount, isEnded: rows[first + 3] == 1, score: Double(rows[first + 4]),
-        logProbabilities: column(.logProbability), reference: column(.reference),
-        values: column(.value), advantages: column(.advantage), returns: column(.return))
+        isUnscored: rows[first + 5] == 1, logProbabilities: column(.logProbability),
+        reference: column(.reference), values: column(.value), advantages: column(.advantage),
+        returns: column(.return))
     }
     nonmutating set {
       let first = index * shape.width
       let head = [
         Double(newValue.row), Double(newValue.promptCount), Double(newValue.answerCount),
-        newValue.isEnded ? 1 : 0, newValue.score,
+        newValue.isEnded ? 1 : 0, newValue.score, newValue.isUnscored ? 1 : 0,
       ]
       put(head, at: first)
       put(newValue.tokens.map(Double.init), at: first + RolloutShape.headCount)
@@ -154,10 +157,20 @@ public struct Rollouts {
 }
 
 extension Rollouts.Answer {
+  /// An answer as it was drawn, not judged yet.
+  package init(
+    row: UInt32, tokens: [UInt32], promptCount: Int, isEnded: Bool, logProbabilities: [Double]
+  ) {
+    self.init(
+      row: row, tokens: tokens, promptCount: promptCount, isEnded: isEnded, score: 0,
+      isUnscored: false, logProbabilities: logProbabilities, reference: [], values: [],
+      advantages: [], returns: [])
+  }
+
   /// What it adds to the measures of its iteration.
   var measures: SIMD16<Double> {
     Measures.answer(
-      score: score, isEnded: isEnded, promptCount: promptCount,
+      score: score, isUnscored: isUnscored, isEnded: isEnded, promptCount: promptCount,
       logProbabilities: logProbabilities,
       estimates: zip(logProbabilities, reference).map { mine, reference in
         let estimate = KLEstimate(logProbability: mine, reference: reference)

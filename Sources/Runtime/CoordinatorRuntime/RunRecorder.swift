@@ -414,6 +414,16 @@ package final class RunRecorder {
         + (recomputedCount > 0
           ? ", \(recomputedCount) of \(plan.batch.slices) slices dealt again" : ""),
       phase: plan.phases[phase].name)
+    noteUnscored(figures, "iteration \(iteration + 1)", phase: plan.phases[phase].name)
+  }
+
+  /// Says so where a judge gave answers no finite score.
+  private func noteUnscored(_ figures: [String: Double], _ place: String, phase: String) {
+    guard let count = figures["rewards_not_finite"], count > 0 else { return }
+    event(
+      .warning,
+      "\(place): rewards that are not finite, and count as 0: \(Figures.fixed(count, 0))",
+      phase: phase)
   }
 
   private func recomputedCount(_ reports: [Int: OperationReport]) -> Int {
@@ -470,6 +480,7 @@ package final class RunRecorder {
     let coverage = source.coverage(phase: phase, isFull: isFull)
     let figures = plan.phases[phase].validationFigures(report.measures, count: report.tokenCount)
     for (name, figure) in figures { record.extra["validation_\(name)"] = figure }
+    noteUnscored(figures, "validation after step \(afterStep)", phase: name)
     // Answers have no loss.
     if !plan.phases[phase].samples { record.validationLoss = report.loss }
     record.validationTokens = Int(report.tokenCount)

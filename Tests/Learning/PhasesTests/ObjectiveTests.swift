@@ -1,6 +1,5 @@
 import Phases
 import Settings
-import System
 import Testing
 
 /// The formulas beside PyTorch's on the same numbers (Tests/Parity/objectives.py writes them), and
@@ -10,21 +9,13 @@ import Testing
 
   private let rows: JSONNode
 
-  init() throws {
-    let folder = #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(3)
-    let path = folder.joined(separator: "/") + "/Parity/objectives.json"
-    rows = try JSONReader.read(String(decoding: try Files.read(path), as: UTF8.self))
-  }
-
-  private func numbers(_ node: JSONNode, _ key: String) throws -> [Double] {
-    try #require(node[key]?.elements).map { try #require($0.double) }
-  }
+  init() throws { rows = try parityFile("objectives.json") }
 
   private func expectRows(_ name: String, _ ours: ([Double]) -> LossAndSlope) throws {
     let rows = try #require(rows[name]?.elements)
     #expect(rows.count >= 5)
     for row in rows {
-      let arguments = try numbers(row, "arguments")
+      let arguments = try row.numbers("arguments")
       let found = ours(arguments)
       for (value, key) in [(found.loss, "loss"), (found.slope, "slope")] {
         let expected = try #require(row[key]?.double)
@@ -67,18 +58,18 @@ import Testing
   @Test func `of advantages are PyTorch's`() throws {
     for row in try #require(rows["gae"]?.elements) {
       let found = Advantages(
-        rewards: try numbers(row, "rewards"), values: try numbers(row, "values"),
+        rewards: try row.numbers("rewards"), values: try row.numbers("values"),
         gamma: try #require(row["gamma"]?.double), lambda: try #require(row["lambda"]?.double))
-      expectLists(found.advantages, try numbers(row, "advantages"), "advantages")
-      expectLists(found.returns, try numbers(row, "returns"), "returns")
+      expectLists(found.advantages, try row.numbers("advantages"), "advantages")
+      expectLists(found.returns, try row.numbers("returns"), "returns")
     }
     for row in try #require(rows["whiten"]?.elements) {
-      let found = Advantages.whiten(try numbers(row, "values"))
-      expectLists(found, try numbers(row, "result"), "whitened")
+      let found = Advantages.whiten(try row.numbers("values"))
+      expectLists(found, try row.numbers("result"), "whitened")
     }
     for row in try #require(rows["group"]?.elements) {
-      let found = Advantages.group(try numbers(row, "values"))
-      expectLists(found, try numbers(row, "result"), "group")
+      let found = Advantages.group(try row.numbers("values"))
+      expectLists(found, try row.numbers("result"), "group")
     }
   }
 

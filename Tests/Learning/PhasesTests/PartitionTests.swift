@@ -144,9 +144,7 @@ private struct Fixture {
   private let node: JSONNode
 
   init() throws {
-    let folder = #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(3)
-    let path = folder.joined(separator: "/") + "/Parity/padding.json"
-    node = try JSONReader.read(String(decoding: try Files.read(path), as: UTF8.self))
+    node = try parityFile("padding.json")
     tokenCount = Int64(try #require(node["tokens"]?.int))
     lossSum = try #require(node["loss_sum"]?.double)
     sequences = try #require(node["sequences"]?.elements).map { sequence in

@@ -77,13 +77,15 @@ extension ResolvedPlan {
 }
 
 /// A replica with fresh weights, and its team, which is stopped when the body returns.
-func withReplica<R>(_ plan: ResolvedPlan, threadCount: Int = 1, _ body: (Replica) -> R) -> R {
+func withReplica<R>(
+  _ plan: ResolvedPlan, threadCount: Int = 1, _ body: (Replica) throws -> R
+) rethrows -> R {
   let team = ThreadTeam(memberCount: threadCount)
   defer { team.stop() }
   let replica = Replica(
     plan: plan, engine: Engine(team: team, precision: plan.precision), phaseIndex: 0)
   replica.initialize()
-  return body(replica)
+  return try body(replica)
 }
 
 /// A replica's gradients: the store, and the work behind it.

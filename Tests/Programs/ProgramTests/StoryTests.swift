@@ -50,6 +50,9 @@ import Testing
         #expect(figures(phase).allSatisfy { $0["reward"] != nil && $0["length"] != nil })
       }
       #expect(figures("ppo").map { $0["iteration"] } == [1, 1, 1, 1, 2, 2, 2, 2])
+      // So it is in each iteration, however far from the reference.
+      let second = try #require(figures("ppo").dropFirst(4).first)
+      #expect(second["ratio_mean"] == 1 && second["ratio_deviation"] == 0)
       // A step carries a quarter of its iteration's answers.
       for step in steps where step.phase == "ppo" {
         let seconds = try #require(step.extra["rollout_seconds"]) / 4

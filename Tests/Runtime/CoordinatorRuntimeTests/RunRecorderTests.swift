@@ -1,5 +1,6 @@
 import Checkpoints
 import CoordinatorRuntime
+import Planning
 import System
 import Telemetry
 import Testing
@@ -141,6 +142,37 @@ import Testing
       #expect(steps.map { $0.extra["iteration"] } == [1, 1, nil])
       let seconds = steps.map { $0.extra["rollout_seconds"] }
       #expect(seconds[0] == seconds[1] && seconds[0] != nil && seconds[2] == nil)
+    }
+  }
+
+  @Test func `count rewards that are not finite, and warn of them`() throws {
+    try withRun { run in
+      let recording = try Recording(run, plan: Self.samplingPlan)
+      try recording.beginView(at: 0)
+      let answers = [true, false, true].map {
+        Measures.answer(
+          score: 0, isUnscored: $0, isEnded: true, promptCount: 2, logProbabilities: [-1],
+          estimates: [(0, 0)])
+      }
+      recording.record(0..<3)
+      for (position, sum) in [(3, answers[0] + answers[1] + answers[2]), (6, answers[1])] {
+        recording.report(position..<position + 1, measures: sum)
+        recording.recorder.commit(upTo: position + 1)
+        recording.record(position + 1..<position + 3)
+      }
+      recording.report(9..<10, measures: answers[0])
+      recording.recorder.commit(upTo: 10)
+      let steps = try log(run).records.filter { $0.phase == "g" }
+      #expect(steps.map { $0.extra["rewards_not_finite"] } == [2, 2, 0, 0])
+      #expect(steps.last?.extra["validation_rewards_not_finite"] == 1)
+      let warnings = try RunReader(runDirectory: run).update().events.filter {
+        $0.event == .warning && $0.phase == "g"
+      }
+      #expect(
+        warnings.map(\.text) == [
+          "iteration 1: rewards that are not finite, and count as 0: 2",
+          "validation after step 4: rewards that are not finite, and count as 0: 1",
+        ])
     }
   }
 

@@ -77,15 +77,21 @@ struct Recording {
         grantedPosition: program.operationCount))
   }
 
+  /// What a report measures when nothing is said: 4 sequences of 8 positions.
+  private static let measures: SIMD16<Double> = {
+    var measures = SIMD16<Double>.zero
+    measures[Measures.tokens] = 32
+    return measures
+  }()
+
   /// The worker reports the operations at `positions`, each of `seconds`.
-  func report(_ positions: Range<Int>, seconds: Double = 0.25) {
+  func report(
+    _ positions: Range<Int>, seconds: Double = 0.25, measures: SIMD16<Double> = Self.measures
+  ) {
     for position in positions {
       var time = OperationTime()
       time.total = seconds
       time.forward = seconds
-      var measures = SIMD16<Double>.zero
-      measures[Measures.tokens] = 32
-      // 4 sequences of 8 positions.
       let report = OperationReport(
         view: 1, position: position, tokenCount: 32, lossSum: 64 + Double(position),
         gradientNorm: 1, learningRate: 0.1, isSkipped: false, measures: measures,

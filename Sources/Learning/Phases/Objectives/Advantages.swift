@@ -4,10 +4,11 @@ public struct Advantages: Equatable, Sendable {
   /// What the value model should have said: advantage + value.
   public var returns: [Double]
 
-  /// Generalized advantage estimation over an answer's tokens (Schulman et al. 2016, equation 16):
+  /// Generalized advantage estimation over an answer's tokens:
   ///
   ///     d[t] = r[t] + gamma V[t + 1] - V[t],   A[t] = d[t] + gamma lambda A[t + 1]
   ///
+  /// which is the sum over (gamma lambda)^l d[t + l] of Schulman et al. 2016, equation 16,
   /// with nothing after the last token, whether the answer ended there or was cut.
   ///
   /// - Parameters:

@@ -30,7 +30,7 @@ public func bradleyTerry(difference: Double, isTie: Bool = false) -> LossAndSlop
 /// its end included (or their means, where the plan normalizes by length).
 public enum PairObjective: Equatable, Sendable {
   /// `-(1 - e) ln sigmoid(beta m) - e ln sigmoid(-beta m)`: DPO (Rafailov et al. 2023, equation 7),
-  /// with labels that are wrong with probability `e` (conservative DPO).
+  /// with labels that are wrong with probability `e` (conservative DPO, Mitchell 2023, equation 3).
   case sigmoid(beta: Double, labelSmoothing: Double)
   /// `(m - 1 / (2 beta))^2`: IPO (Azar et al. 2023, equation 17).
   case identity(beta: Double)

@@ -57,7 +57,8 @@ public struct ClippedPolicy: Equatable, Sendable {
   }
 }
 
-/// The clipped loss of a value model for one token, as PPO's authors' code has it:
+/// The clipped loss of a value model for one token, as the code of PPO's authors has it
+/// (openai/baselines, ppo2/model.py):
 ///
 ///     max((v - R)^2, (clip(v, v_old - e, v_old + e) - R)^2) / 2
 public struct ClippedValue: Equatable, Sendable {
