@@ -111,9 +111,7 @@ struct AllReduceBench {
       statistics[node] = SliceStatistics(tokenCount: 1, lossSum: 1)
     }
     let sum = buffer(filledWith: 0)
-    let buckets = stride(from: 0, to: elementCount, by: BucketPlan.elementCountMax).map {
-      $0..<min($0 + BucketPlan.elementCountMax, elementCount)
-    }
+    let buckets = BucketPlan.buckets(elementCount: elementCount)
     var finding = Finding()
     var last = Clock.monotonicSeconds
     for round in 0..<Self.warmUpCount + rounds {

@@ -280,7 +280,7 @@ package final class RunRecorder {
       case .validate(let phase, let afterStep, let isFull):
         addValidation(phase, afterStep, any, reports, isFull: isFull, seconds: seconds)
       case .rollout(let phase, let iteration):
-        noteRollout(phase, iteration, any, seconds: seconds)
+        noteRollout(phase, iteration, any, reports, seconds: seconds)
       case .enter, .end: break
       }
     }
@@ -347,6 +347,7 @@ package final class RunRecorder {
         node(worker, report, phase, tokens: tokens)
       })
     record.extra = kind.figures(any.measures, count: any.tokenCount)
+    if reports.count > 1 { record.extra["exchange_bytes"] = Double(byteCount(reports)) }
     let rollout = rolloutFigures(phase, step)
     record.extra.merge(rollout) { figure, _ in figure }
     record.setPeaks(
@@ -394,13 +395,14 @@ package final class RunRecorder {
 
   /// What is known of the answers that the steps to come learn from.
   private func noteRollout(
-    _ phase: Int, _ iteration: Int, _ report: OperationReport, seconds: Double
+    _ phase: Int, _ iteration: Int, _ report: OperationReport,
+    _ reports: [Int: OperationReport], seconds: Double
   ) {
     keep(seconds: seconds, at: report.position + 1)
     let cost = PhaseCost(plan, phase: phase).rollout
     let figures = Measures.rolloutFigures(
       report.measures, iteration: iteration, tokenCount: report.tokenCount, seconds: seconds,
-      flopsPerToken: cost)
+      byteCount: byteCount(reports), flopsPerToken: cost)
     rollout = (phase, figures)
     func figure(_ name: String) -> String { Figures.fixed(figures[name] ?? 0, 3) }
     event(
@@ -408,6 +410,11 @@ package final class RunRecorder {
       "iteration \(iteration + 1): reward \(figure("reward")), length \(figure("length")), "
         + "ended \(figure("ended")), entropy \(figure("entropy")), KL \(figure("kl"))",
       phase: plan.phases[phase].name)
+  }
+
+  /// What workers sent one another, all together.
+  private func byteCount(_ reports: [Int: OperationReport]) -> Int {
+    reports.values.reduce(0) { $0 + $1.byteCount }
   }
 
   private func noteStep(_ report: OperationReport, _ tokens: Int, seconds: Double) {
