@@ -252,6 +252,11 @@ extension Resolver {
       summary: "'\(phase.kind.rawValue)' has no policy to begin with",
       mend: "put a pretrain or sft phase before it, or, with initialization.from, evaluate")
     if phase.kind.readsPairs { checkPairs(phase, plan.batch) }
+    let smoothing = "\(section).preference.label_smoothing"
+    require(
+      phase.preference?.loss != .identity || !entries.isGiven(smoothing), smoothing,
+      summary: "the identity loss does not use \(smoothing)",
+      mend: "remove it, or set loss to \"sigmoid\"")
     if let reinforcement = phase.reinforcement {
       checkReinforcement(reinforcement, phase, section, plan)
     }
@@ -320,6 +325,13 @@ extension Resolver {
   ) {
     let place = "\(section).reinforcement"
     let batch = plan.batch
+    for name in phase.kind.unusedOfReinforcement.sorted() {
+      let key = "\(place).\(name)"
+      require(
+        !entries.isGiven(key), key, summary: "\(phase.kind.rawValue) does not use \(key)",
+        mend: phase.kind == .dpo && name == "beta"
+          ? "remove it: the beta of dpo is preference.beta" : "remove it")
+    }
     require(
       reinforcement.prompts % batch.slices == 0, "\(place).prompts", "batch.slices",
       summary: "\(batch.slices) slices do not divide \(reinforcement.prompts) prompts",

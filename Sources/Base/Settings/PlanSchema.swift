@@ -390,18 +390,19 @@ public enum PlanSchema {
       "How often a round's answers are learned from."),
     PlanKey(
       "phases[].reinforcement.beta", .number(0...100), unset: "0.05",
-      "How dear it is to leave the reference."),
+      "How dear it is to leave the reference; not of dpo, see preference."),
     PlanKey(
       "phases[].reinforcement.clip", .number(0.001...10), unset: "0.2",
-      "How far the ratio to the policy that answered counts."),
+      "How far the ratio to the policy that answered counts; not of dpo."),
     PlanKey(
       "phases[].reinforcement.value_clip", .number(0.001...1e6), unset: "0.2",
-      "How far a value may move from what it was."),
+      "How far a value may move from what it was; ppo only."),
     PlanKey(
-      "phases[].reinforcement.gamma", .number(0...1), unset: "1", "What a later reward is worth."),
+      "phases[].reinforcement.gamma", .number(0...1), unset: "1",
+      "What a later reward is worth; ppo only."),
     PlanKey(
       "phases[].reinforcement.lambda", .number(0...1), unset: "0.95",
-      "How far generalized advantages look ahead."),
+      "How far generalized advantages look ahead; ppo only."),
     PlanKey(
       "phases[].reinforcement.missing_end_penalty", .number(0...1000), unset: "1",
       "Taken off the score of an answer that was cut before its end."),

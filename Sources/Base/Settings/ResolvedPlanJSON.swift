@@ -122,7 +122,7 @@ extension ResolvedPlan.Phase {
     if let lora { members.append(("lora", lora.jsonNode)) }
     if kind.hasReference { members.append(("starts_from", .text(startsFrom.rawValue))) }
     if let preference { members.append(("preference", preference.jsonNode)) }
-    if let reinforcement { members.append(("reinforcement", reinforcement.jsonNode)) }
+    if let reinforcement { members.append(("reinforcement", reinforcement.jsonNode(of: kind))) }
     if !gates.isEmpty { members.append(("gates", limits(gates, ResolvedPlan.Gates.keys))) }
     if !brakes.isEmpty { members.append(("brakes", limits(brakes, ResolvedPlan.Brakes.keys))) }
     return .object(members)
@@ -156,20 +156,22 @@ extension AdapterChoice {
 }
 
 extension ResolvedPlan.Preference {
+  /// Label smoothing is left out where the loss does not use it.
   var jsonNode: JSONNode {
-    .object([
-      ("pairs", .text(pairs.rawValue)),
-      ("loss", .text(loss.rawValue)),
-      ("beta", .decimal(beta)),
-      ("label_smoothing", .decimal(labelSmoothing)),
-      ("length_normalized", .flag(isLengthNormalized)),
-    ])
+    .object(
+      [
+        ("pairs", .text(pairs.rawValue)),
+        ("loss", .text(loss.rawValue)),
+        ("beta", .decimal(beta)),
+      ] + (loss == .sigmoid ? [("label_smoothing", .decimal(labelSmoothing))] : [])
+        + [("length_normalized", .flag(isLengthNormalized))])
   }
 }
 
 extension ResolvedPlan.Reinforcement {
-  var jsonNode: JSONNode {
-    .object([
+  /// Keys that a phase of this kind does not use are left out.
+  func jsonNode(of kind: ResolvedPlan.Phase.Kind) -> JSONNode {
+    let members: [(String, JSONNode)] = [
       ("judge", .text(judge.rawValue)),
       ("iterations", .integer(iterations)),
       ("prompts", .integer(prompts)),
@@ -183,7 +185,8 @@ extension ResolvedPlan.Reinforcement {
       ("gamma", .decimal(gamma)),
       ("lambda", .decimal(lambda)),
       ("missing_end_penalty", .decimal(missingEndPenalty)),
-    ])
+    ]
+    return .object(members.filter { !kind.unusedOfReinforcement.contains($0.0) })
   }
 }
 

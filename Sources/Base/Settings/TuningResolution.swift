@@ -61,12 +61,15 @@ extension Resolver {
 
   mutating func resolvePreference(_ section: String) -> ResolvedPlan.Preference {
     let place = "\(section).preference"
-    return ResolvedPlan.Preference(
+    var preference = ResolvedPlan.Preference(
       pairs: choice("\(place).pairs", or: .given, "default"),
       loss: choice("\(place).loss", or: .sigmoid, "default"),
-      beta: number("\(place).beta", or: 0.1, "default"),
-      labelSmoothing: number("\(place).label_smoothing", or: 0, "default"),
-      isLengthNormalized: boolean("\(place).length_normalized", or: false, "default"))
+      beta: number("\(place).beta", or: 0.1, "default"))
+    if preference.loss == .sigmoid {
+      preference.labelSmoothing = number("\(place).label_smoothing", or: 0, "default")
+    }
+    preference.isLengthNormalized = boolean("\(place).length_normalized", or: false, "default")
+    return preference
   }
 
   mutating func resolveReinforcement(
@@ -78,6 +81,11 @@ extension Resolver {
     let answers = integer(
       "\(place).answers", or: isGroup ? 4 : kind == .dpo ? 2 : 1, kind.rawValue)
     let prompts = 4 * batch.sequences
+    /// What the kind does not use is not told of.
+    func own(_ name: String, or unset: Double) -> Double {
+      kind.unusedOfReinforcement.contains(name)
+        ? unset : number("\(place).\(name)", or: unset, "default")
+    }
     return ResolvedPlan.Reinforcement(
       judge: choice(
         "\(place).judge", or: isGroup ? .rule : .model, kind.rawValue),
@@ -90,11 +98,9 @@ extension Resolver {
         "\(place).answer_tokens", or: max(1, model.sequenceLength / 4), "context / 4"),
       temperature: number("\(place).temperature", or: 1, "default"),
       epochs: integer("\(place).epochs", or: kind == .ppo ? 2 : 1, kind.rawValue),
-      beta: number("\(place).beta", or: 0.05, "default"),
-      clip: number("\(place).clip", or: 0.2, "default"),
-      valueClip: number("\(place).value_clip", or: 0.2, "default"),
-      gamma: number("\(place).gamma", or: 1, "default"),
-      lambda: number("\(place).lambda", or: 0.95, "default"),
+      beta: own("beta", or: 0.05), clip: own("clip", or: 0.2),
+      valueClip: own("value_clip", or: 0.2), gamma: own("gamma", or: 1),
+      lambda: own("lambda", or: 0.95),
       missingEndPenalty: number("\(place).missing_end_penalty", or: 1, "default"))
   }
 
@@ -129,6 +135,18 @@ extension ResolvedPlan.Phase.Kind {
     case .tokenizer, .pretrain, .anneal, .evaluate: 1
     case .sft, .reward: 0.2
     case .ppo, .dpo, .grpo: 0.02
+    }
+  }
+}
+
+extension ResolvedPlan.Phase.Kind {
+  /// Keys of `reinforcement` that only other kinds use: dpo ranks pairs and has a loss of its own,
+  /// and grpo has no values.
+  var unusedOfReinforcement: Set<String> {
+    switch self {
+    case .dpo: ["beta", "clip", "value_clip", "gamma", "lambda"]
+    case .grpo: ["value_clip", "gamma", "lambda"]
+    default: []
     }
   }
 }

@@ -105,6 +105,9 @@ public struct StateLayout: Equatable, Sendable {
   /// Whether the phase changes what the policy says.
   public var changesPolicy: Bool { self[.policy].isTrained || adapter != nil }
 
+  /// Bytes of all parts: what a checkpoint holds, headers apart.
+  public var byteCount: Int { 4 * chunks.counts.reduce(0, +) }
+
   /// Elements of a part.
   public func count(of part: Part) -> Int {
     switch part {

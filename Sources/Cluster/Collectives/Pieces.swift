@@ -1,3 +1,5 @@
+internal import Planning
+
 /// The unit in which gradients travel and are summed: a run of elements of one bucket, owned by
 /// one rank, inside one window.
 struct Piece: Equatable {
@@ -19,8 +21,8 @@ struct PieceTable {
 
   init(worldSize: Int) { pieces = Array(repeating: [], count: worldSize) }
 
-  /// Cuts each bucket into one segment per rank (multiples of 16 elements), each segment at window
-  /// borders and into pieces of at most `pieceCountMax` elements. Keeps its memory.
+  /// Cuts each bucket into one segment per rank, each segment at window borders and into pieces of
+  /// at most `pieceCountMax` elements. Keeps its memory.
   mutating func plan(buckets: [Range<Int>], windowCounts: [Int], pieceCountMax: Int) {
     precondition(pieceCountMax >= 16, "a piece holds at least 16 elements, not \(pieceCountMax)")
     let total = windowCounts.reduce(0, +)
@@ -28,12 +30,9 @@ struct PieceTable {
     for (index, bucket) in buckets.enumerated() {
       precondition(
         bucket.lowerBound >= 0 && bucket.upperBound <= total, "bucket \(bucket) of \(total)")
-      let share = (bucket.count + pieces.count - 1) / pieces.count
-      let width = (share + 15) / 16 * 16
       for owner in pieces.indices {
-        let start = min(bucket.lowerBound + owner * width, bucket.upperBound)
-        let end = min(start + width, bucket.upperBound)
-        cut(start..<end, bucket: index, owner: owner, windowCounts, pieceCountMax)
+        let segment = BucketPlan.segment(of: owner, among: pieces.count, in: bucket)
+        cut(segment, bucket: index, owner: owner, windowCounts, pieceCountMax)
       }
     }
   }

@@ -100,13 +100,14 @@ extension Measures {
 }
 
 extension Measures {
-  /// Names of ``rolloutFigures(_:iteration:tokenCount:seconds:flopsPerToken:recomputedCount:)``.
+  /// Names of ``rolloutFigures(_:iteration:tokenCount:seconds:byteCount:flopsPerToken:recomputedCount:)``.
   public static let rolloutNames = Set(
     rolloutFigures(
       answer(
         score: 0, isUnscored: false, isEnded: true, promptCount: 1, logProbabilities: [0],
         estimates: [(0, 0)]),
-      iteration: 0, tokenCount: 0, seconds: 0, flopsPerToken: (0, 0), recomputedCount: 0
+      iteration: 0, tokenCount: 0, seconds: 0, byteCount: 0, flopsPerToken: (0, 0),
+      recomputedCount: 0
     ).keys)
 
   /// What every step of an iteration tells of the answers that it learns from.
@@ -115,15 +116,16 @@ extension Measures {
   ///   - iteration: Counted from 0.
   ///   - tokenCount: Tokens of the answers.
   ///   - seconds: What they took.
+  ///   - byteCount: What workers sent one another of them.
   ///   - flopsPerToken: Of a token of prompt or answer; then with the attention term halved.
   ///   - recomputedCount: Slices that were another worker's before.
   public static func rolloutFigures(
     _ sums: SIMD16<Double>, iteration: Int, tokenCount: Int64, seconds: Double,
-    flopsPerToken: (Double, Double), recomputedCount: Int
+    byteCount: Int, flopsPerToken: (Double, Double), recomputedCount: Int
   ) -> [String: Double] {
     let costs = [
       "iteration": Double(iteration + 1), "rollout_tokens": Double(tokenCount),
-      "rollout_seconds": seconds,
+      "rollout_seconds": seconds, "rollout_exchange_bytes": Double(byteCount),
       "rollout_tokens_per_s": seconds > 0 ? Double(tokenCount) / seconds : 0,
       "rollout_flops": flopsPerToken.0 * sums[tokens],
       "rollout_flops_causal": flopsPerToken.1 * sums[tokens],

@@ -63,7 +63,7 @@ public struct MemoryPlan: Equatable, Sendable {
     let tokens = plan.batch.microbatch * plan.model.sequenceLength
     var items = [
       Item(
-        name: "weights and moments", byteCount: 4 * state.chunks.counts.reduce(0, +),
+        name: "weights and moments", byteCount: state.byteCount,
         rule: state.models.count == 1
           ? "12 per parameter"
           : "12 per parameter of \(trained.count), 4 of \(state.models.count - trained.count) "

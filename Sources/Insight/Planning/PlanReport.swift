@@ -150,7 +150,7 @@ public struct PlanReport: Sendable {
       "model       " + modelText,
       "arithmetic  \(Figures.short(flops.perToken))FLOP per token"
         + " (causal \(Figures.short(flops.perTokenCausal))FLOP) = \(flops.formula)",
-    ] + phaseLines + memoryLines + [wireLine, checkpointLine] + timeLines
+    ] + phaseLines + memoryLines + wireLines + [checkpointLine] + timeLines
   }
 
   private func counted(_ count: Int, _ noun: String) -> String {
@@ -248,17 +248,34 @@ public struct PlanReport: Sendable {
     ] + Figures.table(rows, right: [1])
   }
 
-  private var wireLine: String {
-    guard wire.workerCount > 1 else { return "network     none: one worker keeps all slices" }
-    let buckets = BucketPlan.buckets(
-      layout: layout, lookupCount: plan.lookupRowCountMax * plan.model.modelWidth)
-    return "network     at most \(Figures.bytes(wire.sentMax)) sent per step and worker, "
-      + "\(Figures.bytes(wire.sentInAll)) in all, in \(buckets.count) buckets"
+  private var wireLines: [String] {
+    guard cluster.workerCount > 1 else { return ["network     none: one worker keeps all slices"] }
+    let rows = plan.phases.indices.flatMap { index in
+      [("step", wire.steps[index]), ("iteration", wire.rollouts[index])]
+        .filter { $0.1.elementCount > 0 }.map { unit, exchange in
+          ["            \(plan.phases[index].name)", "per \(unit)",
+            Figures.bytes(exchange.sentMax), Figures.bytes(exchange.sentInAll) + " in all, in "
+              + counted(exchange.bucketCount, "bucket")]
+        }
+    }
+    return [
+      "network     at most \(Figures.bytes(widest?.sentMax ?? 0)) sent per step and worker"
+    ] + Figures.table(rows, right: [2])
   }
 
+  /// The exchange of a step of the phase in which a worker sends most.
+  private var widest: WireBytes.Exchange? { wire.steps.max { $0.sentMax < $1.sentMax } }
+
   private var checkpointLine: String {
-    let keep = plan.checkpoints.keep
-    return "checkpoints \(Figures.bytes(12 * layout.parameterCount)) each, the newest \(keep) kept"
+    "checkpoints \(Figures.bytes(checkpoints.max() ?? 0)) each at most, the newest "
+      + "\(plan.checkpoints.keep) kept"
+  }
+
+  /// Bytes of a checkpoint in each of the plan's phases; 0 where there is none.
+  private var checkpoints: [Int] {
+    plan.phases.indices.map { index in
+      plan.phases[index].kind == .tokenizer ? 0 : plan.stateLayout(inPhase: index).byteCount
+    }
   }
 
   private var timeLines: [String] {
@@ -266,7 +283,7 @@ public struct PlanReport: Sendable {
       return ["time        unknown: the peak of this processor is not known"]
     }
     let share = Figures.fixed(assumptions.efficiency * 100, 0)
-    let exchange = wire.workerCount > 1
+    let exchange = cluster.workerCount > 1
       ? ", \(Figures.duration(seconds: time.exchangeSeconds)) of exchange beside it" : ""
     let open = plan.phases.filter(\.awaitsRows).map(\.name).joined(separator: ", ")
     let known = "about \(Figures.duration(seconds: time.totalSeconds)) in all"
@@ -311,6 +328,11 @@ public struct PlanReport: Sendable {
         ("rollout_tokens", known(.integer(cost.drawing.tokenCount))),
         ("drawing_flops", known(.decimal(cost.drawing.flops))),
         ("judging_flops", known(.decimal(cost.judging.flops))),
+        ("wire_bytes_per_step_max", .integer(wire.steps[index].sentMax)),
+        ("wire_bytes_per_step", .integer(wire.steps[index].sentInAll)),
+        ("rollout_wire_bytes_max", .integer(wire.rollouts[index].sentMax)),
+        ("rollout_wire_bytes", .integer(wire.rollouts[index].sentInAll)),
+        ("checkpoint_bytes", .integer(checkpoints[index])),
         ("step_seconds", known(optional(time?.steps))),
         ("rollout_seconds", known(optional(time?.rollouts))),
         ("validation_seconds", known(optional(time?.validations))),
@@ -329,9 +351,9 @@ public struct PlanReport: Sendable {
       ("phases", .list(phases)),
       ("memory_bytes", .integer(largest.byteCount)),
       ("memory", .list(items)),
-      ("wire_bytes_per_step_max", .integer(wire.sentMax)),
-      ("wire_bytes_per_step", .integer(wire.sentInAll)),
-      ("checkpoint_bytes", .integer(12 * layout.parameterCount)),
+      ("wire_bytes_per_step_max", .integer(widest?.sentMax ?? 0)),
+      ("wire_bytes_per_step", .integer(widest?.sentInAll ?? 0)),
+      ("checkpoint_bytes", .integer(checkpoints.max() ?? 0)),
       ("seconds_per_step", optional(time.map { max($0.computeSeconds, $0.exchangeSeconds) })),
       ("seconds", optional(time?.totalSeconds)),
     ])

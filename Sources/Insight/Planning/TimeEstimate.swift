@@ -1,5 +1,4 @@
 public import Settings
-internal import Tensors
 
 /// How long a plan takes, by arithmetic: the largest share of a step at a share of the peak.
 ///
@@ -25,7 +24,7 @@ public struct TimeEstimate: Equatable, Sendable {
   public struct Phase: Equatable, Sendable {
     /// All its steps.
     public let steps: Double
-    /// All its rollouts.
+    /// All its rollouts, and the exchange of their answers.
     public let rollouts: Double
     public let validations: Double
     public var total: Double { steps + rollouts + validations }
@@ -53,9 +52,10 @@ public struct TimeEstimate: Equatable, Sendable {
     let share = Double(runs.map(\.count).max() ?? 1) / Double(plan.batch.slices)
     let active = Double(max(1, runs.count { !$0.isEmpty }))
     let tokens = share * Double(plan.tokensPerStep)
-    let exchange =
-      Double(WireBytes(plan: plan, workerCount: workerCount).sentMax)
-      / assumptions.linkBytesPerSecond
+    let wire = WireBytes(plan: plan, workerCount: workerCount)
+    func seconds(_ exchange: WireBytes.Exchange) -> Double {
+      Double(exchange.sentMax) / assumptions.linkBytesPerSecond
+    }
     let costs = plan.phases.indices.map { PhaseCost(plan, phase: $0) }
     phases = zip(plan.phases, costs).enumerated().map { index, found in
       let (phase, cost) = found
@@ -64,30 +64,24 @@ public struct TimeEstimate: Equatable, Sendable {
       }
       let counts = phase.operationCounts
       let compute = share * (cost.training.causalFlops + cost.reference.causalFlops) / rate
-      let sent = Double(counts.steps) * exchange * plan.gradientShare(inPhase: index)
+      let sent = Double(counts.steps) * seconds(wire.steps[index])
+      let answering = share * (cost.drawing.causalFlops + cost.judging.causalFlops) / rate
+      let iterations = Double(phase.reinforcement?.iterations ?? 0)
       // How long the held-back text is shows only once it is read; its cap stands for it.
       let limit = Double(phase.validation.tokenLimit ?? 65_536)
       let validation = limit * cost.validationCausalFlops / (rate * active)
       return Phase(
         // The last bucket cannot hide; a slow link hides nothing beyond the arithmetic.
         steps: max(compute, sent),
-        rollouts: share * (cost.drawing.causalFlops + cost.judging.causalFlops) / rate,
+        // Answers leave when the last of them is there.
+        rollouts: answering + iterations * seconds(wire.rollouts[index]),
         validations: Double(counts.validations) * validation)
     }
     computeSeconds = tokens * ModelFlops(plan.model).perTokenCausal / rate
-    exchangeSeconds = exchange
+    exchangeSeconds = seconds(wire.policy)
     totalSeconds = phases.reduce(0) { $0 + $1.total }
     tokenCount = costs.reduce(0) { $0 + $1.training.tokenCount }
     flops = costs.reduce(0) { $0 + $1.flops }
-  }
-}
-
-extension ResolvedPlan {
-  /// The gradients of a phase, as a multiple of the policy's.
-  fileprivate func gradientShare(inPhase index: Int) -> Double {
-    let trained = stateLayout(inPhase: index).models.filter(\.isTrained)
-    return Double(trained.reduce(0) { $0 + $1.layout.count })
-      / Double(ParameterLayout(model).count)
   }
 }
 

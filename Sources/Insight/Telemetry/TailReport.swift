@@ -142,8 +142,9 @@ public struct TailReport: Sendable {
       "evaluated \(evaluation.phase): \(NumberText.fixed(evaluation.loss, 4)) nats per token"
         + (evaluation.bitsPerByte.map { ", \(NumberText.fixed($0, 4)) bits per byte" } ?? "")
     }
-    let ownFigures = summary.figures.keys.sorted().map {
-      "\($0) \(NumberText.fixed(summary.figures[$0], 4))"
+    // Four decimals say nothing of thousands.
+    let ownFigures = summary.figures.sorted { $0.key < $1.key }.map { name, value in
+      "\(name) \(value < 1000 ? NumberText.fixed(value, 4) : NumberText.grouped(value))"
     }
     let own = ownFigures.isEmpty
       ? [] : [NumberText.column(summary.phase, 10) + ownFigures.joined(separator: "  ")]

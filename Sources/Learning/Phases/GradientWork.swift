@@ -36,13 +36,8 @@ public final class GradientWork: SliceWork {
   }
 
   public var buckets: [Range<Int>] {
-    var start = 0
-    return replica.trained.flatMap { model in
-      let lookups = lookupCount(of: model)
-      let own = BucketPlan.buckets(layout: model.layout, lookupCount: lookups)
-      defer { start += model.layout.count + lookups }
-      return own.map { start + $0.lowerBound..<start + $0.upperBound }
-    }
+    BucketPlan.buckets(
+      of: replica.stateLayout.models.filter(\.isTrained), lookupCount: lookupCount)
   }
 
   public func begin(step: Int, slices: [TokenSlice]) {

@@ -57,11 +57,7 @@ public final class RolloutWork: SliceWork {
 
   public func windows(of sum: NodeSum) -> [SharedRows<Float>] { sum.windows }
 
-  public var buckets: [Range<Int>] {
-    stride(from: 0, to: shape.count, by: BucketPlan.elementCountMax).map {
-      $0..<min($0 + BucketPlan.elementCountMax, shape.count)
-    }
-  }
+  public var buckets: [Range<Int>] { BucketPlan.buckets(elementCount: shape.count) }
 
   public func begin(step: Int, slices: [TokenSlice]) { iteration = step }
 

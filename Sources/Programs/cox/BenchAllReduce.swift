@@ -26,30 +26,18 @@ struct AllReduceBench {
 
   private static let warmUpCount = 2
 
-  static func run(_ invocation: Invocation) throws {
-    let bench = AllReduceBench(
-      workerCount: invocation.integer("workers") ?? 2,
-      byteCount: invocation.integer("bytes") ?? 64 << 20,
-      rounds: invocation.integer("rounds") ?? 10,
-      congestion: invocation.text("congestion") ?? Connection.defaultCongestion,
-      isLending: !invocation.has("no-lending"))
-    BenchCommand.print(try bench.measure(), asJSON: invocation.has("json"))
-  }
-
-  private init(
-    workerCount: Int, byteCount: Int, rounds: Int, congestion: String, isLending: Bool
-  ) {
-    self.workerCount = workerCount
-    elementCount = byteCount / 4
-    self.rounds = rounds
-    self.congestion = congestion
-    self.isLending = isLending
+  init(_ invocation: Invocation) {
+    workerCount = invocation.integer("workers") ?? 2
+    elementCount = (invocation.integer("bytes") ?? 64 << 20) / 4
+    rounds = invocation.integer("rounds") ?? 10
+    congestion = invocation.text("congestion") ?? Connection.defaultCongestion
+    isLending = !invocation.has("no-lending")
     var sliceCount = 1
     while sliceCount < workerCount { sliceCount *= 2 }
     tree = SliceTree(sliceCount: sliceCount)
   }
 
-  private func measure() throws -> [(String, JSONNode)] {
+  func measure() throws -> [(String, JSONNode)] {
     let meshes = try connect()
     let ranks = meshes.map { mesh in Thread { [self] in try exchange(mesh) } }
     let findings = try ranks.map { try $0.value() }
@@ -111,9 +99,7 @@ struct AllReduceBench {
       statistics[node] = SliceStatistics(tokenCount: 1, lossSum: 1)
     }
     let sum = buffer(filledWith: 0)
-    let buckets = stride(from: 0, to: elementCount, by: BucketPlan.elementCountMax).map {
-      $0..<min($0 + BucketPlan.elementCountMax, elementCount)
-    }
+    let buckets = BucketPlan.buckets(elementCount: elementCount)
     var finding = Finding()
     var last = Clock.monotonicSeconds
     for round in 0..<Self.warmUpCount + rounds {

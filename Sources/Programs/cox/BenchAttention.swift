@@ -5,18 +5,10 @@ internal import Tensors
 
 /// Attention of one layer over a micro-batch of a shape, forward and backward.
 struct AttentionBench {
-  private let preset: ModelPreset
-  private let engine: Engine
-  private let rounds: Int
+  let setup: BenchSetup
 
-  static func run(_ invocation: Invocation) throws {
-    let bench = AttentionBench(
-      preset: BenchCommand.shape(invocation), engine: try BenchCommand.engine(invocation),
-      rounds: invocation.integer("rounds") ?? 7)
-    BenchCommand.print(bench.measure(), asJSON: invocation.has("json"))
-  }
-
-  private func measure() -> [(String, JSONNode)] {
+  func measure() -> [(String, JSONNode)] {
+    let (preset, engine) = (setup.preset, setup.engine)
     let model = preset.model
     let shape = AttentionShape(model)
     let (sequences, length) = (preset.sequencesPerStep / 4, model.sequenceLength)
@@ -34,12 +26,12 @@ struct AttentionBench {
     let positions = AlignedStorage(count: tokenCount, filledWith: Int32(0)).rows
     for row in 0..<tokenCount { positions[row] = Int32(row % length) }
 
-    let forward = seconds {
+    let forward = setup.medianSeconds {
       engine.attentionForward(
         qkv: qkv, shape: shape, segments: segments, output: output, logSumExp: logSumExp,
         workspace: workspace)
     }
-    let backward = seconds {
+    let backward = setup.medianSeconds {
       engine.attentionBackward(
         qkv: qkv, output: output, dOutput: dOutput, logSumExp: logSumExp, shape: shape,
         segments: segments, dQKV: dQKV, rotary: rotary, positions: positions, workspace: workspace)
@@ -53,7 +45,7 @@ struct AttentionBench {
   private func figures(
     _ tokenCount: Int, _ product: Double, _ forward: Double, _ backward: Double
   ) -> [(String, JSONNode)] {
-    let peak = engine.teamPeakGigaflops()
+    let peak = setup.engine.teamPeakGigaflops()
     func pass(_ name: String, _ products: Double, _ seconds: Double) -> [(String, JSONNode)] {
       let gigaflops = products * product / seconds * 1e-9
       return [
@@ -62,12 +54,10 @@ struct AttentionBench {
         ("\(name)_of_peak", BenchCommand.rounded(gigaflops / peak, 4)),
       ]
     }
-    let model = preset.model
-    return [
-      ("shape", .text(preset.rawValue)), ("threads", .integer(engine.team.memberCount)),
-      ("kernels", .text(engine.variant.name)), ("profile", .text(engine.profile)),
-      ("dtype", .text(engine.precision.rawValue)), ("tokens", .integer(tokenCount)),
-      ("context", .integer(model.sequenceLength)), ("heads", .integer(model.headCount)),
+    let model = setup.preset.model
+    return setup.head + [
+      ("tokens", .integer(tokenCount)), ("context", .integer(model.sequenceLength)),
+      ("heads", .integer(model.headCount)),
       ("key_value_heads", .integer(model.keyValueHeadCount)),
       ("head_width", .integer(model.headWidth)),
       ("flops_formula", .text("causal pairs x heads x 2 head_width x products, 2 and 4")),
@@ -79,22 +69,11 @@ struct AttentionBench {
   /// Numbers that stay in range.
   private func rows(_ rowCount: Int, _ columnCount: Int) -> OperandRows {
     let rows = OperandStorage(
-      rowCount: rowCount, columnCount: columnCount, precision: engine.precision
+      rowCount: rowCount, columnCount: columnCount, precision: setup.engine.precision
     ).rows
     for row in 0..<rowCount {
       for column in 0..<columnCount { rows.set(row: row, column: column, 0.5) }
     }
     return rows
-  }
-
-  /// The median of ``rounds`` calls, after one that is not timed.
-  private func seconds(_ body: () -> Void) -> Double {
-    body()
-    return BenchCommand.median(
-      (0..<rounds).map { _ in
-        let start = Clock.monotonicSeconds
-        body()
-        return Clock.monotonicSeconds - start
-      })
   }
 }

@@ -99,14 +99,19 @@ enum BenchCommand {
 
   /// - Throws: What the plan, the corpus or the network refuse.
   static func run(_ invocation: Invocation) throws -> Int32 {
+    let isJSON = invocation.has("json")
+    func show(_ figures: [(String, JSONNode)]) { print(figures, asJSON: isJSON) }
+    func setup() throws -> BenchSetup {
+      try BenchSetup(invocation, rounds: invocation.integer("rounds") ?? 7)
+    }
     switch invocation.path.last {
     case "step": try StepBench.run(invocation)
-    case "matmul": try MatmulBench.run(invocation)
-    case "attention": try AttentionBench.run(invocation)
-    case "decode": try DecodeBench.run(invocation)
-    case "optimizer": try OptimizerBench.run(invocation)
-    case "rollout": try RolloutBench.run(invocation)
-    case "allreduce": try AllReduceBench.run(invocation)
+    case "matmul": MatmulBench.run(try setup(), asJSON: isJSON)
+    case "attention": show(AttentionBench(setup: try setup()).measure())
+    case "decode": show(try DecodeBench(invocation).measure())
+    case "optimizer": show(OptimizerBench(setup: try setup()).measure())
+    case "rollout": show(try RolloutBench(invocation).measure())
+    case "allreduce": show(try AllReduceBench(invocation).measure())
     default: preconditionFailure("no measurement is called '\(invocation.command)'")
     }
     return 0

@@ -1,15 +1,12 @@
 internal import Operators
 internal import Planning
 internal import Settings
-internal import System
 internal import Tensors
 internal import Transformer
 
 /// Tokens added to texts whose keys and values are cached, as `cox generate` computes them.
 struct DecodeBench {
-  private let preset: ModelPreset
-  private let engine: Engine
-  private let weights: ModelWeights
+  private let setup: BenchSetup
   private let streamCount: Int
   /// Tokens in each cache before the clock starts.
   private let context: Int
@@ -26,50 +23,29 @@ struct DecodeBench {
       help: "Tokens added to each text, the ones that are timed."),
   ]
 
-  static func run(_ invocation: Invocation) throws {
-    let preset = BenchCommand.shape(invocation)
-    let length = preset.model.sequenceLength
-    let context = invocation.integer("context") ?? length / 2
-    let stepCount = invocation.integer("tokens") ?? 32
+  /// - Throws: What ``BenchSetup`` throws; more tokens than the shape's context.
+  init(_ invocation: Invocation) throws {
+    stepCount = invocation.integer("tokens") ?? 32
+    setup = try BenchSetup(invocation, rounds: stepCount)
+    let length = setup.preset.model.sequenceLength
+    streamCount = invocation.integer("streams") ?? 1
+    context = invocation.integer("context") ?? length / 2
     guard context + stepCount <= length else {
       throw PlainError(
         "--context \(context) and --tokens \(stepCount) are more than the \(length) tokens of "
-          + "shape \(preset.rawValue)", .usage)
+          + "shape \(setup.preset.rawValue)", .usage)
     }
-    let bench = DecodeBench(
-      preset: preset, engine: try BenchCommand.engine(invocation),
-      streamCount: invocation.integer("streams") ?? 1, context: context, stepCount: stepCount)
-    BenchCommand.print(bench.measure(), asJSON: invocation.has("json"))
   }
 
   /// Weights are of one value: what is computed does not depend on it.
-  private init(
-    preset: ModelPreset, engine: Engine, streamCount: Int, context: Int, stepCount: Int
-  ) {
-    self.preset = preset
-    self.engine = engine
-    self.streamCount = streamCount
-    self.context = context
-    self.stepCount = stepCount
-    let layout = ParameterLayout(preset.model)
-    let master = AlignedStorage(count: layout.count, filledWith: Float(0.01)).rows
-    weights = ModelWeights(layout: layout, master: master, form: engine.form)
-    weights.pack(engine)
-  }
-
-  private func measure() -> [(String, JSONNode)] {
+  func measure() -> [(String, JSONNode)] {
     let decoder = StreamDecoder(
-      weights: weights, engine: engine, rowCapacity: max(64, streamCount),
-      streamCapacity: streamCount)
+      weights: setup.weights { _ in 0.01 }, engine: setup.engine,
+      rowCapacity: max(64, streamCount), streamCapacity: streamCount)
     let streams = (0..<streamCount).map { _ in decoder.makeStream() }
-    let start = Clock.monotonicSeconds
-    for stream in streams { prefill(stream, decoder) }
-    let prefillSeconds = Clock.monotonicSeconds - start
-    var seconds: [Double] = []
-    for _ in 0..<stepCount {
-      let start = Clock.monotonicSeconds
-      _ = decoder.feed(streams.map { ($0, [1]) })
-      seconds.append(Clock.monotonicSeconds - start)
+    let prefillSeconds = BenchSetup.seconds { for stream in streams { prefill(stream, decoder) } }
+    let seconds = (0..<stepCount).map { _ in
+      BenchSetup.seconds { _ = decoder.feed(streams.map { ($0, [1]) }) }
     }
     return figures(prefillSeconds: prefillSeconds, seconds)
   }
@@ -93,11 +69,9 @@ struct DecodeBench {
     func rate(_ seconds: Double) -> JSONNode {
       BenchCommand.rounded(Double(streamCount) / seconds, 1)
     }
-    return [
-      ("shape", .text(preset.rawValue)), ("threads", .integer(engine.team.memberCount)),
-      ("kernels", .text(engine.variant.name)), ("profile", .text(engine.profile)),
-      ("dtype", .text(engine.precision.rawValue)), ("streams", .integer(streamCount)),
-      ("context", .integer(context)), ("tokens", .integer(stepCount)),
+    return setup.head + [
+      ("streams", .integer(streamCount)), ("context", .integer(context)),
+      ("tokens", .integer(stepCount)),
       (
         "prefill_tokens_per_s",
         BenchCommand.rounded(Double(streamCount * context) / prefillSeconds, 1)
@@ -114,29 +88,26 @@ struct DecodeBench {
 
   /// Bytes of packed weights that one token of every stream reads together: each matrix once.
   private var weightByteCount: Int {
-    let shape = preset.model
+    let shape = setup.preset.model
     let (width, forward) = (shape.modelWidth, shape.feedForwardWidth)
     let layer =
       width * (shape.queryKeyValueWidth + shape.attentionWidth + 3 * forward)
-    return engine.precision.byteCount * (shape.layerCount * layer + shape.vocabularySize * width)
+    let count = shape.layerCount * layer + shape.vocabularySize * width
+    return setup.engine.precision.byteCount * count
   }
 
   /// Bytes of keys and values that the middle one of the timed tokens reads, all streams.
   private var cacheByteCount: Int {
-    let shape = preset.model
+    let shape = setup.preset.model
     let perToken = 2 * shape.layerCount * shape.keyValueHeadCount * shape.headWidth
-    return engine.precision.byteCount * streamCount * perToken * (context + stepCount / 2)
+    return setup.engine.precision.byteCount * streamCount * perToken * (context + stepCount / 2)
   }
 
   /// Bytes per second that the team's threads read of as much memory, again and again: the best of
   /// eight. What fits into caches is read from there.
   private func readBandwidth(byteCount: Int) -> Double {
     let numbers = AlignedStorage(count: byteCount / 4, filledWith: Float(1)).rows
-    let seconds = (0..<8).map { _ in
-      let start = Clock.monotonicSeconds
-      engine.probeRead(numbers)
-      return Clock.monotonicSeconds - start
-    }
+    let seconds = (0..<8).map { _ in BenchSetup.seconds { setup.engine.probeRead(numbers) } }
     return Double(byteCount) / (seconds.min() ?? 1)
   }
 }

@@ -6,8 +6,7 @@ internal import Tensors
 
 /// Every product of a shape's step, one by one, on numbers that stay in range.
 struct MatmulBench {
-  private let engine: Engine
-  private let rounds: Int
+  private let setup: BenchSetup
   private let peak: Double
   private var rows: [Row] = []
 
@@ -22,10 +21,9 @@ struct MatmulBench {
     var bytes = 0.0
   }
 
-  static func run(_ invocation: Invocation) throws {
-    let preset = BenchCommand.shape(invocation)
-    let engine = try BenchCommand.engine(invocation)
-    var bench = MatmulBench(engine: engine, rounds: invocation.integer("rounds") ?? 7)
+  static func run(_ setup: BenchSetup, asJSON: Bool) {
+    var bench = MatmulBench(setup)
+    let preset = setup.preset
     let shape = preset.model
     let tokenCount = preset.sequencesPerStep / 4 * shape.sequenceLength
     let (width, forward) = (shape.modelWidth, shape.feedForwardWidth)
@@ -35,14 +33,15 @@ struct MatmulBench {
     bench.measure("down", tokenCount, width, forward)
     let block = min(tokenCount, Engine.headBlockTokenCount)
     bench.measure("head", block, shape.vocabularySize, width)
-    bench.print(preset, asJSON: invocation.has("json"))
+    bench.print(asJSON: asJSON)
   }
 
-  private init(engine: Engine, rounds: Int) {
-    self.engine = engine
-    self.rounds = rounds
-    peak = engine.teamPeakGigaflops()
+  private init(_ setup: BenchSetup) {
+    self.setup = setup
+    peak = setup.engine.teamPeakGigaflops()
   }
+
+  private var engine: Engine { setup.engine }
 
   /// `Y = X W^T`, `dX = dY W`, `dW = dY^T X`, and the packing that each needs.
   private mutating func measure(_ name: String, _ m: Int, _ n: Int, _ k: Int) {
@@ -85,21 +84,14 @@ struct MatmulBench {
     _ name: String, _ sizes: (Int, Int, Int), _ operations: Double = 0, bytes: Double = 0,
     _ body: (Engine) -> Void
   ) {
-    body(engine)
-    var seconds: [Double] = []
-    for _ in 0..<rounds {
-      let start = Clock.monotonicSeconds
-      body(engine)
-      seconds.append(Clock.monotonicSeconds - start)
-    }
     rows.append(
       Row(
-        name: name, sizes: sizes, seconds: BenchCommand.median(seconds), operations: operations,
-        bytes: bytes))
+        name: name, sizes: sizes, seconds: setup.medianSeconds { body(engine) },
+        operations: operations, bytes: bytes))
   }
 
-  private func print(_ preset: ModelPreset, asJSON: Bool) {
-    guard asJSON else { return writeText(table(preset), to: 1) }
+  private func print(asJSON: Bool) {
+    guard asJSON else { return writeText(table, to: 1) }
     let list = rows.map { row -> JSONNode in
       var members: [(String, JSONNode)] = [
         ("name", .text(row.name)),
@@ -117,15 +109,12 @@ struct MatmulBench {
       return .object(members)
     }
     let figures: [(String, JSONNode)] = [
-      ("shape", .text(preset.rawValue)), ("threads", .integer(engine.team.memberCount)),
-      ("kernels", .text(engine.variant.name)), ("profile", .text(engine.profile)),
-      ("dtype", .text(engine.precision.rawValue)),
       ("peak_measured_gflops", BenchCommand.rounded(peak, 1)), ("products", .list(list)),
     ]
-    BenchCommand.print(figures, asJSON: true)
+    BenchCommand.print(setup.head + figures, asJSON: true)
   }
 
-  private func table(_ preset: ModelPreset) -> String {
+  private var table: String {
     let head = ["product", "M x N x K", "ms", "GFLOP/s", "of peak"]
     let body = rows.map { row -> [String] in
       let (m, n, k) = row.sizes
@@ -138,7 +127,7 @@ struct MatmulBench {
       return [row.name, sizes, Figures.fixed(row.seconds * 1000, 3)] + speed
     }
     let title =
-      "\(preset.rawValue), \(engine.team.memberCount) threads, \(engine.profile) "
+      "\(setup.preset.rawValue), \(engine.team.memberCount) threads, \(engine.profile) "
       + "\(engine.precision.rawValue), peak measured \(Figures.fixed(peak, 1)) GFLOP/s"
     return ([title] + Figures.table([head] + body, right: [2, 3, 4])).joined(separator: "\n")
       + "\n"

@@ -349,6 +349,7 @@ package final class RunRecorder {
         node(worker, report, phase, tokens: tokens)
       })
     record.extra = kind.figures(any.measures, count: any.tokenCount)
+    if reports.count > 1 { record.extra["exchange_bytes"] = Double(byteCount(reports)) }
     let rollout = rolloutFigures(phase, step)
     record.extra.merge(rollout) { figure, _ in figure }
     record.setPeaks(
@@ -404,7 +405,7 @@ package final class RunRecorder {
     let recomputedCount = recomputedCount(reports)
     let figures = Measures.rolloutFigures(
       report.measures, iteration: iteration, tokenCount: report.tokenCount, seconds: seconds,
-      flopsPerToken: cost, recomputedCount: recomputedCount)
+      byteCount: byteCount(reports), flopsPerToken: cost, recomputedCount: recomputedCount)
     rollout = (phase, figures)
     func figure(_ name: String) -> String { Figures.fixed(figures[name] ?? 0, 3) }
     event(
@@ -428,6 +429,11 @@ package final class RunRecorder {
 
   private func recomputedCount(_ reports: [Int: OperationReport]) -> Int {
     reports.values.reduce(0) { $0 + $1.recomputedCount }
+  }
+
+  /// What workers sent one another, all together.
+  private func byteCount(_ reports: [Int: OperationReport]) -> Int {
+    reports.values.reduce(0) { $0 + $1.byteCount }
   }
 
   private func noteStep(_ report: OperationReport, _ tokens: Int, seconds: Double) {

@@ -363,6 +363,11 @@ private func message(
         + #"{"source": "x"}, "examples": {"agreement": 1}}]}"#,
       "phases[2].examples.agreement is for the generated world, not for 'x' at test.json:1:123"
     ),
+    (
+      #"{"phases": [{"kind": "tokenizer"}, {"kind": "sft"}, {"kind": "dpo", "preference": "#
+        + #"{"loss": "identity", "label_smoothing": 0}}]}"#,
+      "the identity loss does not use phases[2].preference.label_smoothing at test.json:1:123"
+    ),
     (#"{"phases": []}"#, "the plan has no phase at test.json:1:12"),
     (#"{"phases": [{"name": "a"}]}"#, "phases[0] has no kind at test.json:1:13"),
     (#"{"phases": [{"kind": "pretrain"}]}"#, "the first phase is 'pretrain' at test.json:1:22"),
@@ -463,6 +468,37 @@ private func message(
     let anneal = try resolve(text).plan.phases[2]
     #expect(anneal.steps == 10)
     #expect(anneal.schedule == .init(kind: .linear, peak: rate, final: 0, warmupSteps: 0))
+  }
+
+  @Test(arguments: [
+    ("ppo", [String]()), ("grpo", ["value_clip", "gamma", "lambda"]),
+    ("dpo", ["beta", "clip", "value_clip", "gamma", "lambda"]),
+  ])
+  func `a phase tells of the keys of reinforcement that its kind uses, and refuses the others`(
+    kind: String, unused: [String]
+  ) throws {
+    func text(_ reinforcement: String) -> String {
+      #"{"phases": [{"kind": "tokenizer"}, {"kind": "sft"}, {"kind": "reward"}, {"kind": "#
+        + #""\#(kind)", "reinforcement": {\#(reinforcement)}"#
+        + (kind == "dpo" ? #", "preference": {"pairs": "sampled"}}]}"# : "}]}")
+    }
+    let keys = ["beta", "clip", "value_clip", "gamma", "lambda"]
+    let resolution = try resolve(text(""))
+    let told = resolution.derivations.map(\.key)
+    for key in keys {
+      let name = "phases[3].reinforcement.\(key)"
+      #expect(told.contains(name) != unused.contains(key))
+      // The value that it has when it is left out.
+      let given = message(text("\"\(key)\": \(key == "gamma" ? "1" : "0.2")"))
+      let refusal = "Error: \(kind) does not use \(name) at test.json:1:"
+      #expect(given.hasPrefix(refusal) == unused.contains(key), "\(given)")
+      #expect((given == "no error") != unused.contains(key), "\(given)")
+    }
+    #expect(try ResolvedPlan(planJSON: resolution.plan.planJSON()) == resolution.plan)
+    if kind == "dpo" {
+      let mend = "remove it: the beta of dpo is preference.beta"
+      #expect(message(text(#""beta": 1"#)).contains(mend))
+    }
   }
 
   @Test func `a setting that nothing reads is refused`() {

@@ -153,19 +153,61 @@ import Testing
 
 @Suite struct `Bytes on the wire` {
   @Test func `one worker sends nothing`() throws {
-    #expect(WireBytes(plan: try benchmark(.tiny), workerCount: 1).sentInAll == 0)
+    let wire = WireBytes(plan: try benchmark(.tiny), workerCount: 1)
+    #expect((wire.steps + wire.rollouts).allSatisfy { $0.sentInAll == 0 })
   }
 
   @Test func `each rank sends its nodes' parts to their owners and its sum to all`() throws {
     let plan = try benchmark(.tiny)
-    let two = WireBytes(plan: plan, workerCount: 2)
+    func sent(_ workers: Int) -> WireBytes.Exchange {
+      WireBytes(plan: plan, workerCount: workers).policy
+    }
+    let elements = sent(1).elementCount
     // One node each: half of it goes to the other, and half of the sum too.
-    #expect(two.sentByWorker == [4 * two.elementCount, 4 * two.elementCount])
-    let three = WireBytes(plan: plan, workerCount: 3)
-    #expect(three.sentByWorker.count == 3)
-    #expect(three.sentMax == 4 * three.elementCount * 2 * 2 / 3)
-    let many = WireBytes(plan: plan, workerCount: 9)
-    #expect(many.workerCount == 4, "standby workers send nothing")
+    #expect(sent(2).sentByWorker == [4 * elements, 4 * elements])
+    // Three nodes less what their owners keep, and each sum twice.
+    #expect(sent(3).sentByWorker.count == 3 && sent(3).sentInAll == 4 * elements * (3 - 1 + 2))
+    let many = sent(9)
+    #expect(many.sentByWorker.count == 9)
+    // Four nodes less four ninths of them, and each sum eight times: those on standby add too.
+    let share = Double(many.sentInAll) / Double(4 * elements)
+    #expect(abs(share - (4 - 4.0 / 9 + 8)) < 1e-3)
+    #expect(abs(Double(many.sentByWorker[8]) / Double(4 * elements) - 8.0 / 9) < 1e-2)
+  }
+
+  @Test func `a bucket is cut so that a segment starts at whole vectors`() {
+    for (count, workers) in [(1, 3), (16, 2), (100, 3), (1 << 20, 7), (33, 32)] {
+      let bucket = 5..<5 + count
+      let segments = (0..<workers).map { BucketPlan.segment(of: $0, among: workers, in: bucket) }
+      #expect(segments.flatMap(Array.init) == Array(bucket))
+      #expect(segments.dropLast().allSatisfy { $0.isEmpty || ($0.lowerBound - 5) % 16 == 0 })
+    }
+  }
+
+  @Test func `a step exchanges what its phase trains, a rollout the rows of its answers`() throws {
+    let plan = try plan(
+      """
+      { "shape": "tiny", "batch": { "sequences": 16, "slices": 4, "microbatch": 2 },
+        "phases": [
+          { "kind": "tokenizer" }, { "kind": "pretrain", "steps": 10 }, { "kind": "evaluate" },
+          { "kind": "sft", "lora": { "rank": 4 } }, { "kind": "reward", "steps": 10 },
+          { "kind": "ppo",
+            "reinforcement": { "iterations": 1, "prompts": 16, "answer_tokens": 50 } } ] }
+      """)
+    let wire = WireBytes(plan: plan, workerCount: 2)
+    let lookup = plan.lookupRowCountMax * plan.model.modelWidth
+    let policy = ParameterLayout(plan.model).count + lookup
+    let score = ParameterLayout(plan.model, head: .score).denseCount + lookup
+    let adapter = try #require(plan.phases[3].lora)
+    #expect(
+      wire.steps.map(\.elementCount)
+        == [
+          0, policy, 0, ParameterLayout(plan.model, adapter: adapter).count, score, policy + score,
+        ])
+    #expect(wire.policy == wire.steps[1])
+    let row = 8 + (plan.model.sequenceLength + 1) + 5 * 50
+    #expect(wire.rollouts.map(\.elementCount) == [0, 0, 0, 0, 0, 16 * row])
+    #expect(wire.rollouts[5].sentByWorker == [4 * 16 * row, 4 * 16 * row])
   }
 }
 
@@ -201,7 +243,16 @@ import Testing
     #expect(abs(time.phases[1].steps / (10 * time.computeSeconds) - 1) < 1e-9)
     #expect(abs(time.phases[3].steps / seconds(costs[3].training.causalFlops) - 1) < 1e-9)
     let rollouts = costs[3].drawing.causalFlops + costs[3].judging.causalFlops
-    #expect(abs(time.phases[3].rollouts / seconds(rollouts) - 1) < 1e-9)
+    let wire = WireBytes(plan: plan, workerCount: 2)
+    let sent = Double(wire.rollouts[3].sentMax)
+    #expect(abs(time.phases[3].rollouts / (seconds(rollouts) + sent / 1e12) - 1) < 1e-9)
+    // With a slow link arithmetic hides behind the exchange of steps, but not of answers.
+    let slow = TimeEstimate(
+      plan: plan, workerCount: 2, threadCount: 3,
+      assumptions: .init(peakPerThread: 100, efficiency: 0.25, linkBytesPerSecond: 1e3))
+    let steps = Double(plan.phases[3].steps * wire.steps[3].sentMax)
+    #expect(abs(slow.phases[3].steps / (steps / 1e3) - 1) < 1e-9)
+    #expect(abs(slow.phases[3].rollouts / (seconds(rollouts) + sent / 1e3) - 1) < 1e-9)
     #expect(time.phases[0].total == 0 && time.phases[2].rollouts == 0)
     #expect(abs(time.totalSeconds / time.phases.reduce(0) { $0 + $1.total } - 1) < 1e-9)
   }

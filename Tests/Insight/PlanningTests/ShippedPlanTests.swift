@@ -121,6 +121,26 @@ private func shipped(_ name: String, data: String? = nil) throws -> PlanResoluti
     #expect(phases[5]["rollout_tokens"]?.int == 3072 && phases[5]["rollout_seconds"]?.double == nil)
   }
 
+  @Test func `says what each phase sends and what its checkpoints hold`() throws {
+    let report = PlanReport(
+      try shipped("quickstart"), on: .init(workerCount: 2, threadCount: 1))
+    let lines = report.summaryLines
+    // 512 answers x (8 + 129 + 5 x 32) elements.
+    #expect(
+      lines.contains("            ppo       per iteration  594.0 KiB  1.2 MiB in all, in 1 bucket"))
+    #expect(lines.contains("network     at most 15.8 MiB sent per step and worker"))
+    // Policy and value model with their moments, reference, reward model and answers.
+    #expect(lines.contains("checkpoints 60.6 MiB each at most, the newest 2 kept"))
+    let read = try JSONReader.read(report.json.jsonText())
+    let phases = try #require(read["phases"]?.elements)
+    #expect(phases[5]["rollout_wire_bytes_max"]?.int == 608_256)
+    #expect(phases.map { $0["rollout_wire_bytes"]?.int } == [0, 0, 0, 0, 0, 1_216_512])
+    let steps = phases.map { $0["wire_bytes_per_step_max"]?.int ?? -1 }
+    #expect(steps[0] == 0 && steps[4] == steps[1] && steps[5] == steps[1] + steps[3])
+    #expect(read["wire_bytes_per_step_max"]?.int == steps[5])
+    #expect(read["checkpoint_bytes"]?.int == phases[5]["checkpoint_bytes"]?.int)
+  }
+
   @Test func `says of a mixture what is read of each source, and how often`() throws {
     let text = """
       { "tokenizer": { "kind": "bytes" }, "model": { "context": 100 }, "batch": { "sequences": 8 },
