@@ -175,7 +175,8 @@ public struct TailReport: Sendable {
 }
 
 extension RunOutline {
-  static func read(runDirectory: String) -> RunOutline? {
+  /// That of the plan in a run's folder; nil where there is none.
+  public static func read(runDirectory: String) -> RunOutline? {
     guard let json = try? Files.read("\(runDirectory)/\(RunFile.plan)", byteCountMax: 1 << 26)
     else { return nil }
     return RunOutline(json: json)
