@@ -26,7 +26,9 @@ final class WorkerSession {
   let worker: Int
   let plan: ResolvedPlan
   private let planText: String
-  private(set) var program: PhaseProgram
+  private(set) var program: PhaseProgram {
+    didSet { replica.stepsTaken = program.stepsTaken }
+  }
   let engine: Engine
   private let listener: Listener
   private let congestion: String
