@@ -132,7 +132,8 @@ public struct TailReport: Sendable {
     var loss = "loss      \(NumberText.fixed(summary.lossFirst, 4)) -> "
       + NumberText.fixed(summary.lossLast, 4)
     if let validation = summary.validationLoss {
-      loss += "   validation \(NumberText.fixed(validation, 4)) nats per token"
+      let unit = summary.figures.lossUnit
+      loss += "   validation \(NumberText.fixed(validation, 4)) nats per \(unit)"
       if let bits = summary.validationBitsPerByte {
         loss += ", \(NumberText.fixed(bits, 4)) bits per byte"
       }

@@ -298,9 +298,9 @@ package final class RunRecorder {
     } else if case .validate(let phase, let afterStep, isFull: true) =
       program.operation(at: next)
     {
-      let tokenCount = source.coverage(phase: phase, isFull: true).tokenCount
+      let extent = source.extent(phase: phase, isFull: true)
       event(
-        .validating, "validating after step \(afterStep), on \(tokenCount) tokens",
+        .validating, "validating after step \(afterStep), on \(extent)",
         phase: plan.phases[phase].name, step: afterStep)
     }
   }

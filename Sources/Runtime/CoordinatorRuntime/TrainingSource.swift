@@ -70,6 +70,16 @@ package final class TrainingSource: FeedSource {
     }
   }
 
+  /// What a validation reads, in words: `140 tokens`, `20 pairs`, `16 prompts`.
+  func extent(phase: Int, isFull: Bool) -> String {
+    guard case .examples(let corpus) = corpora[phase], corpus.form != .conversations else {
+      return "\(coverage(phase: phase, isFull: isFull).tokenCount) tokens"
+    }
+    let limit = tokenLimit(phase, isFull).map(corpus.rowLimit(ofTokens:))
+    let count = corpus.coverage(rowLimit: limit).rowCount
+    return "\(count) \(corpus.form == .pairs ? "pairs" : "prompts")"
+  }
+
   private func tokenLimit(_ phase: Int, _ isFull: Bool) -> Int? {
     isFull ? nil : plan.phases[phase].validation.tokenLimit
   }
