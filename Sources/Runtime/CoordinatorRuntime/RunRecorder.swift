@@ -90,6 +90,10 @@ package final class RunRecorder {
     for passed in folder.passedOver {
       event(.checkpointPassedOver, "checkpoint \(passed.name) passed over: \(passed.reason)")
     }
+    for (index, phase) in plan.phases.enumerated() {
+      guard let text = source.rowsPassedOver(phase: index) else { continue }
+      event(.rowsPassedOver, text, phase: phase.name)
+    }
   }
 
   // MARK: Events

@@ -80,6 +80,15 @@ package final class TrainingSource: FeedSource {
     return "\(count) \(corpus.form == .pairs ? "pairs" : "prompts")"
   }
 
+  /// Why rows of a phase were passed over, in words; nil where all are used.
+  func rowsPassedOver(phase: Int) -> String? {
+    guard case .examples(let corpus) = corpora[phase], corpus.passedOver.count > 0 else {
+      return nil
+    }
+    return "\(corpus.passedOver.count) of \(corpus.rowsReadCount) rows passed over: "
+      + corpus.passedOver.reasons
+  }
+
   private func tokenLimit(_ phase: Int, _ isFull: Bool) -> Int? {
     isFull ? nil : plan.phases[phase].validation.tokenLimit
   }
