@@ -221,7 +221,9 @@ struct RunOpening {
 
   private static func position(of state: CheckpointState, in program: PhaseProgram) -> Int {
     let progress = program.progress(at: state.position)
-    if progress == (state.phaseIndex, state.step) { return state.position }
+    // Among the operations of another plan, the position may be one that the gate left out.
+    let isLeftOut = program.endOfGap(at: state.position) != nil
+    if !isLeftOut, progress == (state.phaseIndex, state.step) { return state.position }
     if let steps = program.stepsTaken[state.phaseIndex], steps == state.step,
       let start = program.position(afterStep: steps - 1, ofPhase: state.phaseIndex)
     {

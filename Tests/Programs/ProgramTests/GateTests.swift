@@ -67,7 +67,12 @@ import Testing
       #expect(steps.allSatisfy { $0.loss.isFinite && !$0.nodes.isEmpty && $0.mfuMeasured != nil })
       let ended = cluster.records().filter(\.isValidated).map { "\($0.phase)-\($0.step)" }
       #expect(ended == ["sft-6", "reward-4", "ppo-2", "grpo-0", "pretrain-2"])
-      try checkViews(of: run)
+      checkViews(of: run)
+      // One that was being written when its coordinator died is not there.
+      if !isCoordinatorKilled {
+        let state = fileText("\(run)/checkpoints/ppo-2/state.json")
+        #expect(state.contains("\"data_cursor\" : 16"), "\(state)")
+      }
       let ledger = fileText("\(run)/ledger.log")
       #expect(ledger.split(separator: "\"gateClosed\"").count == 4, "each closes once")
       #expect(ledger.split(separator: "\"opened\"").count == (isCoordinatorKilled ? 5 : 2))
@@ -77,7 +82,7 @@ import Testing
   }
 
   /// What a run tells of phases that took fewer steps than they have.
-  private func checkViews(of run: String) throws {
+  private func checkViews(of run: String) {
     let log = fileText("\(run)/mfu.log")
     for place in ["sft      6/12 ", "ppo      2/8 ", "grpo     0/4 "] {
       #expect(log.contains(place), "\(place): \(log)")
@@ -90,8 +95,6 @@ import Testing
       let row = report.first { $0.first.map(String.init) == phase } ?? []
       #expect(row.joined(separator: " ").hasPrefix("\(phase) \(steps) (gate) "), "\(row)")
     }
-    let state = fileText("\(run)/checkpoints/ppo-2/state.json")
-    #expect(state.contains("\"data_cursor\" : 16"), "\(state)")
     let taken = ["data", "inspect", run, "--phase", "sft", "--step"]
     #expect(command(["cox"] + taken + ["6"]).code == 0)
     let behind = command(["cox"] + taken + ["7"])
