@@ -63,9 +63,10 @@ def check_refused(tokenizer):
         theirs = "read"
     except jinja2.exceptions.TemplateError as error:
         theirs = str(error)
+    data = {"source": file("refused.jsonl", json.dumps(row) + "\n")}
     path = file("refused.json", json.dumps({
-        **plan("refused"), "data": {"source": file("refused.jsonl", json.dumps(row) + "\n")},
-        "phases": [{"kind": "tokenizer"}, {"kind": "sft", "steps": 1}]}))
+        **plan("refused"),
+        "phases": [{"kind": "tokenizer"}, {"kind": "sft", "steps": 1, "data": data}]}))
     ours = cox("up", path, "--workers", 1, "--run", f"{WORK}/refused", code=65)
     reason = "behind a system message comes no user message"
     check("an answer right behind a system message is refused",

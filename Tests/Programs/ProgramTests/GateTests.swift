@@ -67,12 +67,8 @@ import Testing
       #expect(steps.allSatisfy { $0.loss.isFinite && !$0.nodes.isEmpty && $0.mfuMeasured != nil })
       let ended = cluster.records().filter(\.isValidated).map { "\($0.phase)-\($0.step)" }
       #expect(ended == ["sft-6", "reward-4", "ppo-2", "grpo-0", "pretrain-2"])
-      checkViews(of: run)
-      // One that was being written when its coordinator died is not there.
-      if !isCoordinatorKilled {
-        let state = fileText("\(run)/checkpoints/ppo-2/state.json")
-        #expect(state.contains("\"data_cursor\" : 16"), "\(state)")
-      }
+      // What was being written when a coordinator died is not there.
+      if !isCoordinatorKilled { checkViews(of: run) }
       let ledger = fileText("\(run)/ledger.log")
       #expect(ledger.split(separator: "\"gateClosed\"").count == 4, "each closes once")
       #expect(ledger.split(separator: "\"opened\"").count == (isCoordinatorKilled ? 5 : 2))
@@ -95,6 +91,8 @@ import Testing
       let row = report.first { $0.first.map(String.init) == phase } ?? []
       #expect(row.joined(separator: " ").hasPrefix("\(phase) \(steps) (gate) "), "\(row)")
     }
+    let state = fileText("\(run)/checkpoints/ppo-2/state.json")
+    #expect(state.contains("\"data_cursor\" : 16"), "\(state)")
     let taken = ["data", "inspect", run, "--phase", "sft", "--step"]
     #expect(command(["cox"] + taken + ["6"]).code == 0)
     let behind = command(["cox"] + taken + ["7"])
