@@ -65,7 +65,7 @@ def check_refused(tokenizer):
         theirs = str(error)
     data = {"source": file("refused.jsonl", json.dumps(row) + "\n")}
     path = file("refused.json", json.dumps({
-        **plan("refused"),
+        **plan("refused"), "data": {"source": "world"},
         "phases": [{"kind": "tokenizer"}, {"kind": "sft", "steps": 1, "data": data}]}))
     ours = cox("up", path, "--workers", 1, "--run", f"{WORK}/refused", code=65)
     reason = "behind a system message comes no user message"
