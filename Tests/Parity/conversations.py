@@ -9,8 +9,10 @@ the loss over the assistant's tokens and the token that ends a message.
 """
 import json
 
-from support.cox import WORK, check, check_at_most, cox, end, file, plan, train, world
+from support.cox import WORK, check, check_at_most, cox, end, file, need, plan, train, world
 from support.twin import Batch, Run, evaluate, gradient, llama, relative_error, transformers
+
+[jinja2] = need("jinja2")
 
 # A window of 128 holds two conversations of these lengths, never three.
 LENGTHS = range(50, 63)
@@ -51,6 +53,26 @@ def sequence(tokenizer, row):
     return {"tokens": read["input_ids"], "masked": masked, "segment_starts": [0]}
 
 
+def check_refused(tokenizer):
+    """A system message opens the user message behind it; without one both sides refuse the row."""
+    row = {"messages": [
+        {"role": "system", "content": "Be brief."}, {"role": "assistant", "content": "Yes?"},
+        {"role": "user", "content": "Go on."}, {"role": "assistant", "content": "No."}]}
+    try:
+        sequence(tokenizer, row)
+        theirs = "read"
+    except jinja2.exceptions.TemplateError as error:
+        theirs = str(error)
+    data = {"source": file("refused.jsonl", json.dumps(row) + "\n")}
+    path = file("refused.json", json.dumps({
+        **plan("refused"), "data": {"source": "world"},
+        "phases": [{"kind": "tokenizer"}, {"kind": "sft", "steps": 1, "data": data}]}))
+    ours = cox("up", path, "--workers", 1, "--run", f"{WORK}/refused", code=65)
+    reason = "behind a system message comes no user message"
+    check("an answer right behind a system message is refused",
+          reason in theirs and reason in ours, theirs)
+
+
 def rows(tokenizer):
     """Conversations whose lengths let exactly two into a window."""
     sentences = [text.strip() + "." for document in world(31, 3000)
@@ -75,6 +97,7 @@ def start_and_rows():
 
 def main():
     start, tokenizer, chosen, data = start_and_rows()
+    check_refused(tokenizer)
     base = plan("sft")
     run = Run(train("sft", {
         **base, "precision": "f32", "initialization": {"from": start},

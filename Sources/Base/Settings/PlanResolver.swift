@@ -518,7 +518,7 @@ extension ResolvedPlan.Schedule {
   public static let unused = Self(kind: .constant, peak: 0, final: 0, warmupSteps: 0)
 
   /// The rate that a step after the last one would have.
-  var lastRate: Double {
+  package var lastRate: Double {
     switch kind {
     case .constant: peak
     case .wsd: decaySteps == 0 ? peak : final

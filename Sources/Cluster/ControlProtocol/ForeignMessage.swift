@@ -121,9 +121,10 @@ extension Resumption {
   }
 
   /// Whether this view can be one of a run of `operationCount` operations: every slice of the tree
-  /// is somebody's, once, and nothing is granted behind the end.
+  /// is somebody's, once, nothing is granted behind the end, and gaps are behind its start.
   public func fits(operationCount: Int, sliceCount: Int) -> Bool {
     position <= operationCount && grantedPosition <= operationCount
+      && gaps.allSatisfy { 0 <= $0.value && $0.value < $0.key && $0.key <= position }
       && slices.joined().sorted() == Array(0..<sliceCount)
   }
 }

@@ -1,7 +1,7 @@
 public import Planning
 
 /// The version both sides must speak; any difference is refused, naming both.
-public let protocolVersion = 4
+public let protocolVersion = 5
 
 /// The greeting on a connection: what the caller is, before anything else is believed.
 public enum Greeting: Codable, Equatable, Sendable {
@@ -136,6 +136,9 @@ public struct Resumption: Codable, Equatable, Sendable {
   public var sources: [StateSource]
   /// Operations before this position may run.
   public var grantedPosition: Int
+  /// Operations before ``position`` that gates left out: the position behind each gap, and the one
+  /// before it.
+  public var gaps: [Int: Int] = [:]
   public init(
     view: Int, members: [Member], position: Int, slices: [[Int]], sources: [StateSource],
     grantedPosition: Int

@@ -7,7 +7,7 @@ public enum Measures {
   public static let tokens = 0
 }
 
-/// Of phases that learn from pairs; per pair.
+/// Of phases that learn from pairs; per pair of which one answer is the better.
 extension Measures {
   static let accuracy = 1
   static let margin = 2
@@ -15,6 +15,8 @@ extension Measures {
   static let rejected = 4
   static let longerWins = 5
   static let longerChosen = 6
+  static let decided = 7
+  static let ties = 8
 
   /// The measures of one pair.
   ///
@@ -26,30 +28,40 @@ extension Measures {
   ) -> SIMD16<Double> {
     var sums = SIMD16<Double>.zero
     sums[tokens] = Double(lengths.0 + lengths.1)
+    sums[decided] = 1
     sums[accuracy] = margin > 0 ? 1 : margin == 0 ? 0.5 : 0
     sums[Self.margin] = margin
     sums[Self.chosen] = chosen
     sums[Self.rejected] = rejected
     // How often the longer answer is the better one, by the model and by the labels.
-    if lengths.0 == lengths.1 {
-      sums[longerWins] = 0.5
-      sums[longerChosen] = 0.5
-    } else {
-      sums[longerWins] = (margin > 0) == (lengths.0 > lengths.1) ? 1 : 0
-      sums[longerChosen] = lengths.0 > lengths.1 ? 1 : 0
-    }
+    let isLonger: Double = lengths.0 == lengths.1 ? 0.5 : lengths.0 > lengths.1 ? 1 : 0
+    sums[longerWins] = margin == 0 ? 0.5 : margin > 0 ? isLonger : 1 - isLonger
+    sums[longerChosen] = isLonger
+    return sums
+  }
+
+  /// The measures of a pair whose answers are equally good: nothing can be right of it, or wrong.
+  ///
+  /// - Parameter lengths: Tokens of both sequences.
+  public static func tie(lengths: (Int, Int)) -> SIMD16<Double> {
+    var sums = SIMD16<Double>.zero
+    sums[tokens] = Double(lengths.0 + lengths.1)
+    sums[ties] = 1
     return sums
   }
 }
 
 extension Measures {
-  fileprivate static func pairFigures(_ sums: SIMD16<Double>, count: Double) -> [String: Double] {
-    let means = sums / count
+  /// Shares and means are those of decided pairs; there are none of ties alone.
+  fileprivate static func pairFigures(_ sums: SIMD16<Double>) -> [String: Double] {
+    let counts = ["decided": sums[decided], "ties": sums[ties]]
+    guard sums[decided] > 0 else { return counts }
+    let means = sums / sums[decided]
     return [
-      "accuracy": means[accuracy], "margin": means[margin],
-      "chosen_reward": means[chosen], "rejected_reward": means[rejected],
-      "longer_wins": means[longerWins], "longer_chosen": means[longerChosen],
-    ]
+      "accuracy": means[accuracy], "margin": means[margin], "chosen_reward": means[chosen],
+      "rejected_reward": means[rejected], "longer_wins": means[longerWins],
+      "longer_chosen": means[longerChosen],
+    ].merging(counts) { mean, _ in mean }
   }
 }
 
@@ -100,7 +112,7 @@ extension Measures {
 }
 
 extension Measures {
-  /// Names of ``rolloutFigures(_:iteration:tokenCount:seconds:byteCount:flopsPerToken:recomputedCount:)``.
+  /// Names of what an iteration tells of its answers.
   public static let rolloutNames = Set(
     rolloutFigures(
       answer(
@@ -212,13 +224,13 @@ extension ResolvedPlan.Phase.Kind {
   ///
   /// - Parameter count: What the loss is a mean over.
   public func figures(_ sums: SIMD16<Double>, count: Int64) -> [String: Double] {
+    if readsPairs { return Measures.pairFigures(sums) }
     guard count > 0 else { return [:] }
     let count = Double(count)
     switch self {
-    case .tokenizer, .pretrain, .anneal, .sft, .evaluate: return [:]
+    case .tokenizer, .pretrain, .anneal, .sft, .evaluate, .reward, .dpo: return [:]
     case .ppo: return Measures.updateFigures(sums, count: count, hasValues: true)
     case .grpo: return Measures.updateFigures(sums, count: count, hasValues: false)
-    case .reward, .dpo: return Measures.pairFigures(sums, count: count)
     }
   }
 }

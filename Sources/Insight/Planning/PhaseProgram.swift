@@ -23,7 +23,8 @@ public enum Operation: Equatable, Sendable {
 ///     [enter]  [rollout] step step ... [validate]  [rollout] step step ...  validate
 ///
 /// with an `enter` except in the first phase, which starts with the state that a run starts with,
-/// and a rollout before every iteration of a phase that learns from the policy's own answers.
+/// and a rollout before every iteration of a phase that learns from the policy's own answers. A
+/// gate leaves out what is between it and the phase's last operation: a gap.
 public struct PhaseProgram: Equatable, Sendable {
   private struct Section: Equatable, Sendable {
     var phase: Int
@@ -77,6 +78,8 @@ public struct PhaseProgram: Equatable, Sendable {
   private let sections: [Section]
   private let checkpointEvery: Int
   public let operationCount: Int
+  /// Operations that gates left out: the position behind each gap, and the one before it.
+  public var gaps: [Int: Int] = [:]
 
   public init(_ plan: ResolvedPlan) {
     var sections: [Section] = []
@@ -100,7 +103,11 @@ public struct PhaseProgram: Equatable, Sendable {
 
   public func operation(at position: Int) -> Operation {
     guard let section = section(at: position) else { return .end }
-    return section.operation(at: position - section.start)
+    let operation = section.operation(at: position - section.start)
+    guard case .validate(let phase, _, let isFull) = operation, let start = gaps[position] else {
+      return operation
+    }
+    return .validate(phase: phase, afterStep: progress(at: start).steps, isFull: isFull)
   }
 
   /// The position right after step `step` (0-based) of a phase; -1: where its steps begin.
@@ -114,7 +121,8 @@ public struct PhaseProgram: Equatable, Sendable {
 
   /// The phase whose models a state at `position` consists of, and the steps done in it.
   public func progress(at position: Int) -> (phase: Int, steps: Int) {
-    switch operation(at: position - 1) {
+    if let start = gaps[position] { return progress(at: start) }
+    return switch operation(at: position - 1) {
     case .enter(let phase): (phase, 0)
     case .rollout(let phase, let iteration):
       (phase, iteration * (sections.first { $0.phase == phase }?.stepsPerIteration ?? 0))
@@ -135,7 +143,36 @@ public struct PhaseProgram: Equatable, Sendable {
   /// Steps among the operations at `start` and behind it, before `end`.
   public func stepCount(from start: Int, to end: Int) -> Int {
     guard start < end else { return 0 }
-    return (start..<end).count { if case .train = operation(at: $0) { true } else { false } }
+    return (start..<end).count { position in
+      if case .train = operation(at: position) { endOfGap(at: position) == nil } else { false }
+    }
+  }
+
+  // MARK: Gaps
+
+  /// The position behind the gap that leaves out the operation at `position`, if one does.
+  public func endOfGap(at position: Int) -> Int? {
+    gaps.first { $0.value <= position && position < $0.key }?.key
+  }
+
+  /// Steps that were taken in the phases that gates ended, by the phases' indices.
+  public var stepsTaken: [Int: Int] {
+    gaps.reduce(into: [:]) { taken, gap in
+      if let phase = phase(at: gap.key) { taken[phase] = progress(at: gap.value).steps }
+    }
+  }
+
+  /// Leaves out what comes behind step `steps` (counted from 1) of a phase, but for its last
+  /// operation; does nothing for a phase that has fewer.
+  public mutating func end(phase: Int, afterSteps steps: Int) {
+    guard let start = position(afterStep: steps - 1, ofPhase: phase) else { return }
+    let end = lastPosition(ofPhaseAt: start)
+    if start < end { gaps[end] = start }
+  }
+
+  /// Forgets gaps that a state at `position` does not have behind it.
+  public mutating func forgetGaps(after position: Int) {
+    gaps = gaps.filter { $0.key <= position }
   }
 
   /// Where checkpoints are due, ascending: every so many steps, and at the end of each phase.

@@ -74,35 +74,37 @@ struct MFUTable {
     let mfu = mean { isNominal ? $0.mfuNominal : $0.mfuMeasured }
     let causal = mean { isNominal ? $0.mfuNominalCausal : $0.mfuMeasuredCausal }
     let peak = isNominal ? last.peakNominalGigaflops : last.peakMeasuredGigaflops
-    let validation = pending.last { $0.validationLoss != nil }?.validationLoss
     let left = outline?.remainingSteps(afterPhase: last.phase, step: last.step)
     let column = NumberText.column
-    var text = beginning(last, validation: validation)
+    var text = beginning(last, validated: pending.last(where: \.isValidated))
     text += column(rate < 999_999.5 ? NumberText.grouped(rate) : NumberText.prefixed(rate), 8)
     text += column("\(NumberText.percent(mfu)) (\(NumberText.percent(causal)))", 15)
     text += column(peak.map { "\(NumberText.fixed($0, 0)) \(isNominal ? "n" : "m")" } ?? "n/a", 9)
     text += column("\(last.workers)", 3) + "| " + shares(seconds) + "|  "
     text += NumberText.duration(pace.secondsLeft(steps: left))
+    if let others = PhaseCells(last)?.others, !others.isEmpty { text += "  \(others)" }
     let skipped = pending.count { $0.skipped }
     return skipped == 0 ? text : text + "  ! \(skipped) skipped"
   }
 
-  /// Time, phase, step and losses.
-  private func beginning(_ record: StepRecord, validation: Double?) -> String {
+  /// Time, phase, step and losses, or what tells more than these.
+  private func beginning(_ record: StepRecord, validated: StepRecord?) -> String {
+    let cells = PhaseCells(record)
+    let loss = record.isEvaluation ? "-" : NumberText.fixed(record.loss, 4)
+    let validation = validated?.validationLoss.map { NumberText.fixed($0, 3) } ?? "-"
     let stepCount = outline?.stepCount(ofPhase: record.phase)
     let column = NumberText.column
     return column(String(record.time.dropFirst(11).prefix(8)), 9)
       + column(String(record.phase.prefix(8)), 9)
       + column(stepCount.map { "\(record.step)/\($0)" } ?? "\(record.step)", 12)
-      + column(record.isEvaluation ? "-" : NumberText.fixed(record.loss, 4), 8)
-      + column(validation.map { NumberText.fixed($0, 3) } ?? "-", 6)
+      + column(cells?.trained ?? loss, 8) + column(cells?.heldBack(validated) ?? validation, 6)
   }
 
   private func validationLine(_ record: StepRecord) -> String {
-    var text = beginning(record, validation: record.validationLoss)
+    var text = beginning(record, validated: record)
     text += NumberText.column("-", 8) + NumberText.column("-", 15) + NumberText.column("-", 9)
     text += NumberText.column("\(record.workers)", 3) + "| validation"
-    if let count = record.validationTokens { text += " of \(count) tokens" }
+    if let count = record.validationTokens { text += " of \(count) \(record.extra.lossUnit)s" }
     if let bits = record.validationBitsPerByte {
       text += ", \(NumberText.fixed(bits, 4)) bits per byte"
     }

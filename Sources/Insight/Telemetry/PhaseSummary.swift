@@ -3,6 +3,8 @@ public struct PhaseSummary: Equatable, Sendable {
   public let phase: String
   /// Steps that were taken.
   public let steps: Int
+  /// Steps that the plan has, if a gate ended the phase before it had taken them.
+  public let stepsPlanned: Int?
   /// Of the steps and of the answers that they learned from, validations apart.
   public let seconds: Double
   public let tokens: Int
@@ -17,24 +19,35 @@ public struct PhaseSummary: Equatable, Sendable {
   /// What the last validation told besides, by the names of the records.
   public let validationFigures: [String: Double]
 
+  /// `6 of 12 (gate)`, or the steps alone.
+  public var stepsText: String {
+    stepsPlanned.map { "\(steps) of \($0) (gate)" } ?? "\(steps)"
+  }
+
   /// Answers' tokens per second of making them; nil where there are none.
   public var rolloutTokensPerS: Double? {
     rolloutSeconds > 0 ? Double(rolloutTokens) / rolloutSeconds : nil
   }
 
   /// The phases that have records, in the order in which they began.
-  public static func all(_ log: StepLog) -> [PhaseSummary] {
+  public static func all(
+    _ log: StepLog, events: [RunEvent] = [], outline: RunOutline? = nil
+  ) -> [PhaseSummary] {
     let records = log.records
+    let gated = Set(events.filter { $0.event == .gate }.compactMap(\.phase))
     return log.phases.compactMap { phase in
-      Self(phase, records.filter { $0.phase == phase })
+      Self(
+        phase, records.filter { $0.phase == phase },
+        stepsPlanned: gated.contains(phase) ? outline?.stepCount(ofPhase: phase) : nil)
     }
   }
 
-  private init?(_ phase: String, _ records: [StepRecord]) {
+  private init?(_ phase: String, _ records: [StepRecord], stepsPlanned: Int?) {
     guard !records.isEmpty else { return nil }
     self.phase = phase
     let steps = records.filter { !$0.isEvaluation }
     self.steps = steps.count
+    self.stepsPlanned = stepsPlanned.flatMap { steps.count < $0 ? $0 : nil }
     tokens = saturatingSum(steps.map(\.tokens))
     let iterations = steps.iterations
     func sum(_ name: String) -> Double {

@@ -20,6 +20,8 @@ public struct RunEvent: Codable, Equatable, Sendable {
     case checkpointSaved = "checkpoint_saved"
     case checkpointFailed = "checkpoint_failed"
     case checkpointPassedOver = "checkpoint_passed_over"
+    /// Rows of examples that a phase cannot use.
+    case rowsPassedOver = "rows_passed_over"
     case settingChanged = "setting_changed"
     case settingIgnored = "setting_ignored"
     case gate, warning

@@ -138,11 +138,11 @@ public struct StepRecord: Equatable, Sendable {
   /// Whether it tells of a validation that no step comes before: the phase takes none.
   public var isEvaluation: Bool { step == 0 }
 
-  /// Whether it is `other`, of a step that was taken once, with its validation added: the record of
-  /// a step is written again when the validation that follows is done.
+  /// Whether it is `other`, of a step that was taken once, with a validation added: the record of a
+  /// step is written again when the validation that follows is done. Where that one closes a gate,
+  /// the phase's last follows it, and takes its place.
   public func completes(_ other: StepRecord) -> Bool {
-    (phase, step, time) == (other.phase, other.step, other.time)
-      && isValidated && !other.isValidated
+    (phase, step, time) == (other.phase, other.step, other.time) && isValidated
   }
 
   /// Whether a validation followed the step. Not every one has a loss.

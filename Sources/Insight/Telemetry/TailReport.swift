@@ -132,7 +132,8 @@ public struct TailReport: Sendable {
     var loss = "loss      \(NumberText.fixed(summary.lossFirst, 4)) -> "
       + NumberText.fixed(summary.lossLast, 4)
     if let validation = summary.validationLoss {
-      loss += "   validation \(NumberText.fixed(validation, 4)) nats per token"
+      let unit = summary.figures.lossUnit
+      loss += "   validation \(NumberText.fixed(validation, 4)) nats per \(unit)"
       if let bits = summary.validationBitsPerByte {
         loss += ", \(NumberText.fixed(bits, 4)) bits per byte"
       }
@@ -176,7 +177,8 @@ public struct TailReport: Sendable {
 }
 
 extension RunOutline {
-  static func read(runDirectory: String) -> RunOutline? {
+  /// That of the plan in a run's folder; nil where there is none.
+  public static func read(runDirectory: String) -> RunOutline? {
     guard let json = try? Files.read("\(runDirectory)/\(RunFile.plan)", byteCountMax: 1 << 26)
     else { return nil }
     return RunOutline(json: json)

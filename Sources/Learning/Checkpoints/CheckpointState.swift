@@ -35,11 +35,14 @@ public struct CheckpointState: Codable, Equatable, Sendable {
   /// known: a run whose ledger is gone still notices a text that changed. Older releases wrote
   /// none.
   public var textDigests: [Int: String]?
+  /// Steps that were taken in the phases that gates ended, by the phases' indices. Older releases
+  /// wrote none.
+  public var stepsTaken: [Int: Int]?
 
   public init(
     run: String, phaseIndex: Int, phaseName: String, step: Int, position: Int,
     schedulePosition: Int, tokensTotal: UInt64, dataCursor: UInt64, profile: String,
-    layout: StateLayout, textDigests: [Int: String]? = nil
+    layout: StateLayout, textDigests: [Int: String]? = nil, stepsTaken: [Int: Int]? = nil
   ) {
     self.run = run
     self.phaseIndex = phaseIndex
@@ -56,6 +59,7 @@ public struct CheckpointState: Codable, Equatable, Sendable {
     adapter = layout.adapter
     rolloutCount = layout.rolloutCount
     self.textDigests = textDigests
+    self.stepsTaken = stepsTaken
   }
 
   /// What the checkpoint holds.
@@ -79,6 +83,7 @@ public struct CheckpointState: Codable, Equatable, Sendable {
   /// overflow.
   var isPlausible: Bool {
     let counts = [phaseIndex, step, position, schedulePosition, rolloutCount ?? 0]
+      + (stepsTaken ?? [:]).flatMap { [$0.key, $0.value] }
     let (trained, frozen) = (trained ?? [.policy], frozen ?? [])
     return model.isPlausible && trained.isDisjoint(with: frozen)
       && trained.union(frozen).contains(.policy) && counts.allSatisfy { $0 >= 0 && $0 < 1 << 48 }

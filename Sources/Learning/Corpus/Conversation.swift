@@ -27,7 +27,10 @@ public struct Conversation: Equatable, Sendable {
       if message.role == .system && index > 0 { return "a system message may only come first" }
     }
     let turns = messages.drop { $0.role == .system }
-    return turns.isEmpty ? "it has no message of a user or an assistant" : nil
+    guard let first = turns.first else { return "it has no message of a user or an assistant" }
+    // It opens the user's message, which may not come later: the answer before would not see it.
+    return turns.count < messages.count && first.role != .user
+      ? "behind a system message comes no user message" : nil
   }
 }
 

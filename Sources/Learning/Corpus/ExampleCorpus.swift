@@ -63,6 +63,10 @@ public final class ExampleCorpus: Sendable {
   /// Every sequence's row is below it, in training and in validation.
   public let rowCount: Int
   public let trainingRowCount: Int
+  /// Rows that cannot be used.
+  public let passedOver: RowsPassedOver
+  /// Of rows, used or not.
+  public var rowsReadCount: Int { trainingRowCount + heldBack.count + passedOver.count }
   private let order: any SequenceOrder
   private let heldBack: [EncodedExample]
 
@@ -96,6 +100,7 @@ public final class ExampleCorpus: Sendable {
     rowCount = sides.rowCount
     trainingRowCount = sides.training.count
     heldBack = sides.heldBack
+    passedOver = reading.passedOver
     switch form {
     case .conversations:
       order = PackedOrder(

@@ -28,12 +28,16 @@ extension RowsPassedOver: CustomStringConvertible {
   /// The commonest reasons with their counts, then the first rows.
   public var description: String {
     guard count > 0 else { return "there are no rows" }
+    return "\(count) rows passed over (\(reasons)); the first: " + first.joined(separator: "; ")
+  }
+
+  /// The commonest reasons with their counts.
+  public var reasons: String {
     let ranked = counts.sorted { ($1.value, $0.key) < ($0.value, $1.key) }
     var reasons = ranked.prefix(5).map { "\($0.value) times \"\($0.key)\"" }
     let rest = ranked.count - reasons.count
     if rest > 0 { reasons.append("\(rest) more reasons") }
-    return "\(count) rows passed over (\(reasons.joined(separator: ", "))); the first: "
-      + first.joined(separator: "; ")
+    return reasons.joined(separator: ", ")
   }
 }
 

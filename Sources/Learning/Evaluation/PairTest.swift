@@ -38,8 +38,11 @@ public struct PairSummary: Equatable, Sendable {
   public let accuracy: Share
   /// How often the longer answer is the preferred one, and the shorter one; half of the pairs with
   /// answers of equal length.
+  public let longerChosen: Share
+  public let shorterChosen: Share
+  /// How often the longer answer has the higher score; half of the pairs with equal scores or
+  /// answers of equal length.
   public let longerWins: Share
-  public let shorterWins: Share
   public let margin: Mean
   /// Bradley-Terry, nats.
   public let loss: Mean
@@ -55,9 +58,11 @@ public struct PairSummary: Equatable, Sendable {
     let decided = pairs.filter { !$0.isTie }
     guard !decided.isEmpty else { return nil }
     let lengths = decided.map { $0.chosenByteCount - $0.rejectedByteCount }
-    accuracy = WinRate(decided.map { $0.margin == 0 ? 0 : $0.margin > 0 ? 1 : -1 }).rate
-    longerWins = WinRate(lengths).rate
-    shorterWins = WinRate(lengths.map { -$0 }).rate
+    let wins = decided.map { $0.margin == 0 ? 0 : $0.margin > 0 ? 1 : -1 }
+    accuracy = WinRate(wins).rate
+    longerChosen = WinRate(lengths).rate
+    shorterChosen = WinRate(lengths.map { -$0 }).rate
+    longerWins = WinRate(zip(wins, lengths).map { $0 * $1.signum() }).rate
     margin = Mean(decided.map(\.margin))
     loss = Mean(pairs.map(\.loss))
     tieCount = pairs.count - decided.count

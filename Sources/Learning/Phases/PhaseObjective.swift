@@ -61,9 +61,12 @@ extension Replica {
         weights[worse] = Float(-term.slope)
         sum.tokenCount += 1
         sum.lossSum += term.loss
-        sum.measures += Measures.pair(
-          margin: difference, chosen: values[better], rejected: values[worse],
-          lengths: (chosen.count, rejected.count))
+        let lengths = (chosen.count, rejected.count)
+        sum.measures += rows.isTie[pair]
+          ? Measures.tie(lengths: lengths)
+          : Measures.pair(
+            margin: difference, chosen: values[better], rejected: values[worse],
+            lengths: lengths)
       }
       return sum
     }
@@ -93,8 +96,13 @@ extension Replica {
     return { values, weights in
       weights.fill(with: 0)
       var sum = SliceStatistics(tokenCount: 0, lossSum: 0)
-      // Nothing is to be learned of answers that are worth the same.
-      for (index, (chosen, rejected)) in rows.pairs.enumerated() where !rows.isTie[index] {
+      for (index, (chosen, rejected)) in rows.pairs.enumerated() {
+        let lengths = (chosen.count, rejected.count)
+        // Nothing is to be learned of answers that are worth the same, but they are read.
+        if rows.isTie[index] {
+          sum.measures += Measures.tie(lengths: lengths)
+          continue
+        }
         let (better, worse) = (answer(values, chosen), answer(values, rejected))
         let gains = (
           better.logProbability - reference[2 * index] * better.share,
@@ -108,7 +116,7 @@ extension Replica {
         sum.lossSum += term.loss
         sum.measures += Measures.pair(
           margin: preference.beta * (gains.0 - gains.1), chosen: preference.beta * gains.0,
-          rejected: preference.beta * gains.1, lengths: (chosen.count, rejected.count))
+          rejected: preference.beta * gains.1, lengths: lengths)
       }
       return sum
     }

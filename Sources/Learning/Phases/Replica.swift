@@ -30,7 +30,8 @@ public final class Replica {
   public private(set) var models: [ModelReplica] = []
   /// The answers of an iteration; nil in a phase without.
   public private(set) var rollouts: SharedRows<Float>?
-  private var schedule: LearningRateSchedule
+  /// Steps that were taken in the phases before that gates ended, by the phases' indices.
+  public var stepsTaken: [Int: Int] = [:]
   var lookupRows: LookupRows
   var batch: Microbatch
   var batchCapacity: Int { plan.batch.microbatch * plan.model.sequenceLength }
@@ -46,7 +47,6 @@ public final class Replica {
     self.engine = engine
     self.phaseIndex = phaseIndex
     stateLayout = StateLayout(plan.model, trained: [])
-    schedule = plan.phases[phaseIndex].learningRates
     lookupRows = LookupRows(
       vocabularySize: plan.model.vocabularySize, capacity: plan.lookupRowCountMax)
     batch = Microbatch(tokenCapacity: plan.batch.microbatch * plan.model.sequenceLength)
@@ -55,7 +55,7 @@ public final class Replica {
 
   /// Makes room for the state of phase `index`, unless that is what it holds; contents are zero.
   public func arrange(_ index: Int) {
-    set(phase: index)
+    phaseIndex = index
     let layout = plan.stateLayout(inPhase: index)
     guard layout != stateLayout else { return }
     models = []
@@ -85,11 +85,6 @@ public final class Replica {
     }
   }
 
-  private func set(phase index: Int) {
-    phaseIndex = index
-    schedule = plan.phases[index].learningRates
-  }
-
   private func set(_ layout: StateLayout) {
     stateLayout = layout
     known = [:]
@@ -107,7 +102,7 @@ public final class Replica {
   public func enter(_ index: Int) {
     let layout = plan.stateLayout(inPhase: index)
     let isCarried = plan.phases[index].kind == .evaluate || plan.carriesMoments(intoPhase: index)
-    set(phase: index)
+    phaseIndex = index
     guard !isCarried else { return }
     let old = phase.startsFrom == .reference ? models.filter { $0.role != .policy } : models
     func kept(_ model: StateLayout.Model) -> ModelReplica? {
@@ -186,10 +181,12 @@ public final class Replica {
         windows[2 * index], lookup: windows[2 * index + 1], rows: lookupRows.rows,
         tokenCount: statistics.tokenCount)
     }
-    let rate = schedule.rate(at: step) * brakeFactor
+    let rates = plan.learningRates(ofPhase: phaseIndex, stepsTaken: stepsTaken)
+    let rate = rates.rate(at: step) * brakeFactor
     let isSkipped = scales.contains(where: \.isSkipped)
     if !isSkipped {
-      let count = plan.updatesBefore(phase: phaseIndex) + step + 1
+      let count =
+        plan.updatesBefore(phase: phaseIndex, stepsTaken: stepsTaken) + step + 1
       for (index, model) in trained.enumerated() {
         model.update(
           windows[2 * index], scale: scales[index], learningRate: rate, count: count, step: step)

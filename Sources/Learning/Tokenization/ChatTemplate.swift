@@ -5,15 +5,19 @@
 ///     <|bos|> then for each message  <|user_start|>...<|user_end|>
 ///                                or  <|assistant_start|>...<|assistant_end|>
 ///
-/// There is no token for a system's message, so a system message opens the first user message,
-/// with an empty line between them. The assistant's text and the token that ends it stand between
-/// `generation` tags: from these `apply_chat_template` makes the mask of what is to be learned.
+/// There is no token for a system's message, so a system message opens the user message behind it,
+/// with an empty line between them; without one it is refused. The assistant's text and the token
+/// that ends it stand between `generation` tags: from these `apply_chat_template` makes the mask of
+/// what is to be learned.
 public enum ChatTemplate {
   public static let jinja = """
     {{- bos_token -}}
     {%- if messages[0]['role'] == 'system' -%}
       {%- set opening = messages[0]['content'] + '\\n\\n' -%}
       {%- set turns = messages[1:] -%}
+      {%- if not turns or turns[0]['role'] != 'user' -%}
+        {{- raise_exception('behind a system message comes no user message') -}}
+      {%- endif -%}
     {%- else -%}
       {%- set opening = '' -%}
       {%- set turns = messages -%}

@@ -45,9 +45,23 @@ extension DataCommand {
       return try showReading(run.validation(atEnd: which == "end"), of: run, invocation)
     }
     let first = invocation.integer("step") ?? 1
-    for step in first...(invocation.integer("to") ?? first) {
+    let last = invocation.integer("to") ?? first
+    try checkTaken(last, of: run, in: directory)
+    for step in first...last {
       try showReading(try run.step(step), of: run, invocation)
     }
+  }
+
+  /// Refuses a step that a gate left out.
+  private static func checkTaken(_ step: Int, of run: RunTokens, in directory: String) throws {
+    let phase = run.phase
+    let taken = stepsTaken(ofRun: directory, plan: run.plan).first {
+      run.plan.phases[$0.key].name == phase.name
+    }
+    guard let taken = taken?.value, taken < step, step <= phase.steps else { return }
+    throw PlainError(
+      "a gate ended \(phase.name) after step \(taken) of \(phase.steps): step \(step) was not "
+        + "taken", .usage)
   }
 
   private static func showReading(

@@ -94,20 +94,21 @@ extension PairSummary {
     return [
       ("ties", .integer(tieCount)), ("accuracy", accuracy.node),
       ("equal_scores", .integer(equalScoreCount)), ("margin", margin.node), ("loss", loss.node),
-      ("longer_preferred", longerWins.node), ("shorter_preferred", shorterWins.node),
-      ("equal_lengths", .integer(equalLengthCount)),
+      ("longer_preferred", longerChosen.node), ("shorter_preferred", shorterChosen.node),
+      ("longer_wins", longerWins.node), ("equal_lengths", .integer(equalLengthCount)),
       ("calibration_error", .decimal(calibration.error)), ("calibration", .list(bins)),
     ]
   }
 
   fileprivate var lines: [String] {
     [
-      "accuracy       \(accuracy.text)",
-      "  longer wins  \(longerWins.text)",
-      "  shorter wins \(shorterWins.text)",
-      "margin         \(margin.text(digits: 3))",
-      "loss           \(loss.text(digits: 4)) nats; even odds 0.6931",
-      "calibration    off by \(percent(calibration.error)) on average; foretold and won:",
+      "accuracy         \(accuracy.text)",
+      "  longer chosen  \(longerChosen.text), by the labels",
+      "  shorter chosen \(shorterChosen.text)",
+      "longer wins      \(longerWins.text), by the scores",
+      "margin           \(margin.text(digits: 3))",
+      "loss             \(loss.text(digits: 4)) nats; even odds 0.6931",
+      "calibration      off by \(percent(calibration.error)) on average; foretold and won:",
     ]
       + calibration.bins.filter { $0.count > 0 }.map { bin in
         let count = Double(bin.count)

@@ -37,7 +37,8 @@ enum ReportCommand {
     let run = try invocation.text("run") ?? TailCommand.newestRun()
     let reader = try RunReader(runDirectory: run)
     _ = try reader.update()
-    let phases = PhaseSummary.all(reader.log)
+    let phases = PhaseSummary.all(
+      reader.log, events: reader.events, outline: .read(runDirectory: run))
     guard !phases.isEmpty else { throw PlainError("\(run) has not taken a step yet", .noInput) }
     let exam = try PhaseExam(run, invocation)
     let rows = phases.map { PhaseRow(summary: $0, marks: exam.marks[$0.phase]) }
@@ -177,7 +178,7 @@ private struct PhaseRow {
   ) -> [(title: String, cell: (PhaseRow) -> String?)] {
     [
       ("phase", \.summary.phase),
-      ("steps", { $0.summary.steps > 0 ? "\($0.summary.steps)" : nil }),
+      ("steps", { $0.summary.stepsText == "0" ? nil : $0.summary.stepsText }),
       ("minutes", { fixed($0.summary.seconds / 60, 1) }),
       ("MFU %", { ($0.summary.mfuNominal ?? $0.summary.mfuMeasured).map { fixed(100 * $0, 1) } }),
       ("answers' tok/s", { $0.summary.rolloutTokensPerS.map { fixed($0, 0) } }),

@@ -13,7 +13,7 @@ internal import Transport
 final class CoordinatorDriver {
   private let folder: RunFolder
   private let options: CoordinatorOptions
-  private let program: PhaseProgram
+  private var program: PhaseProgram { folder.program }
   private let recorder: RunRecorder
   private let source: TrainingSource
   private let queue: EventQueue
@@ -37,12 +37,11 @@ final class CoordinatorDriver {
   private static let gatherSeconds = 10.0
 
   init(
-    folder: RunFolder, options: CoordinatorOptions, program: PhaseProgram, recorder: RunRecorder,
+    folder: RunFolder, options: CoordinatorOptions, recorder: RunRecorder,
     source: TrainingSource, queue: EventQueue, intake: CheckpointIntake
   ) {
     self.folder = folder
     self.options = options
-    self.program = program
     self.recorder = recorder
     self.source = source
     self.queue = queue
@@ -55,8 +54,8 @@ final class CoordinatorDriver {
     schedule = ClusterSchedule(
       outline: Scheduling.RunOutline(
         tree: SliceTree(sliceCount: folder.plan.batch.slices),
-        operationCount: program.operationCount,
-        checkpointPositions: program.checkpointPositions,
+        operationCount: folder.program.operationCount,
+        checkpointPositions: folder.program.checkpointPositions,
         workerCountMin: options.workerCountMin),
       view: start.view, committedPosition: start.committedPosition,
       checkpointPosition: start.checkpointPosition, expectedWorkerCount: start.workerCount)
@@ -168,7 +167,7 @@ final class CoordinatorDriver {
   /// - Returns: false where the run has ended for it.
   private func noteGate(_ report: OperationReport) -> Bool {
     let (from, to) = (report.position + 1, report.nextPosition)
-    guard to > from, folder.gaps[to] != from else { return true }
+    guard to > from, program.gaps[to] != from else { return true }
     let operation = program.operation(at: report.position)
     let reason = folder.plan.gate(
       after: operation,
@@ -321,7 +320,10 @@ final class CoordinatorDriver {
     }
   }
 
-  private func resume(_ resumption: Resumption) {
+  private func resume(_ plain: Resumption) {
+    folder.resume(at: plain.position)
+    var resumption = plain
+    resumption.gaps = program.gaps
     guard
       journal(
         .view(
@@ -394,7 +396,7 @@ final class CoordinatorDriver {
     recorder.commit(upTo: position)
     do {
       let tokensTotal = try recorder.tokensTotal(at: position)
-      let writer = try folder.makeWriter(at: position, program, tokensTotal: tokensTotal)
+      let writer = try folder.makeWriter(at: position, tokensTotal: tokensTotal)
       intake.begin(position: position, writer: writer)
       for (rank, worker) in workers.enumerated() {
         let share = writer.chunks.share(ofRank: rank, of: workers.count)

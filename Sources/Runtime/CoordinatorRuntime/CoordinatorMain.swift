@@ -62,12 +62,11 @@ private func prepare(
   func tell(_ line: String) { writeText(line + "\n", to: 2) }
   let folder = try RunFolder(options, resolution, tell: tell)
   let corpora = try folder.corpora(tell: tell)
-  let program = PhaseProgram(folder.plan)
-  let source = TrainingSource(plan: folder.plan, program: program, corpora: corpora)
-  let recorder = try RunRecorder(folder: folder, program: program, source: source)
+  let source = TrainingSource(plan: folder.plan, program: folder.program, corpora: corpora)
+  let recorder = try RunRecorder(folder: folder, source: source)
   return CoordinatorDriver(
-    folder: folder, options: options, program: program, recorder: recorder, source: source,
-    queue: queue, intake: intake)
+    folder: folder, options: options, recorder: recorder, source: source, queue: queue,
+    intake: intake)
 }
 
 /// Answers the workers that said hello and were not heard: nobody will serve them.

@@ -1,4 +1,6 @@
 internal import ControlProtocol
+internal import Planning
+public import Settings
 package import System
 
 /// One decision of the coordinator, as it stands in `ledger.log`.
@@ -161,9 +163,15 @@ package final class Ledger {
 
 /// SHA-256 of what the phases of a run read, by their index, as far as its ledger has them.
 public func textDigests(ofRun path: String) -> [Int: String] {
-  // Without a ledger there is nothing to compare with.
-  guard let bytes = try? Files.read("\(path)/ledger.log") else { return [:] }
-  return LedgerSummary(Ledger.parse(bytes).records).textDigests
+  LedgerSummary(ofRun: path)?.textDigests ?? [:]
+}
+
+/// Steps that were taken in the phases of a run that gates ended, by the phases' indices, as far as
+/// its ledger has them.
+public func stepsTaken(ofRun path: String, plan: ResolvedPlan) -> [Int: Int] {
+  var program = PhaseProgram(plan)
+  program.gaps = LedgerSummary(ofRun: path)?.gaps ?? [:]
+  return program.stepsTaken
 }
 
 /// What a restarted coordinator needs of its ledger.
@@ -182,8 +190,15 @@ package struct LedgerSummary: Equatable {
   package private(set) var selfTest: String?
   /// Index of the phase that began last.
   package private(set) var phase: Int?
-  /// Where operations were left out: the position behind the gap, and the one before it.
+  /// Where operations were left out on the way to ``committedPosition``: the position behind the
+  /// gap, and the one before it.
   package private(set) var gaps: [Int: Int] = [:]
+
+  /// nil where there is no ledger.
+  fileprivate init?(ofRun path: String) {
+    guard let bytes = try? Files.read("\(path)/ledger.log") else { return nil }
+    self.init(Ledger.parse(bytes).records)
+  }
 
   package init(_ history: [LedgerRecord]) {
     for record in history {
@@ -195,19 +210,28 @@ package struct LedgerSummary: Equatable {
       case .view(let number, let workers, let position, let profile, let selfTest):
         view = number
         workerCount = workers.count
-        committedPosition = position
+        goBack(to: position)
         self.profile = profile ?? self.profile
         self.selfTest = selfTest ?? self.selfTest
       case .text(let phase, let digest): textDigests[phase] = digest
-      // An amendment's position counts the operations of the plan that it makes.
-      case .committed(let position), .amended(_, let position): committedPosition = position
-      case .rewound(_, let to): committedPosition = to
+      case .committed(let position): committedPosition = position
+      // An amendment's position counts the operations of the plan that it makes, and so do the gaps
+      // that follow it.
+      case .amended(_, let position):
+        committedPosition = position
+        gaps = [:]
+      case .rewound(_, let to): goBack(to: to)
       case .phaseBegan(let index, _): phase = index
       case .gateClosed(let from, let to, _): gaps[to] = from
       case .ended: workerCount = 0
       case .checkpointed, .joined: break
       }
     }
+  }
+
+  private mutating func goBack(to position: Int) {
+    committedPosition = position
+    gaps = gaps.filter { $0.key <= position }
   }
 }
 

@@ -35,8 +35,8 @@ package final class RunFolder {
   private(set) var selfTest: String?
   /// Index of the phase that began last, as the ledger has it.
   var phaseBegun: Int?
-  /// Operations that gates left out: the position behind each gap, and the one before it.
-  package private(set) var gaps: [Int: Int]
+  /// With the gaps that gates have left so far.
+  package private(set) var program: PhaseProgram
   /// SHA-256 of the text of each phase, by its index, as far as they are known.
   private var textDigests: [Int: String]
   private let lock: FileLock
@@ -85,10 +85,9 @@ package final class RunFolder {
         ?? summary.profile ?? ""
       selfTest = summary.selfTest
       phaseBegun = summary.phase
-      gaps = summary.gaps
+      program = opening.program(plan, reader, isAmended: !changes.isEmpty)
       start = opening.start(
-        PhaseProgram(plan), reader, isAmended: !changes.isEmpty,
-        nextWorker: ledger.workerCountEver)
+        program, reader, isAmended: !changes.isEmpty, nextWorker: ledger.workerCountEver)
 
       runNumber = summary.run ?? Self.freshRunNumber()
       try ledger.append(
@@ -100,6 +99,12 @@ package final class RunFolder {
       if !changes.isEmpty {
         try ledger.append(
           .amended(changes: changes, position: start.committedPosition), synchronizing: true)
+        // Gaps count the operations of the plan that stands before them.
+        for (to, from) in program.gaps {
+          try ledger.append(
+            .gateClosed(from: from, to: to, reason: "before the plan was amended"),
+            synchronizing: true)
+        }
         tell("plan amended: \(changes.joined(separator: ", "))")
       }
       try Files.write(
@@ -180,8 +185,11 @@ package final class RunFolder {
   /// A gate closed a phase; on disk before anything follows from it.
   func closeGate(from: Int, to: Int, reason: String) throws(SystemError) {
     try ledger.append(.gateClosed(from: from, to: to, reason: reason), synchronizing: true)
-    gaps[to] = from
+    program.gaps[to] = from
   }
+
+  /// The run goes on at `position`: a gate that closed later closes again, or does not.
+  func resume(at position: Int) { program.forgetGaps(after: position) }
 
   func appendLog(_ worker: String, _ text: String) {
     let name = worker.filter { $0.isLetter || $0.isNumber || $0 == "-" || $0 == "_" || $0 == "." }
@@ -191,14 +199,15 @@ package final class RunFolder {
 
   /// - Parameter tokensTotal: Real tokens of the steps before `position`.
   package func makeWriter(
-    at position: Int, _ program: PhaseProgram, tokensTotal: UInt64
+    at position: Int, tokensTotal: UInt64
   ) throws(CheckpointError) -> CheckpointWriter {
     let (phase, step) = program.progress(at: position)
     let state = CheckpointState(
       run: plan.name, phaseIndex: phase, phaseName: plan.phases[phase].name, step: step,
       position: position, schedulePosition: step, tokensTotal: tokensTotal,
       dataCursor: UInt64(step * plan.batch.sequences), profile: profile,
-      layout: plan.stateLayout(inPhase: phase), textDigests: textDigests)
+      layout: plan.stateLayout(inPhase: phase), textDigests: textDigests,
+      stepsTaken: program.stepsTaken)
     return try CheckpointWriter(
       runDirectory: path, state: state, tokenizer: tokenizerJSON,
       plan: Array(planText.utf8))

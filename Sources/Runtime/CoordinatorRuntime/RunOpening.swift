@@ -155,7 +155,11 @@ struct RunOpening {
       throw CoordinatorEnd(kind: .failed, message: error.message, code: 65)
     }
     // The ledger's positions count the old plan's operations.
-    let reached = PhaseProgram(old).progress(at: summary.committedPosition).phase
+    var program = PhaseProgram(old)
+    program.gaps = summary.gaps
+    let (phase, _) = program.progress(at: summary.committedPosition)
+    // A phase that a gate ended is over.
+    let reached = program.stepsTaken[phase] == nil ? phase : phase + 1
     let difference = PlanDifference(
       from: old, to: plan, derivations: resolution.derivations,
       currentPhase: max(reached, found?.state.phaseIndex ?? 0))
@@ -184,6 +188,22 @@ struct RunOpening {
     return try CheckpointReader.newest(inRun: path).reader
   }
 
+  /// The operations of the run, with those that gates left out: as the ledger has them, or as the
+  /// newest checkpoint does where the ledger counts another plan's operations, or is gone.
+  func program(
+    _ plan: ResolvedPlan, _ reader: CheckpointReader?, isAmended: Bool
+  ) -> PhaseProgram {
+    var program = PhaseProgram(plan)
+    if isAmended || summary.view == 0 {
+      for (phase, steps) in reader?.state.stepsTaken ?? [:] {
+        program.end(phase: phase, afterSteps: steps)
+      }
+    } else {
+      program.gaps = summary.gaps
+    }
+    return program
+  }
+
   /// - Parameter isAmended: Whether the ledger's positions count another plan's operations.
   func start(
     _ program: PhaseProgram, _ reader: CheckpointReader?, isAmended: Bool, nextWorker: Int
@@ -201,7 +221,14 @@ struct RunOpening {
 
   private static func position(of state: CheckpointState, in program: PhaseProgram) -> Int {
     let progress = program.progress(at: state.position)
-    if progress == (state.phaseIndex, state.step) { return state.position }
+    // Among the operations of another plan, the position may be one that the gate left out.
+    let isLeftOut = program.endOfGap(at: state.position) != nil
+    if !isLeftOut, progress == (state.phaseIndex, state.step) { return state.position }
+    if let steps = program.stepsTaken[state.phaseIndex], steps == state.step,
+      let start = program.position(afterStep: steps - 1, ofPhase: state.phaseIndex)
+    {
+      return program.lastPosition(ofPhaseAt: start) + 1
+    }
     return program.position(afterStep: state.step - 1, ofPhase: state.phaseIndex)
       ?? program.operationCount
   }

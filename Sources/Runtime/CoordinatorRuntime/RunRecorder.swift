@@ -1,7 +1,7 @@
 internal import Checkpoints
 package import ControlProtocol
 package import Corpus
-package import Planning
+internal import Planning
 internal import Settings
 internal import System
 internal import Telemetry
@@ -14,7 +14,7 @@ internal import Telemetry
 package final class RunRecorder {
   private let folder: RunFolder
   private let plan: ResolvedPlan
-  private let program: PhaseProgram
+  private var program: PhaseProgram { folder.program }
   private let source: TrainingSource
   /// By phase index.
   private let flops: [PhaseFlops]
@@ -57,12 +57,9 @@ package final class RunRecorder {
   /// Milliseconds since 1970 when the run first started.
   private let firstStartMilliseconds: Int64
 
-  package init(
-    folder: RunFolder, program: PhaseProgram, source: TrainingSource
-  ) throws(CoordinatorEnd) {
+  package init(folder: RunFolder, source: TrainingSource) throws(CoordinatorEnd) {
     self.folder = folder
     plan = folder.plan
-    self.program = program
     self.source = source
     flops = folder.plan.phases.indices.map { PhaseFlops(folder.plan, phase: $0) }
     countedSeconds = Clock.monotonicSeconds
@@ -89,10 +86,15 @@ package final class RunRecorder {
     event(
       folder.start.isResumed ? .resumed : .started,
       folder.start.isResumed
-        ? "resumed at position \(folder.start.committedPosition) of \(program.operationCount)"
-        : "started, \(program.operationCount) operations")
+        ? "resumed at position \(folder.start.committedPosition) of "
+          + "\(folder.program.operationCount)"
+        : "started, \(folder.program.operationCount) operations")
     for passed in folder.passedOver {
       event(.checkpointPassedOver, "checkpoint \(passed.name) passed over: \(passed.reason)")
+    }
+    for (index, phase) in plan.phases.enumerated() {
+      guard let text = source.rowsPassedOver(phase: index) else { continue }
+      event(.rowsPassedOver, text, phase: phase.name)
     }
   }
 
@@ -211,7 +213,7 @@ package final class RunRecorder {
     var before = position
     while before > 0 {
       if let total = totals[before] { return total + missing }
-      if let gap = folder.gaps[before] {
+      if let gap = program.gaps[before] {
         before = gap
         continue
       }
@@ -230,8 +232,9 @@ package final class RunRecorder {
     keep(seconds: record.seconds.isFinite ? record.seconds : 0, at: position)
     // The steps to come may learn from the same answers.
     rollout = (phase, record.extra.filter { Measures.rolloutNames.contains($0.key) })
-    // A validation comes right behind its step.
-    recordedPosition = record.isValidated ? position + 1 : position
+    // A validation comes right behind its step, but the one behind a gate.
+    let behind = record.isValidated ? position + 1 : position
+    recordedPosition = program.endOfGap(at: behind) ?? behind
     latest = record
   }
 
@@ -271,6 +274,8 @@ package final class RunRecorder {
   }
 
   private func record(_ position: Int, _ reports: [Int: OperationReport], seconds: Double) {
+    // What a gate left out was not done.
+    guard program.endOfGap(at: position) == nil else { return }
     if let any = reports.min(by: { $0.key < $1.key })?.value {
       checkAgreement(reports, any)
       checkClocks(reports)
@@ -292,15 +297,16 @@ package final class RunRecorder {
   /// Tells what comes now, where that takes long or is another phase.
   private func noteBoundary(behind position: Int) {
     let phase = program.phase(at: position)
-    if let phase, program.phase(at: position + 1) != phase {
+    let next = program.endOfGap(at: position + 1) ?? position + 1
+    if let phase, program.phase(at: next) != phase {
       let name = plan.phases[phase].name
       event(.phaseEnded, "phase \(name) is done", phase: name)
     } else if case .validate(let phase, let afterStep, isFull: true) =
-      program.operation(at: position + 1)
+      program.operation(at: next)
     {
-      let tokenCount = source.coverage(phase: phase, isFull: true).tokenCount
+      let extent = source.extent(phase: phase, isFull: true)
       event(
-        .validating, "validating after step \(afterStep), on \(tokenCount) tokens",
+        .validating, "validating after step \(afterStep), on \(extent)",
         phase: plan.phases[phase].name, step: afterStep)
     }
   }
@@ -481,7 +487,8 @@ package final class RunRecorder {
     _ reports: [Int: OperationReport], isFull: Bool, seconds: Double
   ) {
     let name = plan.phases[phase].name
-    if latest?.phase != name || latest?.step != afterStep { latest = recorded(name, afterStep) }
+    let isLatest = latest?.phase == name && latest?.step == afterStep
+    if !isLatest { latest = recorded(name, afterStep) }
     var record = latest ?? validationRecord(phase, afterStep, report, reports, seconds: seconds)
     let coverage = source.coverage(phase: phase, isFull: isFull)
     let figures = plan.phases[phase].validationFigures(report.measures, count: report.tokenCount)
@@ -494,6 +501,9 @@ package final class RunRecorder {
       record.validationBitsPerByte =
         report.lossSum / 0.693_147_180_559_945_3 / Double(coverage.byteCount)
     }
+    // A worker may report again what it did before a restart.
+    guard !isLatest || record != latest else { return }
+    latest = record
     unwritten.append(record)
   }
 

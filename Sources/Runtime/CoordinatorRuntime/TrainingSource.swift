@@ -70,6 +70,25 @@ package final class TrainingSource: FeedSource {
     }
   }
 
+  /// What a validation reads, in words: `140 tokens`, `20 pairs`, `16 prompts`.
+  func extent(phase: Int, isFull: Bool) -> String {
+    guard case .examples(let corpus) = corpora[phase], corpus.form != .conversations else {
+      return "\(coverage(phase: phase, isFull: isFull).tokenCount) tokens"
+    }
+    let limit = tokenLimit(phase, isFull).map(corpus.rowLimit(ofTokens:))
+    let count = corpus.coverage(rowLimit: limit).rowCount
+    return "\(count) \(corpus.form == .pairs ? "pairs" : "prompts")"
+  }
+
+  /// Why rows of a phase were passed over, in words; nil where all are used.
+  func rowsPassedOver(phase: Int) -> String? {
+    guard case .examples(let corpus) = corpora[phase], corpus.passedOver.count > 0 else {
+      return nil
+    }
+    return "\(corpus.passedOver.count) of \(corpus.rowsReadCount) rows passed over: "
+      + corpus.passedOver.reasons
+  }
+
   private func tokenLimit(_ phase: Int, _ isFull: Bool) -> Int? {
     isFull ? nil : plan.phases[phase].validation.tokenLimit
   }

@@ -26,7 +26,9 @@ final class WorkerSession {
   let worker: Int
   let plan: ResolvedPlan
   private let planText: String
-  let program: PhaseProgram
+  private(set) var program: PhaseProgram {
+    didSet { replica.stepsTaken = program.stepsTaken }
+  }
   let engine: Engine
   private let listener: Listener
   private let congestion: String
@@ -158,6 +160,7 @@ final class WorkerSession {
   private func resume(_ resumption: Resumption) {
     guard let rank = resumption.members.firstIndex(where: { $0.worker == worker }) else { return }
     dropView()
+    program.gaps = resumption.gaps
     let entered = Clock.monotonicSeconds
     var inForce = ViewInForce(resumption, rank: rank)
     do {
@@ -292,13 +295,17 @@ final class WorkerSession {
     }
   }
 
-  /// The operation behind, or the phase's last where a gate closes it.
+  /// The operation behind, or the phase's last where a gate closes it: then what is between them is
+  /// left out.
   private func next(after report: OperationReport) -> Int {
     let sums = SliceStatistics(
       tokenCount: report.tokenCount, lossSum: report.lossSum, measures: report.measures)
     let operation = program.operation(at: report.position)
-    guard plan.gate(after: operation, sums) != nil else { return report.position + 1 }
-    return max(report.position + 1, program.lastPosition(ofPhaseAt: report.position))
+    let following = report.position + 1
+    guard plan.gate(after: operation, sums) != nil else { return following }
+    let last = max(following, program.lastPosition(ofPhaseAt: report.position))
+    if following < last { program.gaps[last] = following }
+    return last
   }
 
   // MARK: Phases

@@ -56,6 +56,11 @@ import Testing
   @Test func `do not pass as a view or as tokens of the plan`() throws {
     #expect(resumption().fits(operationCount: 2, sliceCount: 2))
     #expect(!resumption().fits(operationCount: 1, sliceCount: 2))
+    for gaps in [[1: 0], [0: 0], [0: -1]] {
+      var ahead = resumption()
+      ahead.gaps = gaps
+      #expect(!ahead.fits(operationCount: 2, sliceCount: 2), "\(gaps)")
+    }
     for slices in [[[0]], [[0, 1, 2]], [[0, 0]], [[0, 1, -1]]] {
       #expect(!resumption(slices: slices).fits(operationCount: 2, sliceCount: 2), "\(slices)")
     }

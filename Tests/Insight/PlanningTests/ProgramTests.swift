@@ -88,6 +88,31 @@ private func unrolled(_ plan: ResolvedPlan) -> [Planning.Operation] {
     }
   }
 
+  @Test func `with a gap tells the steps that were taken, not those of the plan`() throws {
+    let plan = try plan(
+      """
+      { "phases": [ {"kind": "tokenizer"},
+        {"kind": "pretrain", "steps": 9, "validation": {"every": 4}}, {"kind": "anneal"} ] }
+      """)
+    // t t t t v t t t t v t v, enter: the first validation closes a gate.
+    var program = PhaseProgram(plan)
+    program.gaps[11] = 5
+    #expect(program.operation(at: 11) == .validate(phase: 1, afterStep: 4, isFull: true))
+    #expect(program.progress(at: 11) == (1, 4) && program.progress(at: 12) == (1, 4))
+    #expect(program.progress(at: 13) == (2, 0) && program.progress(at: 4) == (1, 4))
+    #expect((0..<13).filter { program.endOfGap(at: $0) == 11 } == Array(5..<11))
+    #expect(program.stepsTaken == [1: 4] && program.stepCount(from: 0, to: 13) == 4)
+    var other = PhaseProgram(plan)
+    other.end(phase: 1, afterSteps: 4)
+    #expect(other.gaps == [11: 4] && other.stepsTaken == [1: 4])
+    other.end(phase: 1, afterSteps: 12)
+    #expect(other.gaps == [11: 4])
+    other.forgetGaps(after: 11)
+    #expect(other.gaps == [11: 4])
+    other.forgetGaps(after: 10)
+    #expect(other == PhaseProgram(plan))
+  }
+
   @Test func `checkpoints are due every so many steps and at the end of each phase`() throws {
     let plan = try plan(
       """

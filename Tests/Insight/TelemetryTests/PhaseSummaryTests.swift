@@ -31,6 +31,19 @@ import Testing
     #expect(ppo.mfuNominal == nil)
   }
 
+  @Test func `says how many steps a gate left out`() {
+    var log = StepLog()
+    for step in 1...3 { log.append(sampleRecord(step: step)) }
+    log.append(sampleRecord(step: 1, phase: "sft"))
+    let outline = RunOutline(
+      run: "sample",
+      phases: [.init(name: "pretrain", stepCount: 9), .init(name: "sft", stepCount: 5)])
+    let gate = RunEvent(.gate, run: "sample", time: "", phase: "pretrain", text: "")
+    let found = PhaseSummary.all(log, events: [gate], outline: outline)
+    #expect(found.map(\.stepsText) == ["3 of 9 (gate)", "1"])
+    #expect(found[0].stepsPlanned == 9 && found[1].stepsPlanned == nil)
+  }
+
   @Test func `holds what the last validation told`() throws {
     var first = sampleRecord(step: 1, phase: "reward")
     first.validationLoss = 0.7

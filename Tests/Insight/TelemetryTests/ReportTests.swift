@@ -124,6 +124,67 @@ import Testing
   }
 }
 
+@Suite struct `A phase of pairs or answers` {
+  private var reward: StepRecord {
+    var record = sampleRecord(step: 1, phase: "reward", loss: 0.7)
+    record.extra = ["decided": 16, "ties": 4, "accuracy": 0.64, "margin": 0.213]
+    return record
+  }
+
+  private var validated: StepRecord {
+    var record = reward
+    record.validationLoss = 0.6831
+    record.validationTokens = 20
+    let heldBack = ["validation_accuracy": 0.613, "validation_decided": 20, "validation_ties": 0]
+    record.extra.merge(heldBack) { figure, _ in figure }
+    return record
+  }
+
+  @Test func `shows its own figures in the place of losses, and behind the line`() throws {
+    try withTemporaryDirectory { run in
+      let writer = try MFULogWriter(runDirectory: run, outline: nil)
+      try writer.append(reward)
+      try writer.append(validated)
+      var ppo = sampleRecord(step: 2, phase: "ppo")
+      ppo.extra = ["reward": -0.82, "kl": 0.163, "length": 7.94, "iteration": 1]
+      try writer.append(ppo)
+      ppo = sampleRecord(step: 3, phase: "ppo")
+      ppo.validationTokens = 140
+      ppo.extra = ["reward": 1, "kl": -0.004, "length": 12, "validation_reward": 0.75]
+      try writer.append(ppo)
+      try writer.finish()
+      let rates = "2,731   53.2 (51.2)    460 m    2  | 30  50  10   0    0   10      |  n/a  "
+      #expect(
+        try lines("\(run)/mfu.log").dropFirst(3) == [
+          "12:00:00 reward   1           acc .64 -     \(rates)mar .21",
+          "12:00:00 reward   1           acc .64 .61   -       -              -        2  "
+            + "| validation of 20 pairs",
+          "12:00:01 ppo      2           rew-.82 -     \(rates)kl .16 len 7.9",
+          "12:00:03 ppo      3           rew 1.0 .75   \(rates)kl .00 len 12",
+        ])
+    }
+  }
+
+  @Test func `closes with all of them, and with losses per pair`() throws {
+    try withTemporaryDirectory { run in
+      let writer = try MetricsWriter(runDirectory: run)
+      for record in [reward, validated] { try writer.append(record) }
+      let text = try TailReport(runDirectory: run).text()
+      #expect(text.contains("validation 0.6831 nats per pair (after step 1)\n"), "\(text)")
+      let own = "reward    accuracy 0.6400  decided 16.0000  margin 0.2130  ties 4.0000  "
+      #expect(text.contains("\n\(own)validation_accuracy 0.6130  "), "\(text)")
+    }
+  }
+
+  @Test func `that a gate ends is validated twice behind one step, and took no step twice`() {
+    var second = validated
+    second.validationLoss = 0.68
+    var log = StepLog()
+    for record in [reward, validated, second] { log.append(record) }
+    #expect(log.repeatedCount == 0 && log.records == [second])
+  }
+}
+
 @Suite struct `The tail report` {
   private func writeRun(_ run: String, stepCount: Int = 30, isFinished: Bool = true) throws {
     try Files.write(

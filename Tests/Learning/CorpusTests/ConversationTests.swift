@@ -59,6 +59,15 @@ import Tokenization
       #"{"messages": [{"role": "user", "content": "Q"}, {"role": "system", "content": "S"}]}"#,
       "a system message may only come first"
     ),
+    (
+      #"{"messages": [{"role": "system", "content": "S"}, {"role": "assistant", "content": "A"}, "#
+        + #"{"role": "user", "content": "Q"}, {"role": "assistant", "content": "B"}]}"#,
+      "behind a system message comes no user message"
+    ),
+    (
+      #"{"messages": [{"role": "system", "content": "S"}, {"role": "assistant", "content": "A"}]}"#,
+      "behind a system message comes no user message"
+    ),
     (#"{"prompt": "Q", "chosen": "A"}"#, "it has no rejected"),
     (#"{"prompt": "Q", "chosen": "A", "rejected": "A"}"#, "both answers are the same"),
     (#"{"chosen": "hello", "rejected": "there"}"#, "chosen is no transcript"),

@@ -118,6 +118,27 @@ import Testing
     }
   }
 
+  /// The anneal's peak is the rate that 20 steps would end with, or that of the step that is next.
+  @Test func `an anneal goes on after the steps that were taken, not those of the plan`() {
+    var gated = tinyPlan()
+    gated.phases[1].schedule.peak = gated.phases[0].schedule.final
+    var planned = tinyPlan()
+    planned.phases[0].steps = 1
+    planned.phases[1].schedule.peak = 3e-3 * 2 / 3
+    func annealed(_ plan: ResolvedPlan, stepsTaken: [Int: Int]) -> [[UInt32]] {
+      withReplica(plan) { replica in
+        replica.stepsTaken = stepsTaken
+        _ = step(0, Gradients(replica))
+        replica.enter(1)
+        let (second, _) = step(0, Gradients(replica))
+        #expect(second.learningRate == 3e-3 * 2 / 3)
+        return replica.parts.map { $0.array.map(\.bitPattern) }
+      }
+    }
+    let isSame = annealed(gated, stepsTaken: [0: 1]) == annealed(planned, stepsTaken: [:])
+    #expect(isSame, "rates or bias corrections are others")
+  }
+
   /// Phase 0 of the plan is made SFT, phase 1 DPO, and phase 2 begins where phase 1 did, or not.
   @Test(arguments: ResolvedPlan.Start.allCases)
   func `a phase begins with the policy before it, or with its reference`(
@@ -168,6 +189,29 @@ import Testing
       for (part, loaded) in zip(other.parts, replica.parts) { part.copy(from: loaded) }
       other.repack()
       #expect(other.evaluate(Self.pairs) == after)
+    }
+  }
+
+  @Test(arguments: [ResolvedPlan.Phase.Kind.reward, .dpo])
+  func `a tie is read and counted, and neither right nor wrong`(kind: ResolvedPlan.Phase.Kind) {
+    var plan = tinyPlan(dropout: 0)
+    plan.phases[1].kind = kind
+    if kind == .dpo { plan.phases[1].preference = .init() }
+    withReplica(plan) { replica in
+      replica.enter(1)
+      func found(_ slice: TokenSlice) -> (tokens: Double, figures: [String: Double]) {
+        let sum = replica.evaluate(replica.prepared(slice))
+        let figures = kind.figures(sum.measures, count: sum.tokenCount)
+        return (sum.measures[Measures.tokens], figures)
+      }
+      var sequences = Self.pairs.sequences
+      for index in 2..<4 { sequences[index].isTie = true }
+      let (tied, whole) = (found(TokenSlice(sequences: sequences)), found(Self.pairs))
+      #expect(tied.tokens == whole.tokens && tied.tokens >= 24)
+      #expect(whole.figures["decided"] == 2 && whole.figures["ties"] == 0)
+      var alone = found(TokenSlice(sequences: Array(sequences.prefix(2)))).figures
+      alone["ties"] = 1
+      #expect(tied.figures == alone && alone["decided"] == 1)
     }
   }
 

@@ -61,6 +61,26 @@ import Testing
     }
   }
 
+  @Test(
+    .enabled(if: DynamicLibrary(["libopenblas.so.0"]) != nil, "no OpenBLAS on this system"),
+    .timeLimit(.minutes(5)))
+  func `by a BLAS is as exact`() throws {
+    let outcomes = try [(1, 1), (2, 1), (3, 2)].map { workerCount, threadCount in
+      try Self.withPlan { run, plan in
+        let cluster = try RealCluster(run: run, plan: plan, waitingFor: workerCount)
+        for _ in 0..<workerCount {
+          try cluster.addWorker(threads: threadCount, options: ["--matmul", "blas"])
+        }
+        let code = cluster.wait()
+        #expect(code == 0, "\(cluster.errors)")
+        return cluster.outcome
+      }
+    }
+    #expect(outcomes.dropFirst().allSatisfy { $0 == outcomes[0] })
+    #expect(outcomes[0].digest.count == 64 && outcomes[0].losses.count == 44)
+    #expect(outcomes[0].digest != Self.reference?.digest)
+  }
+
   /// Step 13 of the phase, whose update has changed some of the adapters and no weight yet; or
   /// between the exchange and the update; or in the phase before and the one behind.
   @Test(.timeLimit(.minutes(3)), arguments: ["in-update@13", "before-update@13", "mid-gather@2"])

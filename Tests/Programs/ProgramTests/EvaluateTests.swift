@@ -173,6 +173,12 @@ import Testing
     // Turned labels turn accuracy and margin.
     let (right, wrong) = (clean["accuracy"]?["count"]?.double, noise["accuracy"]?["count"]?.double)
     #expect(try #require(right) + #require(wrong) == 200)
+    // They turn what the labels prefer, and not what the model does.
+    let written = ["longer_preferred", "shorter_preferred", "longer_wins"].map {
+      (clean[$0]?.written, noise[$0]?.written)
+    }
+    #expect(written[0].0 == written[1].1 && written[1].0 == written[0].1)
+    #expect(written[2].0 == written[2].1 && written[2].0 != nil)
 
     // What training measured at the end of the phase.
     let held = try report(checkpoint, "--pairs", "held-back")

@@ -59,20 +59,112 @@ import Testing
       #expect(cluster.wait() == 0, "\(cluster.errors)")
       #expect(first.workers.map { exitCode(of: $0) } == first.workers.map { _ in 0 })
       // Six of twelve steps, two of eight, none.
+      let steps = cluster.steps()
       let counts = ["sft", "reward", "ppo", "grpo", "pretrain"].map { phase in
-        cluster.steps().count { $0.phase == phase && !$0.loss.isNaN }
+        steps.count { $0.phase == phase }
       }
       #expect(counts == [6, 4, 2, 0, 2])
+      #expect(steps.allSatisfy { $0.loss.isFinite && !$0.nodes.isEmpty && $0.mfuMeasured != nil })
+      let ended = cluster.records().filter(\.isValidated).map { "\($0.phase)-\($0.step)" }
+      #expect(ended == ["sft-6", "reward-4", "ppo-2", "grpo-0", "pretrain-2"])
+      // What was being written when a coordinator died is not there.
+      if !isCoordinatorKilled { checkViews(of: run) }
       let ledger = fileText("\(run)/ledger.log")
       #expect(ledger.split(separator: "\"gateClosed\"").count == 4, "each closes once")
       #expect(ledger.split(separator: "\"opened\"").count == (isCoordinatorKilled ? 5 : 2))
-      var found = cluster.outcome
-      // The validation that ends a phase early has a record without a step.
-      found.losses.removeAll(where: \.isNaN)
-      found.norms.removeAll(where: \.isNaN)
-      outcome = found
+      outcome = cluster.outcome
     }
     return try #require(outcome)
+  }
+
+  /// What a run tells of phases that took fewer steps than they have.
+  private func checkViews(of run: String) {
+    let log = fileText("\(run)/mfu.log")
+    for place in ["sft      6/12 ", "ppo      2/8 ", "grpo     0/4 "] {
+      #expect(log.contains(place), "\(place): \(log)")
+    }
+    let events = fileText("\(run)/events.jsonl")
+    #expect(events.contains("validating after step 6,") && !events.contains("after step 12"))
+    let report = command(["cox", "report", run, "--questions", "none"]).output
+      .split(separator: "\n").map { $0.split(separator: " ") }
+    for (phase, steps) in [("sft", "6 of 12"), ("ppo", "2 of 8"), ("grpo", "0 of 4")] {
+      let row = report.first { $0.first.map(String.init) == phase } ?? []
+      #expect(row.joined(separator: " ").hasPrefix("\(phase) \(steps) (gate) "), "\(row)")
+    }
+    let state = fileText("\(run)/checkpoints/ppo-2/state.json")
+    #expect(state.contains("\"data_cursor\" : 16"), "\(state)")
+    let taken = ["data", "inspect", run, "--phase", "sft", "--step"]
+    #expect(command(["cox"] + taken + ["6"]).code == 0)
+    let behind = command(["cox"] + taken + ["7"])
+    #expect(behind.code == 64 && behind.errors.contains("after step 6 of 12"), "\(behind)")
+  }
+
+  private static let annealPlan = """
+    {
+      "name": "anneal", "seed": 6, "checkpoints": { "every": 3 },
+      "model": { "layers": 2, "width": 40, "heads": 4, "key_value_heads": 2, "context": 32 },
+      "batch": { "sequences": 8, "slices": 4, "microbatch": 2 },
+      "tokenizer": { "kind": "bytes" }, "data": { "source": "world", "documents": 60 },
+      "phases": [
+        { "kind": "tokenizer" },
+        { "kind": "pretrain", "steps": 40,
+          "schedule": { "kind": "cosine", "peak": 1e-3, "final": 1e-4, "warmup": 0 },
+          "validation": { "every": 5, "tokens": 512 }, "gates": { "validation_loss": 20 } },
+        { "kind": "anneal", "steps": 40, "validation": { "every": 0, "tokens": 512 } },
+      ],
+    }
+    """
+
+  /// - Parameter disturb: What befalls the run when the anneal is under way.
+  private func annealed(
+    workerCount: Int, _ disturb: (inout RealCluster, String) throws -> Void = { _, _ in }
+  ) throws -> RealCluster.Outcome {
+    try withRunFolder { run in
+      try Files.createDirectory(run)
+      let plan = "\(run)/plan.json"
+      try Files.write(Self.annealPlan, to: plan)
+      var cluster = try RealCluster(run: run, plan: plan, waitingFor: workerCount)
+      for _ in 0..<workerCount { try cluster.addWorker() }
+      #expect(cluster.waitForText("checkpoint_saved: anneal-3"), "\(cluster.errors)")
+      try disturb(&cluster, plan)
+      #expect(cluster.wait() == 0, "\(cluster.errors)")
+      let rates = cluster.steps().map(\.learningRate)
+      // The cosine after 5 of 40 steps: 1e-4 + 9e-4 (1 + cos(pi / 8)) / 2.
+      try #require(rates.count == 45)
+      #expect(abs(rates[5] - 9.657457896300505e-4) < 1e-15 && rates[5] < rates[4])
+      #expect(abs(rates[25] - rates[5] / 2) < 1e-15)
+      return cluster.outcome
+    }
+  }
+
+  @Test(.timeLimit(.minutes(5)))
+  func `let an anneal go on at the rate and with the moments that there are`() throws {
+    let alone = try annealed(workerCount: 1)
+    #expect(alone.digest.count == 64)
+    #expect(try annealed(workerCount: 3) == alone)
+    // Whoever joins did not see the gate close.
+    let joined = try annealed(workerCount: 2) { cluster, _ in
+      for worker in cluster.workers { worker.signal(9) }
+      #expect(cluster.waitForText("worker_lost: w1"))
+      for _ in 0..<2 { try cluster.addWorker() }
+    }
+    #expect(joined == alone)
+    let restarted = try annealed(workerCount: 1) { cluster, plan in
+      for process in cluster.workers + [cluster.coordinator] { process.signal(9) }
+      _ = cluster.wait()
+      cluster = try RealCluster(run: cluster.run, plan: plan)
+      try cluster.addWorker()
+    }
+    #expect(restarted == alone)
+    let forgotten = try annealed(workerCount: 1) { cluster, plan in
+      for process in cluster.workers + [cluster.coordinator] { process.signal(9) }
+      _ = cluster.wait()
+      // Without the ledger the checkpoint knows.
+      try Files.removeTree("\(cluster.run)/ledger.log")
+      cluster = try RealCluster(run: cluster.run, plan: plan)
+      try cluster.addWorker()
+    }
+    #expect(forgotten == alone)
   }
 
   @Test(.timeLimit(.minutes(5)))

@@ -27,7 +27,7 @@ import Testing
   }
 
   private func writer(_ folder: RunFolder) throws -> CheckpointWriter {
-    try folder.makeWriter(at: 2, PhaseProgram(folder.plan), tokensTotal: 64)
+    try folder.makeWriter(at: 2, tokensTotal: 64)
   }
 
   @Test(.timeLimit(.minutes(1)))

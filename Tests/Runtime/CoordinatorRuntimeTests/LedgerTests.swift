@@ -66,4 +66,15 @@ import Testing
     #expect(summary.committedPosition == 2)
     #expect(summary.phase == 1)
   }
+
+  @Test func `forgets a gate that the run has gone back behind, or that an older plan had`() {
+    let closed = records + [.gateClosed(from: 5, to: 9, reason: ""), .committed(position: 9)]
+    func gaps(_ more: LedgerRecord...) -> [Int: Int] { LedgerSummary(closed + more).gaps }
+    #expect(gaps() == [9: 5])
+    #expect(gaps(.view(number: 2, workers: ["w0"], position: 9)) == [9: 5])
+    #expect(gaps(.view(number: 2, workers: ["w0"], position: 4)) == [:])
+    #expect(gaps(.rewound(from: 9, to: 4)) == [:])
+    let amended = LedgerRecord.amended(changes: [], position: 12)
+    #expect(gaps(amended, .gateClosed(from: 8, to: 11, reason: "")) == [11: 8])
+  }
 }

@@ -44,6 +44,50 @@ import Testing
     }
   }
 
+  /// Phase a ends behind two of three steps: position 2 leads to 3.
+  private func closeGate(in run: String) throws {
+    do {
+      let folder = try openRun(run)
+      for record: LedgerRecord in [
+        .view(number: 1, workers: ["w0"], position: 0), .gateClosed(from: 2, to: 3, reason: ""),
+        .view(number: 2, workers: ["w0"], position: 4),
+      ] {
+        try folder.ledger.append(record, synchronizing: false)
+      }
+    }
+    let folder = try openRun(run)
+    #expect(folder.program.gaps == [3: 2])
+    let saved = try commit(try folder.makeWriter(at: 4, tokensTotal: 64)).state
+    #expect(saved.name == "a-2" && saved.position == 4 && saved.dataCursor == 8)
+    #expect(saved.stepsTaken == [1: 2])
+  }
+
+  @Test func `counts the steps before a gate, and knows of it when the ledger is gone`() throws {
+    try withRun { run in
+      try closeGate(in: run)
+      try Files.removeTree("\(run)/ledger.log")
+      let folder = try openRun(run)
+      #expect(folder.program.gaps == [3: 2] && folder.start.committedPosition == 4)
+    }
+  }
+
+  @Test func `keeps a phase over that a gate ended, through amendments`() throws {
+    try withRun { run in
+      try closeGate(in: run)
+      let longer = refusal { _ = try openRun(run, plan: planText(stepsOfA: 9), isAmending: true) }
+      #expect(longer?.code == 78)
+      // t v t v t V: other positions.
+      let plan = planText().replacing(
+        #""steps": 3, "validation": { "every": 0 }"#,
+        with: #""steps": 3, "validation": { "every": 1 }"#)
+      for _ in 0..<2 {
+        let folder = try openRun(run, plan: plan, isAmending: true)
+        #expect(folder.program.gaps == [5: 3] && folder.program.progress(at: 6) == (1, 2))
+        #expect(folder.start.committedPosition == 6)
+      }
+    }
+  }
+
   @Test func `takes text and plan anew while nothing was trained`() throws {
     try withRun { run in
       let folder = Files.parent(of: run)
@@ -86,7 +130,7 @@ import Testing
       do {
         let folder = try openRun(run, plan: plan)
         _ = try folder.corpora { _ in }
-        try commit(try folder.makeWriter(at: 2, PhaseProgram(folder.plan), tokensTotal: 64))
+        try commit(try folder.makeWriter(at: 2, tokensTotal: 64))
       }
       try Files.removeTree("\(run)/ledger.log")
       try Files.write(Array(String(repeating: "abc fed ", count: 400).utf8), to: text)

@@ -105,6 +105,25 @@ import Testing
     }
   }
 
+  @Test func `say how many rows were passed over, and why`() throws {
+    try withRun { run in
+      let rows = "\(Files.parent(of: run))/rows.jsonl"
+      let lines = (0..<20).map { #"{"prompt": "Q\#($0)?", "completion": "A."}"# }
+        + ["{}", "{}", #"{"prompt": "Q?", "completion": ""}"#]
+      try Files.write(Array(lines.joined(separator: "\n").utf8), to: rows)
+      let plan = planText().replacing(
+        #"{ "kind": "evaluate", "name": "c" }"#,
+        with: #"{ "kind": "sft", "steps": 2, "data": { "source": "\#(rows)" } }"#
+      ).replacing("\"context\": 8", with: "\"context\": 128")
+      _ = try Recording(run, plan: plan)
+      let events = try RunReader(runDirectory: run).update().events
+      let told = try #require(events.first { $0.event == .rowsPassedOver })
+      #expect(told.phase == "sft")
+      #expect(told.text.hasPrefix("3 of 23 rows passed over: 2 times \"it has no messages"))
+      #expect(told.text.hasSuffix("1 times \"its completion is empty\""), "\(told.text)")
+    }
+  }
+
   /// Phase g: enter (2), rollout (3), steps (4, 5), rollout (6), steps (7, 8), validation (9).
   private static let samplingPlan = """
     {

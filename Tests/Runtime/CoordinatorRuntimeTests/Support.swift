@@ -55,15 +55,14 @@ func openRun(
 /// Everything a coordinator keeps records with.
 struct Recording {
   let folder: RunFolder
-  let program: PhaseProgram
+  var program: PhaseProgram { folder.program }
   let recorder: RunRecorder
 
   init(_ run: String, plan: String = planText()) throws {
     folder = try openRun(run, plan: plan)
-    program = PhaseProgram(folder.plan)
     let source = TrainingSource(
-      plan: folder.plan, program: program, corpora: try folder.corpora { _ in })
-    recorder = try RunRecorder(folder: folder, program: program, source: source)
+      plan: folder.plan, program: folder.program, corpora: try folder.corpora { _ in })
+    recorder = try RunRecorder(folder: folder, source: source)
   }
 
   /// Forms a view of one worker.
