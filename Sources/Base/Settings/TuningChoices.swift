@@ -160,6 +160,14 @@ extension ResolvedPlan.Phase.Kind {
     }
   }
 
+  /// Whether the policy that it leaves answers in conversations.
+  public var teachesChat: Bool {
+    switch self {
+    case .tokenizer, .pretrain, .anneal, .reward, .evaluate: false
+    case .sft, .ppo, .dpo, .grpo: true
+    }
+  }
+
   /// Whether it works on the policy in training alone, as a run's first phase must.
   public var trainsPolicyAlone: Bool {
     switch self {

@@ -1,3 +1,4 @@
+public import Settings
 public import Tensors
 
 /// Where a run stands: everything a checkpoint holds besides the state's parts and the tokenizer.
@@ -38,11 +39,14 @@ public struct CheckpointState: Codable, Equatable, Sendable {
   /// Steps that were taken in the phases that gates ended, by the phases' indices. Older releases
   /// wrote none.
   public var stepsTaken: [Int: Int]?
+  /// Whether the model that the run started from had learned to chat. Older releases did not say.
+  private var startsTuned: Bool?
 
   public init(
     run: String, phaseIndex: Int, phaseName: String, step: Int, position: Int,
     schedulePosition: Int, tokensTotal: UInt64, dataCursor: UInt64, profile: String,
-    layout: StateLayout, textDigests: [Int: String]? = nil, stepsTaken: [Int: Int]? = nil
+    layout: StateLayout, textDigests: [Int: String]? = nil, stepsTaken: [Int: Int]? = nil,
+    startsTuned: Bool = false
   ) {
     self.run = run
     self.phaseIndex = phaseIndex
@@ -60,6 +64,18 @@ public struct CheckpointState: Codable, Equatable, Sendable {
     rolloutCount = layout.rolloutCount
     self.textDigests = textDigests
     self.stepsTaken = stepsTaken
+    self.startsTuned = startsTuned
+  }
+
+  /// Whether the run began with a policy that had learned to chat.
+  public var hasTunedStart: Bool { startsTuned ?? false }
+
+  /// Whether the policy has learned to chat: before the run, or in a phase of `plan`, the run's, so
+  /// far. A phase that has not taken a step has taught nothing.
+  public func isTuned(by plan: ResolvedPlan) -> Bool {
+    hasTunedStart
+      || plan.phases.prefix(step > 0 ? phaseIndex + 1 : phaseIndex)
+        .contains(where: \.kind.teachesChat)
   }
 
   /// What the checkpoint holds.

@@ -21,8 +21,9 @@ public enum HuggingFaceExport {
   }
 
   static let generationName = "generation_config.json"
-  static let tokenizerConfigName = "tokenizer_config.json"
-  static let templateName = "chat_template.jinja"
+  /// Opens the template of a model that never learned to chat, so that nobody takes it for one that
+  /// did. A comment in Jinja: it renders to nothing.
+  static let untunedMark = "{#- This model was not tuned on conversations. -#}\n"
 
   /// - Parameters:
   ///   - type: `f32` keeps every bit; `bf16` rounds to nearest, ties to even.
@@ -45,11 +46,14 @@ public enum HuggingFaceExport {
       (generationName, Array(HuggingFaceConfig.generationJSON(tokenizer).utf8)),
       (HuggingFaceFolder.tokenizerName, tokenizer.json()),
       (
-        tokenizerConfigName,
+        HuggingFaceFolder.tokenizerConfigName,
         Array(tokenizerConfig(tokenizer, sequenceLength: shape.sequenceLength).utf8)
       ),
     ]
-    if tokenizer.hasChatTokens { texts.append((templateName, Array(ChatTemplate.jinja.utf8))) }
+    if tokenizer.hasChatTokens {
+      let mark = try ModelSource.checkpoint(checkpoint).isTuned() ? "" : untunedMark
+      texts.append((HuggingFaceFolder.templateName, Array((mark + ChatTemplate.jinja).utf8)))
+    }
     let config = HuggingFaceConfig.json(shape, type: type, tokenizer: tokenizer)
     texts.append((HuggingFaceConfig.fileName, Array(config.utf8)))
     for (name, bytes) in texts {
@@ -78,7 +82,9 @@ public enum HuggingFaceExport {
       return try Files.list(folder).isEmpty
     }
     guard isEmpty || isReplacing else { throw .folderNotEmpty(path: folder) }
-    for name in [HuggingFaceConfig.fileName, HuggingFaceFolder.indexName, templateName] {
+    for name in [
+      HuggingFaceConfig.fileName, HuggingFaceFolder.indexName, HuggingFaceFolder.templateName,
+    ] {
       try wrapping { () throws(SystemError) in try Files.remove("\(folder)/\(name)") }
     }
   }

@@ -19,9 +19,13 @@ public struct HuggingFaceFolder: Sendable {
   static let weightsName = "model.safetensors"
   static let indexName = "model.safetensors.index.json"
   static let tokenizerName = "tokenizer.json"
+  static let tokenizerConfigName = "tokenizer_config.json"
+  static let templateName = "chat_template.jinja"
   private static let headName = "lm_head.weight"
   /// A model of a thousand layers has about 10,000 tensors, a line of 100 bytes each.
   private static let indexByteCountMax = 16 << 20
+  /// Templates and settings hold some KiB, or MiB where thousands of tokens are listed.
+  private static let textByteCountMax = 16 << 20
 
   public let path: String
   public let shape: ModelShape
@@ -60,6 +64,22 @@ public struct HuggingFaceFolder: Sendable {
   public func tokenizer() throws(InterchangeError) -> [UInt8]? {
     let file = "\(path)/\(Self.tokenizerName)"
     return Files.exists(file) ? try Self.read(file, byteCountMax: 1 << 30) : nil
+  }
+
+  /// Whether the folder says how conversations are written for the model, in a file of its own or
+  /// among the tokenizer's settings; what an export says of a model that never saw one is taken
+  /// at its word.
+  public func hasChatTemplate() throws(InterchangeError) -> Bool {
+    let template = "\(path)/\(Self.templateName)"
+    if Files.exists(template) {
+      return !(try Self.read(template, byteCountMax: Self.textByteCountMax))
+        .starts(with: HuggingFaceExport.untunedMark.utf8)
+    }
+    let settings = "\(path)/\(Self.tokenizerConfigName)"
+    guard Files.exists(settings) else { return false }
+    let node = try readJSON(
+      try Self.read(settings, byteCountMax: Self.textByteCountMax), file: settings)
+    return node["chat_template"].map { $0.value != .null } ?? false
   }
 
   // MARK: - Opening

@@ -59,6 +59,24 @@ public enum ModelSource: Sendable {
     return tokenizer
   }
 
+  /// Whether the model has learned to chat in the way that this program chats.
+  public func isTuned() throws(InterchangeError) -> Bool {
+    switch self {
+    case .checkpoint(let reader):
+      let json = try wrapping(checkpoint: { () throws(CheckpointError) in try reader.plan() })
+      let plan: ResolvedPlan
+      do {
+        plan = try ResolvedPlan(planJSON: String(decoding: json, as: UTF8.self))
+      } catch {
+        throw .malformed(file: "\(path)/plan.resolved.json", problem: error.message)
+      }
+      return reader.state.isTuned(by: plan)
+    case .huggingFace(let folder):
+      guard try folder.hasChatTemplate() else { return false }
+      return try tokenizer().hasChatTokens
+    }
+  }
+
   /// Reads the weights into their flat space, `[ParameterLayout(shape).count]`.
   public func loadWeights(into master: SharedRows<Float>) throws(InterchangeError) {
     switch self {

@@ -40,7 +40,7 @@ public enum StartCheckpoint {
     let state = CheckpointState(
       run: plan.name, phaseIndex: phaseIndex, phaseName: plan.phases[phaseIndex].name, step: 0,
       position: 0, schedulePosition: 0, tokensTotal: 0, dataCursor: 0, profile: "",
-      layout: layout)
+      layout: layout, startsTuned: try source.isTuned())
     return try wrapping(checkpoint: { () throws(CheckpointError) in
       let writer = try CheckpointWriter(
         runDirectory: runDirectory, state: state, tokenizer: tokenizer,

@@ -59,12 +59,8 @@ struct SavedModel {
     weights.pack(engine)
   }
 
-  /// Whether a phase so far taught it to answer.
-  var isTuned: Bool {
-    plan.phases.prefix(checkpoint.state.phaseIndex + 1).contains {
-      [.sft, .ppo, .dpo, .grpo].contains($0.kind)
-    }
-  }
+  /// Whether it has learned to chat.
+  var isTuned: Bool { checkpoint.state.isTuned(by: plan) }
 
   /// Tokens that end a text.
   var stopTokens: Set<UInt32> { Set(SpecialToken.allCases.compactMap { tokenizer.id(of: $0) }) }

@@ -207,7 +207,8 @@ package final class RunFolder {
       position: position, schedulePosition: step, tokensTotal: tokensTotal,
       dataCursor: UInt64(step * plan.batch.sequences), profile: profile,
       layout: plan.stateLayout(inPhase: phase), textDigests: textDigests,
-      stepsTaken: program.stepsTaken)
+      stepsTaken: program.stepsTaken,
+      startsTuned: checkpoint?.state.hasTunedStart ?? false)
     return try CheckpointWriter(
       runDirectory: path, state: state, tokenizer: tokenizerJSON,
       plan: Array(planText.utf8))

@@ -25,6 +25,17 @@ import Testing
     }
   }
 
+  @Test func `says in the template that the model never learned it, so that it renders to nothing`()
+    throws
+  {
+    let model = try SampleModel()
+    try withTemporaryDirectory { folder in
+      try model.export(to: folder)
+      let text = String(decoding: try Files.read("\(folder)/chat_template.jinja"), as: UTF8.self)
+      #expect(text.hasPrefix("{#- This model was not tuned on conversations. -#}\n{{- bos_token"))
+    }
+  }
+
   @Test(arguments: [false, true])
   func `holds every tensor under its name, in byte order, after a padded header`(
     isHeadTied: Bool

@@ -255,6 +255,45 @@ import Tokenization
     }
   }
 
+  @Test func `knows a chat template wherever it stands, and one the model never learned`() throws {
+    let model = try SampleModel()
+    try withTemporaryDirectory { folder in
+      try model.export(to: folder)
+      func isTuned() throws -> Bool { try ModelSource(opening: folder).isTuned() }
+      // The sample stands in its pretraining.
+      #expect(try !isTuned())
+      try Files.write("{{ bos_token }}", to: "\(folder)/chat_template.jinja")
+      #expect(try isTuned())
+      try Files.remove("\(folder)/chat_template.jinja")
+      #expect(try !isTuned())
+      let settings = "\(folder)/tokenizer_config.json"
+      try edit(settings, "{", "{\"chat_template\": null,")
+      #expect(try !isTuned())
+      try edit(settings, "null", "\"{{ bos_token }}\"")
+      #expect(try isTuned())
+      try Files.remove(settings)
+      #expect(try !isTuned())
+    }
+  }
+
+  @Test(arguments: [false, true])
+  func `starts a run that knows whether its model learned to chat, and tells the next`(
+    isTuned: Bool
+  ) throws {
+    let model = try SampleModel()
+    try withTemporaryDirectory { folder in
+      try model.export(to: "\(folder)/hf")
+      if isTuned { try Files.write("{{ bos_token }}", to: "\(folder)/hf/chat_template.jinja") }
+      _ = try HuggingFaceImport.write("\(folder)/hf", to: "\(folder)/in")
+      let state = try CheckpointReader.open("\(folder)/in").state
+      #expect(state.isTuned(by: model.plan) == isTuned)
+      try StartCheckpoint.write(
+        ModelSource(opening: "\(folder)/in"), for: model.plan, phaseIndex: 1,
+        tokenizer: Files.read("\(folder)/hf/tokenizer.json"), inRun: "\(folder)/run")
+      #expect(try CheckpointReader.open("\(folder)/run").state.isTuned(by: model.plan) == isTuned)
+    }
+  }
+
   @Test func `is imported with a plan that resolves to the model's sizes`() throws {
     let model = try SampleModel(isHeadTied: true)
     try withTemporaryDirectory { folder in
