@@ -13,13 +13,13 @@ enum HuggingFaceConfig {
 
   /// - Parameter type: Of the tensors in `model.safetensors`.
   static func json(
-    _ shape: ModelShape, type: SafetensorsHeader.ElementType, tokenizer: Tokenizer
+    _ layout: ParameterLayout, type: SafetensorsHeader.ElementType, tokenizer: Tokenizer
   ) -> String {
+    let shape = layout.shape
     func id(_ token: SpecialToken) -> JSONNode {
       tokenizer.id(of: token).map { .integer($0) } ?? JSONNode(.null)
     }
-    return JSONNode.object([
-      ("architectures", .list([.text("LlamaForCausalLM")])),
+    return JSONNode.object(kind(layout.head) + [
       ("model_type", .text("llama")),
       ("vocab_size", .integer(shape.vocabularySize)),
       ("hidden_size", .integer(shape.modelWidth)),
@@ -43,6 +43,19 @@ enum HuggingFaceConfig {
       ("torch_dtype", .text(type == .bf16 ? "bfloat16" : "float32")),
       ("use_cache", .flag(true)),
     ]).jsonText()
+  }
+
+  /// The class that opens the model; one that scores says how many numbers it gives by their names.
+  private static func kind(_ head: HeadKind) -> [(String, JSONNode)] {
+    switch head {
+    case .language: [("architectures", .list([.text("LlamaForCausalLM")]))]
+    case .score:
+      [
+        ("architectures", .list([.text("LlamaForSequenceClassification")])),
+        ("id2label", .object([("0", .text("score"))])),
+        ("label2id", .object([("score", .integer(0))])),
+      ]
+    }
   }
 
   /// A number that stays a float in Python: transformers refuses `1` where it wants `1.0`.

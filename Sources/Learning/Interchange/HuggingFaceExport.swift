@@ -1,12 +1,13 @@
 public import Checkpoints
 internal import System
-internal import Tensors
+public import Tensors
 internal import Tokenization
 
 /// Writes a model as a folder that Hugging Face transformers, and what reads the same files, opens.
 ///
 ///     model.safetensors                            weights, one type for all
-///     generation_config.json                       what ends a text, how tokens are drawn
+///     generation_config.json                       what ends a text, how tokens are drawn; of a
+///                                                  model that speaks
 ///     tokenizer.json, tokenizer_config.json        the same ids in the same order
 ///     chat_template.jinja                          where the tokenizer has the tokens for it
 ///     config.json                                  sizes; written last
@@ -26,40 +27,63 @@ public enum HuggingFaceExport {
   static let untunedMark = "{#- This model was not tuned on conversations. -#}\n"
 
   /// - Parameters:
+  ///   - role: Which of the checkpoint's models; one that scores opens as
+  ///     `LlamaForSequenceClassification` with one label.
   ///   - type: `f32` keeps every bit; `bf16` rounds to nearest, ties to even.
   ///   - isReplacing: Whether files in the folder may be written over.
   /// - Returns: The files in the order in which they were written.
+  /// - Precondition: The checkpoint has the model.
   public static func write(
-    _ checkpoint: CheckpointReader, as type: SafetensorsHeader.ElementType, to folder: String,
-    isReplacing: Bool
+    _ checkpoint: CheckpointReader, role: ModelRole = .policy,
+    as type: SafetensorsHeader.ElementType, to folder: String, isReplacing: Bool
   ) throws(InterchangeError) -> [Written] {
     precondition(type == .f32 || type == .bf16, "weights are not exported as \(type)")
-    let tokenizer = try tokenizer(of: checkpoint)
-    let master = AlignedStorage(count: checkpoint.layout.count, filledWith: Float(0)).rows
+    let layout = checkpoint.stateLayout[role].layout
+    let texts = try texts(of: checkpoint, layout, type)
+    let master = AlignedStorage(count: layout.count, filledWith: Float(0)).rows
     try wrapping(checkpoint: { () throws(CheckpointError) in
-      try checkpoint.loadWeights(into: master)
+      try checkpoint.loadWeights(of: role, into: master)
     })
     try prepare(folder, isReplacing: isReplacing)
-    let weights = try writeWeights(master, checkpoint.layout, as: type, to: folder)
-    let shape = checkpoint.layout.shape
-    var texts: [(String, [UInt8])] = [
-      (generationName, Array(HuggingFaceConfig.generationJSON(tokenizer).utf8)),
-      (HuggingFaceFolder.tokenizerName, tokenizer.json()),
-      (
-        HuggingFaceFolder.tokenizerConfigName,
-        Array(tokenizerConfig(tokenizer, sequenceLength: shape.sequenceLength).utf8)
-      ),
-    ]
+    let weights = try writeWeights(master, layout, as: type, to: folder)
+    for (name, text) in texts {
+      try wrapping { () throws(SystemError) in try Files.write(text, to: "\(folder)/\(name)") }
+    }
+    return [weights] + texts.map { Written(name: $0.name, byteCount: $0.text.count) }
+  }
+
+  /// What is written beside the weights, in this order.
+  private static func texts(
+    of checkpoint: CheckpointReader, _ layout: ParameterLayout,
+    _ type: SafetensorsHeader.ElementType
+  ) throws(InterchangeError) -> [(name: String, text: [UInt8])] {
+    let tokenizer = try tokenizer(of: checkpoint)
+    var texts: [(name: String, text: [UInt8])] = []
+    func add(_ name: String, _ text: String) { texts.append((name, Array(text.utf8))) }
+    if layout.head == .language {
+      add(generationName, HuggingFaceConfig.generationJSON(tokenizer))
+    }
+    texts.append((HuggingFaceFolder.tokenizerName, tokenizer.json()))
+    add(
+      HuggingFaceFolder.tokenizerConfigName,
+      tokenizerConfig(tokenizer, sequenceLength: layout.shape.sequenceLength))
     if tokenizer.hasChatTokens {
-      let mark = try ModelSource.checkpoint(checkpoint).isTuned() ? "" : untunedMark
-      texts.append((HuggingFaceFolder.templateName, Array((mark + ChatTemplate.jinja).utf8)))
+      add(HuggingFaceFolder.templateName, try template(checkpoint, layout.head))
     }
-    let config = HuggingFaceConfig.json(shape, type: type, tokenizer: tokenizer)
-    texts.append((HuggingFaceConfig.fileName, Array(config.utf8)))
-    for (name, bytes) in texts {
-      try wrapping { () throws(SystemError) in try Files.write(bytes, to: "\(folder)/\(name)") }
-    }
-    return [weights] + texts.map { Written(name: $0.0, byteCount: $0.1.count) }
+    add(
+      HuggingFaceConfig.fileName,
+      HuggingFaceConfig.json(layout, type: type, tokenizer: tokenizer))
+    return texts
+  }
+
+  /// The chat template, marked where the model never learned it.
+  private static func template(
+    _ checkpoint: CheckpointReader, _ head: HeadKind
+  ) throws(InterchangeError) -> String {
+    // What scores has learned from conversations and from nothing else.
+    guard head == .language else { return ChatTemplate.jinja }
+    let isTuned = try ModelSource.checkpoint(checkpoint).isTuned()
+    return (isTuned ? "" : untunedMark) + ChatTemplate.jinja
   }
 
   private static func tokenizer(
@@ -84,6 +108,7 @@ public enum HuggingFaceExport {
     guard isEmpty || isReplacing else { throw .folderNotEmpty(path: folder) }
     for name in [
       HuggingFaceConfig.fileName, HuggingFaceFolder.indexName, HuggingFaceFolder.templateName,
+      generationName,
     ] {
       try wrapping { () throws(SystemError) in try Files.remove("\(folder)/\(name)") }
     }

@@ -68,6 +68,18 @@ private func code(of error: TelemetryError) -> ExitCode {
   }
 }
 
+extension CheckpointReader {
+  /// The tensors of one of the checkpoint's models.
+  func layout(of role: ModelRole) throws(PlainError) -> ParameterLayout {
+    guard let model = stateLayout.model(role) else {
+      throw PlainError(
+        "\(path) holds no \(role.rawValue) model, only "
+          + stateLayout.models.map(\.role.rawValue).joined(separator: " and "), .badData)
+    }
+    return model.layout
+  }
+}
+
 /// What computes products, as `--matmul` asks; says which and why unless it is the default.
 func chosenBackend(
   _ choice: MatmulChoice, _ variant: KernelVariant

@@ -31,11 +31,7 @@ struct SavedModel {
     _ invocation: Invocation
   ) throws {
     checkpoint = try openCheckpoint(path)
-    guard let layout = checkpoint.stateLayout.model(role)?.layout else {
-      throw PlainError(
-        "\(checkpoint.path) holds no \(role.rawValue) model, only "
-          + checkpoint.stateLayout.models.map(\.role.rawValue).joined(separator: " and "), .badData)
-    }
+    let layout = try checkpoint.layout(of: role)
     plan = try ResolvedPlan(planJSON: String(decoding: try checkpoint.plan(), as: UTF8.self))
     guard let json = try checkpoint.tokenizer() else {
       throw PlainError("\(checkpoint.path) holds no tokenizer", .badData)
