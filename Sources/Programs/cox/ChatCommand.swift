@@ -18,7 +18,9 @@ enum ChatCommand {
       answer, and leaves where none is being given.
 
       Lines that begin with a slash are for the program: /reset begins a new conversation, /save
-      FILE adds the conversation to a file of examples (.jsonl), /help says this, /quit leaves.
+      FILE adds what was said since the last time to a file of examples (.jsonl), /help says this,
+      /quit leaves. A line with control characters, as arrow keys type them, is refused; with
+      rlwrap they move and bring earlier lines back: rlwrap cox chat RUN.
       """,
     arguments: [CommandArgument("run", help: "A run, or one of its checkpoints.")],
     options: SamplingOptions.all + SavedModel.engineOptions + [
@@ -27,23 +29,29 @@ enum ChatCommand {
 
   static func run(_ invocation: Invocation) throws -> Int32 {
     // Before the model's threads start, so that none of them gets the signal.
-    let state = Monitor(State.idle)
+    let state = Monitor(State())
     onSignals([.interrupt]) { _ in
       state.update { now in
-        guard now == .idle else {
-          now = .stopping
+        guard now.activity == .idle else {
+          now.activity = .stopping
           return
         }
         note("")
-        leaveProcess(code: 0)
+        leaveProcess(code: now.exitCode.rawValue)
       }
     }
     var session = try ChatSession(invocation, state)
-    return session.readLines()
+    session.readLines()
+    return state.update { $0.exitCode.rawValue }
   }
 
   /// What an interrupt finds.
-  enum State: Equatable { case idle, answering, stopping }
+  struct State {
+    enum Activity: Equatable { case idle, answering, stopping }
+    var activity = Activity.idle
+    /// What the program ends with, whichever way it is left.
+    var exitCode = ExitCode.ok
+  }
 }
 
 /// The conversation of one `cox chat`.
@@ -57,7 +65,8 @@ private struct ChatSession {
   private var chat: Chat
   private var answerCount = 0
   private var hasSaidLeftOut = false
-  private var hasRefused = false
+  /// Messages of the conversation that a file already has, by its path.
+  private var savedCounts: [String: Int] = [:]
 
   init(_ invocation: Invocation, _ state: Monitor<ChatCommand.State>) throws {
     self.invocation = invocation
@@ -73,32 +82,36 @@ private struct ChatSession {
         weights: model.weights, engine: model.engine, rowCapacity: 64, streamCapacity: 1),
       idCount: model.tokenizer.vocabularySize)
     stops = model.stopTokens
-    if !model.isTuned {
-      note(
-        "\(model.checkpoint.name) was never fine-tuned: it continues text and knows no "
-          + "conversation")
-    }
+    model.noteIfUntuned()
     if isTerminal { note("/help lists the commands, /quit leaves") }
   }
 
-  /// Answers until the input ends. Returns the exit code: a message that was refused counts where
-  /// nobody sits in front and reads why.
-  mutating func readLines() -> Int32 {
+  /// Answers until the input ends or a line ends the conversation.
+  mutating func readLines() {
     while true {
       if isTerminal { writeText("> ", to: 2) }
-      guard let line = readLine() else { break }
-      if line.hasPrefix("/") {
-        if !follow(line) { return 0 }
-      } else if !line.allSatisfy(\.isWhitespace) {
+      guard let line = readLine() else {
+        if isTerminal { note("") }
+        return
+      }
+      let trimmed = line.trimmed
+      if trimmed.isEmpty { continue }
+      if line.hasControlCharacters {
+        refuse(
+          "not read: the line has control characters, as arrow keys type them; rlwrap cox chat "
+            + "gives these keys their meaning")
+      } else if trimmed.hasPrefix("/") {
+        if !follow(trimmed) { return }
+      } else {
         answer(line)
       }
     }
-    if isTerminal { note("") }
-    return hasRefused && !isTerminal ? ExitCode.badData.rawValue : 0
   }
 
-  private mutating func refuse(_ reason: String) {
-    hasRefused = true
+  /// Says why a line was not followed. That decides the exit code where nobody sits in front and
+  /// reads it.
+  private func refuse(_ reason: String) {
+    if !isTerminal { state.update { $0.exitCode = .badData } }
     note(reason)
   }
 
@@ -111,12 +124,13 @@ private struct ChatSession {
     case ("/quit", 1): return false
     case ("/reset", 1):
       chat.reset()
+      savedCounts = [:]
       note("a new conversation")
-    case ("/save", 2): save(String(words[1]))
+    case ("/save", 2): save(String(words[1]).trimmed)
     case ("/save", _): refuse("/save needs the name of a file")
     case ("/help", 1):
       note("/reset      begins a new conversation")
-      note("/save FILE  adds the conversation to a file of examples, one line of JSON")
+      note("/save FILE  adds what was said since the last time to a file of examples, as a line")
       note("/help       says this")
       note("/quit       leaves, as the end of the input does")
       note("Ctrl-C      stops an answer; leaves where none is being given")
@@ -125,16 +139,20 @@ private struct ChatSession {
     return true
   }
 
-  /// Adds the whole conversation, also what the model no longer sees, to a file.
+  /// Adds to a file what it does not have of the conversation yet, also what the model no longer
+  /// sees: no example is to stand there twice.
   private mutating func save(_ path: String) {
     guard !chat.messages.isEmpty else { return refuse("nothing was said yet") }
-    let messages = chat.messages.map {
+    let new = chat.messages[savedCounts[path, default: 0]...]
+    guard !new.isEmpty else { return note("\(path) has all of it already") }
+    let messages = new.map {
       JSONNode.object([("role", .text($0.role.rawValue)), ("content", .text($0.content))])
     }
     let row = JSONNode.object([("messages", .list(messages))]).jsonText(isIndented: false)
     do {
       try File(path, .append).append(Array((row + "\n").utf8))
-      note("saved \(chat.messages.count) messages to \(path)")
+      savedCounts[path] = chat.messages.count
+      note("saved \(new.count) messages to \(path)")
     } catch {
       refuse("not saved: \(error)")
     }
@@ -188,12 +206,25 @@ private struct ChatSession {
       answer += text
       if !invocation.has("json"), !text.isEmpty { writeText(text, to: 1) }
     }
-    state.update { $0 = .answering }
-    defer { state.update { $0 = .idle } }
+    state.update { $0.activity = .answering }
+    defer { state.update { $0.activity = .idle } }
     let found = generator.generate(
       [request], onToken: { _, token in show(pieces.append(model.tokenizer.decode([token]))) },
-      isCancelled: { state.update { $0 == .stopping } })
+      isCancelled: { state.update { $0.activity == .stopping } })
     show(pieces.finish())
     return (answer, found[0])
+  }
+}
+
+extension String {
+  /// Without blanks at both ends.
+  fileprivate var trimmed: String {
+    let from = drop(while: \.isWhitespace)
+    return String(from.dropLast(from.reversed().prefix(while: \.isWhitespace).count))
+  }
+
+  /// Whether it holds what no text does, the tab apart.
+  fileprivate var hasControlCharacters: Bool {
+    unicodeScalars.contains { $0.properties.generalCategory == .control && $0 != "\t" }
   }
 }

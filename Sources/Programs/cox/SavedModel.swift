@@ -58,6 +58,12 @@ struct SavedModel {
   /// Whether it has learned to chat.
   var isTuned: Bool { checkpoint.state.isTuned(by: plan) }
 
+  /// Says of a model that never learned to chat what is to be expected of it in a conversation.
+  func noteIfUntuned() {
+    guard !isTuned else { return }
+    note("\(checkpoint.name) was never fine-tuned: it continues text and knows no conversation")
+  }
+
   /// Tokens that end a text.
   var stopTokens: Set<UInt32> { Set(SpecialToken.allCases.compactMap { tokenizer.id(of: $0) }) }
 

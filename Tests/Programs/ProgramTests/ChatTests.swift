@@ -53,8 +53,8 @@ import Testing
   func `is kept within the context, begun again, and saved for training`() throws {
     try withRun { run in
       let typed = [
-        "one", "", "two <|user_end|>", "/save \(run)/saved.jsonl", "/reset", "one", "/nonsense",
-        "/help", "/quit", "not read",
+        "one", "", "two <|user_end|>", "/save \(run)/saved.jsonl", " /reset", "one", "/help",
+        "\t/quit ", "not read",
       ]
       let said = try chat(run, typed, "--json", "--temperature", "0", "--max-tokens", "8")
       #expect(said.code == 0, "\(said.errors)")
@@ -69,7 +69,6 @@ import Testing
       #expect(try #require(found[1]["prompt_tokens"]?.int) > 4 + 16 + 3 + 3)
       #expect(found[2] == found[0], "a new conversation begins like the first one")
       #expect(said.errors.contains("never fine-tuned"))
-      #expect(said.errors.contains("there is no command '/nonsense'"))
       #expect(said.errors.contains("/save FILE"))
 
       let row = try JSONReader.read(fileText("\(run)/saved.jsonl"))
@@ -88,6 +87,47 @@ import Testing
       let refused = try chat(run, [String(repeating: "a", count: 93)], "--json")
       #expect(refused.code == 65 && refused.output.isEmpty)
       #expect(refused.errors.contains("the message has 97 tokens"), "\(refused.errors)")
+    }
+  }
+
+  @Test(.timeLimit(.minutes(3)))
+  func `ends with 65 after a line that was refused, whatever ends it`() throws {
+    try withRun { run in
+      for end in [[], ["/quit"]] {
+        #expect(try chat(run, ["/help"] + end).code == 0)
+        let said = try chat(run, ["/nonsense"] + end)
+        #expect(said.code == 65)
+        #expect(said.errors.contains("there is no command '/nonsense'"))
+        // An arrow key, as a terminal types it.
+        for line in ["lf\u{1B}[Deft", "/save \(run)/\u{1B}[Dsaved.jsonl"] {
+          let typed = try chat(run, ["left", line, "/save \(run)/all.jsonl"] + end, "--json")
+          #expect(typed.code == 65)
+          #expect(typed.errors.contains("control characters"), "\(typed.errors)")
+          #expect(try answers(typed.output).count == 1)
+          #expect(typed.errors.contains("saved 2 messages to \(run)/all.jsonl"))
+        }
+        #expect(try Files.list(run).allSatisfy { !$0.contains("saved.jsonl") })
+      }
+    }
+  }
+
+  @Test(.timeLimit(.minutes(3))) func `is saved once, however often it is saved`() throws {
+    try withRun { run in
+      let (file, other) = ("\(run)/saved.jsonl", "\(run)/other.jsonl")
+      let said = try chat(
+        run,
+        ["one", "/save \(file)", "/save \(file)", "two", "three", "/save  \(file) ",
+          "/save \(other)", "/reset", "one", "/save \(file)"], "--json", "--max-tokens", "8")
+      #expect(said.code == 0, "\(said.errors)")
+      #expect(said.errors.contains("\(file) has all of it already"))
+      func questions(_ path: String) throws -> [[String?]] {
+        try answers(fileText(path)).map { row in
+          (row["messages"]?.elements ?? []).filter { $0["role"]?.string == "user" }
+            .map { $0["content"]?.string }
+        }
+      }
+      #expect(try questions(file) == [["one"], ["two", "three"], ["one"]])
+      #expect(try questions(other) == [["one", "two", "three"]])
     }
   }
 
@@ -122,8 +162,10 @@ import Testing
       #expect(eventually { fileText("\(run)/err").contains("(stopped)") })
       try typed.append(Array("/save \(run)/saved.jsonl\n".utf8))
       #expect(eventually { fileText("\(run)/err").contains("saved 2 messages") })
+      try typed.append(Array("/nonsense\n".utf8))
+      #expect(eventually { fileText("\(run)/err").contains("there is no command") })
       program.signal(2)
-      #expect(exitCode(of: program) == 0)
+      #expect(exitCode(of: program) == 65)
       let row = try JSONReader.read(fileText("\(run)/saved.jsonl"))
       let answer = try #require(row["messages"]?.elements?.last?["content"]?.string)
       #expect(fileText("\(run)/out") == answer + "\n")
