@@ -1,3 +1,4 @@
+import Settings
 import System
 import Telemetry
 import Testing
@@ -83,6 +84,50 @@ import Testing
       }
       let names = cluster.records().filter { $0.validationLoss != nil }.map(\.phase)
       #expect(Set(names) == ["pretrain", "anneal", "sft", "reward", "dpo", "evaluate"])
+    }
+  }
+
+  @Test(.timeLimit(.minutes(3)))
+  func `leaves models that other programs open and that answer, after every phase`() throws {
+    try withRunFolder { run in
+      _ = try RealCluster.outcome(run: run, plan: Self.plan)
+      let folder = Files.parent(of: run)
+      /// The weights that a checkpoint is exported with.
+      func exported(_ checkpoint: String, _ model: String) throws -> [UInt8] {
+        let out = "\(folder)/\(checkpoint)-\(model)"
+        let written = command(
+          ["cox", "export", "\(run)/checkpoints/\(checkpoint)", "--hf", out, "--model", model])
+        #expect(written.code == 0, "\(written.errors)")
+        return try Files.read("\(out)/model.safetensors")
+      }
+      /// What a model answers, by its own choice of tokens.
+      func answer(_ path: String) throws -> [Int?] {
+        let said = command(
+          ["cox", "generate", path, "--chat", "--prompt", "Where does Petra live?", "--json",
+            "--temperature", "0", "--max-tokens", "12", "--threads", "1"])
+        #expect(said.code == 0 && !said.errors.contains("never fine-tuned"), "\(said.errors)")
+        return try #require(JSONReader.read(said.output)["ids"]?.elements).map(\.int)
+      }
+      var weights: [String: [UInt8]] = [:]
+      for name in ["sft-40", "reward-10", "ppo-8", "dpo-8", "dpo-again-4", "grpo-4"] {
+        weights[name] = try exported(name, "policy")
+        let imported = command(
+          ["cox", "import", "\(folder)/\(name)-policy", "--out", "\(folder)/\(name)"])
+        #expect(imported.code == 0, "\(imported.errors)")
+        #expect(try answer("\(folder)/\(name)") == answer("\(run)/checkpoints/\(name)"))
+      }
+      // Only the reward phase leaves the policy as it was.
+      #expect(weights["reward-10"] == weights["sft-40"])
+      #expect(Set(weights.values).count == 5)
+      let score = try exported("reward-10", "reward")
+      #expect(try exported("ppo-8", "reward") == score && score != weights["sft-40"])
+      #expect(
+        fileText("\(folder)/ppo-8-reward/config.json").contains("LlamaForSequenceClassification"))
+      let none = command(
+        ["cox", "export", "\(run)/checkpoints/sft-40", "--hf", "\(folder)/none", "--model",
+          "reward"])
+      #expect(none.code == 65 && !Files.exists("\(folder)/none"))
+      #expect(none.errors.contains("holds no reward model, only policy"), "\(none.errors)")
     }
   }
 
