@@ -51,7 +51,7 @@ import Testing
       try train(Self.plan("{ \"kind\": \"sft\", \"steps\": 1, QUICK }"), in: base)
       try train(
         Self.plan(
-          "{ \"kind\": \"evaluate\", QUICK }, { \"kind\": \"dpo\", \"steps\": 1, QUICK }",
+          "{ \"kind\": \"evaluate\" }, { \"kind\": \"dpo\", \"steps\": 1, QUICK }",
           from: "\(base)/checkpoints/sft-1"), in: further)
       let start = "\(further)/checkpoints/evaluate-0"
       #expect(try !generate(start, "--chat").errors.contains(untuned))
