@@ -363,7 +363,7 @@ struct Resolver {
     }
     // An anneal goes on where the phase before it ended.
     let annealed = kind == .anneal ? previous : nil
-    let preference = kind == .dpo ? resolvePreference(section) : nil
+    let preference = kind.readsPairs ? resolvePreference(section, kind) : nil
     let reinforcement = kind.samples || preference?.pairs == .sampled
       ? resolveReinforcement(section, kind, model, batch) : nil
     let steps: Int? =

@@ -237,9 +237,9 @@ public struct ResolvedPlan: Codable, Equatable, Sendable {
     public var lora: AdapterChoice?
     /// Of a phase that has a reference.
     public var startsFrom: Start
-    /// Of a `dpo` phase.
+    /// Of a `reward` or `dpo` phase.
     public var preference: Preference?
-    /// Of a `ppo` or `grpo` phase.
+    /// Of a phase that samples.
     public var reinforcement: Reinforcement?
     /// What ends the phase before its last step.
     public var gates: Gates

@@ -118,7 +118,7 @@ extension ResolvedPlan.Phase {
     if let examples { members.append(("examples", examples.jsonNode(of: data.source))) }
     if let lora { members.append(("lora", lora.jsonNode)) }
     if kind.hasReference { members.append(("starts_from", .text(startsFrom.rawValue))) }
-    if let preference { members.append(("preference", preference.jsonNode)) }
+    if let preference { members.append(("preference", preference.jsonNode(of: kind))) }
     if let reinforcement { members.append(("reinforcement", reinforcement.jsonNode)) }
     if !gates.isEmpty { members.append(("gates", limits(gates, ResolvedPlan.Gates.keys))) }
     if !brakes.isEmpty { members.append(("brakes", limits(brakes, ResolvedPlan.Brakes.keys))) }
@@ -153,14 +153,14 @@ extension AdapterChoice {
 }
 
 extension ResolvedPlan.Preference {
-  var jsonNode: JSONNode {
-    .object([
-      ("pairs", .text(pairs.rawValue)),
+  func jsonNode(of kind: ResolvedPlan.Phase.Kind) -> JSONNode {
+    let objective: [(String, JSONNode)] = [
       ("loss", .text(loss.rawValue)),
       ("beta", .decimal(beta)),
       ("label_smoothing", .decimal(labelSmoothing)),
       ("length_normalized", .flag(isLengthNormalized)),
-    ])
+    ]
+    return .object([("pairs", .text(pairs.rawValue))] + (kind == .dpo ? objective : []))
   }
 }
 

@@ -30,7 +30,8 @@ extension ResolvedPlan {
     }
   }
 
-  /// Direct preference optimization.
+  /// Learning from pairs of answers. A reward phase has ``pairs`` alone, the rest is of direct
+  /// preference optimization.
   public struct Preference: Codable, Equatable, Sendable {
     /// Where pairs come from: the data, or the policy's own answers as a judge ranks them.
     public enum Pairs: String, Codable, CaseIterable, Sendable { case given, sampled }
@@ -181,6 +182,13 @@ extension ResolvedPlan.Phase.Kind {
 extension ResolvedPlan.Phase {
   /// Whether it learns from the policy's own answers.
   public var samples: Bool { reinforcement != nil }
+
+  /// Whether the policy is what learns from them, not a reward model beside it.
+  public var reinforcesPolicy: Bool { samples && kind != .reward }
+
+  /// Whether the reward model that is there goes on with fresh pairs:
+  /// given ones make another.
+  public var continuesReward: Bool { samples && kind == .reward }
 
   /// Whether only its rows can tell how many steps it takes: ``steps`` is 0 until they are counted.
   public var awaitsRows: Bool { steps == 0 && examples?.epochs != nil }

@@ -59,10 +59,14 @@ extension Resolver {
       targets: targets)
   }
 
-  mutating func resolvePreference(_ section: String) -> ResolvedPlan.Preference {
+  mutating func resolvePreference(
+    _ section: String, _ kind: ResolvedPlan.Phase.Kind
+  ) -> ResolvedPlan.Preference {
     let place = "\(section).preference"
+    let pairs: ResolvedPlan.Preference.Pairs = choice("\(place).pairs", or: .given, "default")
+    guard kind == .dpo else { return ResolvedPlan.Preference(pairs: pairs) }
     return ResolvedPlan.Preference(
-      pairs: choice("\(place).pairs", or: .given, "default"),
+      pairs: pairs,
       loss: choice("\(place).loss", or: .sigmoid, "default"),
       beta: number("\(place).beta", or: 0.1, "default"),
       labelSmoothing: number("\(place).label_smoothing", or: 0, "default"),
@@ -74,13 +78,12 @@ extension Resolver {
     _ batch: ResolvedPlan.Batch
   ) -> ResolvedPlan.Reinforcement {
     let place = "\(section).reinforcement"
-    let isGroup = kind == .grpo
     let answers = integer(
-      "\(place).answers", or: isGroup ? 4 : kind == .dpo ? 2 : 1, kind.rawValue)
+      "\(place).answers", or: kind == .grpo ? 4 : kind.readsPairs ? 2 : 1, kind.rawValue)
     let prompts = 4 * batch.sequences
     return ResolvedPlan.Reinforcement(
       judge: choice(
-        "\(place).judge", or: isGroup ? .rule : .model, kind.rawValue),
+        "\(place).judge", or: kind == .grpo || kind == .reward ? .rule : .model, kind.rawValue),
       iterations: integer("\(place).iterations", or: 20, "default"),
       prompts: integer(
         "\(place).prompts", or: max(batch.slices, prompts / answers / batch.slices * batch.slices),

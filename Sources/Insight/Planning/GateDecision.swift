@@ -12,11 +12,11 @@ extension ResolvedPlan {
     switch operation {
     case .rollout(let phase, _): phases[phase].gates.closing(rollout: sums.measures)
     case .train(let phase, _):
-      phases[phase].samples
+      phases[phase].reinforcesPolicy
         ? phases[phase].gates.closing(
           divergence: Measures.divergence(of: sums.measures, count: sums.tokenCount)) : nil
     case .validate(let phase, _, isFull: _):
-      phases[phase].samples || sums.tokenCount == 0
+      phases[phase].reinforcesPolicy || sums.tokenCount == 0
         ? nil : phases[phase].gates.closing(loss: sums.lossSum / Double(sums.tokenCount))
     case .enter, .end: nil
     }

@@ -15,17 +15,22 @@ extension Measures {
   static let rejected = 4
   static let longerWins = 5
   static let longerChosen = 6
+  static let ties = 7
 
-  /// The measures of one pair.
+  /// The measures of one pair. A tie has no right side: it is counted, and nothing else of it.
   ///
   /// - Parameters:
   ///   - margin: By how much the chosen answer is ahead of the rejected one.
   ///   - lengths: Tokens of the chosen and of the rejected sequence.
   public static func pair(
-    margin: Double, chosen: Double, rejected: Double, lengths: (Int, Int)
+    margin: Double, chosen: Double, rejected: Double, lengths: (Int, Int), isTie: Bool = false
   ) -> SIMD16<Double> {
     var sums = SIMD16<Double>.zero
     sums[tokens] = Double(lengths.0 + lengths.1)
+    if isTie {
+      sums[ties] = 1
+      return sums
+    }
     sums[accuracy] = margin > 0 ? 1 : margin == 0 ? 0.5 : 0
     sums[Self.margin] = margin
     sums[Self.chosen] = chosen
@@ -43,14 +48,19 @@ extension Measures {
 }
 
 extension Measures {
+  /// - Parameter count: Of the pairs, ties included.
   fileprivate static func pairFigures(
-    _ sums: SIMD16<Double>, share: Double
+    _ sums: SIMD16<Double>, count: Double
   ) -> [String: Double] {
-    [
+    let tieShare = ["ties": sums[ties] / count]
+    guard sums[ties] < count else { return tieShare }
+    let share = 1 / (count - sums[ties])
+    let figures = [
       "accuracy": sums[accuracy] * share, "margin": sums[margin] * share,
       "chosen_reward": sums[chosen] * share, "rejected_reward": sums[rejected] * share,
       "longer_wins": sums[longerWins] * share, "longer_chosen": sums[longerChosen] * share,
     ]
+    return figures.merging(tieShare) { figure, _ in figure }
   }
 }
 
@@ -63,6 +73,22 @@ extension Measures {
   static let surprise = 5
   static let k1 = 6
   static let k3 = 7
+  static let freshRight = 8
+  static let freshPairs = 9
+  static let freshTies = 10
+
+  /// How a reward model ranks fresh pairs, before it learns from them.
+  ///
+  /// - Parameters:
+  ///   - sums: Of ``pair(margin:chosen:rejected:lengths:isTie:)`` over the pairs.
+  ///   - count: Of the pairs, ties included.
+  public static func ranking(_ sums: SIMD16<Double>, count: Int64) -> SIMD16<Double> {
+    var ranking = SIMD16<Double>.zero
+    ranking[freshRight] = sums[accuracy]
+    ranking[freshPairs] = Double(count)
+    ranking[freshTies] = sums[ties]
+    return ranking
+  }
 
   /// The measures of one answer.
   ///
@@ -88,11 +114,15 @@ extension Measures {
   public static func rolloutFigures(_ sums: SIMD16<Double>) -> [String: Double] {
     guard sums[answers] > 0, sums[answerTokens] > 0 else { return [:] }
     let (perAnswer, perToken) = (1 / sums[answers], 1 / sums[answerTokens])
-    return [
+    var figures = [
       "reward": sums[score] * perAnswer, "ended": sums[ended] * perAnswer,
       "length": sums[answerTokens] * perAnswer, "entropy": sums[surprise] * perToken,
       "kl": sums[k1] * perToken, "kl_k3": sums[k3] * perToken,
     ]
+    if sums[freshPairs] > 0 { figures["fresh_ties"] = sums[freshTies] / sums[freshPairs] }
+    let ranked = sums[freshPairs] - sums[freshTies]
+    if ranked > 0 { figures["fresh_accuracy"] = sums[freshRight] / ranked }
+    return figures
   }
 }
 
@@ -101,7 +131,8 @@ extension Measures {
   public static let rolloutNames = Set(
     rolloutFigures(
       answer(
-        score: 0, isEnded: true, promptCount: 1, logProbabilities: [0], estimates: [(0, 0)]),
+        score: 0, isEnded: true, promptCount: 1, logProbabilities: [0], estimates: [(0, 0)])
+        + ranking(.zero, count: 1),
       iteration: 0, tokenCount: 0, seconds: 0, flopsPerToken: (0, 0)
     ).keys)
 
@@ -193,7 +224,7 @@ extension ResolvedPlan.Phase {
   public func validationFigures(
     _ sums: SIMD16<Double>, count: Int64
   ) -> [String: Double] {
-    samples ? Measures.rolloutFigures(sums) : kind.figures(sums, count: count)
+    reinforcesPolicy ? Measures.rolloutFigures(sums) : kind.figures(sums, count: count)
   }
 }
 
@@ -208,7 +239,7 @@ extension ResolvedPlan.Phase.Kind {
     case .tokenizer, .pretrain, .anneal, .sft, .evaluate: return [:]
     case .ppo: return Measures.updateFigures(sums, share: share, hasValues: true)
     case .grpo: return Measures.updateFigures(sums, share: share, hasValues: false)
-    case .reward, .dpo: return Measures.pairFigures(sums, share: share)
+    case .reward, .dpo: return Measures.pairFigures(sums, count: Double(count))
     }
   }
 }

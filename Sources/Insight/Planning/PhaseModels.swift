@@ -52,7 +52,8 @@ extension ResolvedPlan {
   /// another one is made.
   private func carriesReward(inPhase index: Int) -> Bool {
     guard phases[..<index].contains(where: { $0.kind == .reward }) else { return false }
-    return phases[index...].prefix { $0.kind != .reward }.contains(where: \.asksReward)
+    return phases[index...].prefix { $0.kind != .reward || $0.continuesReward }
+      .contains(where: \.asksReward)
   }
 
   /// How the answers of an iteration are kept; nil for a phase without.
@@ -66,8 +67,9 @@ extension ResolvedPlan {
 }
 
 extension ResolvedPlan.Phase {
-  /// Whether it scores answers with the reward model, or starts its value model from it.
-  var asksReward: Bool { reinforcement?.judge == .model || kind == .ppo }
+  /// Whether it scores answers with the reward model, starts its value model from it or trains it
+  /// further.
+  var asksReward: Bool { reinforcement?.judge == .model || kind == .ppo || continuesReward }
 }
 
 /// How the answers of one iteration lie in the state: a row of `f32` for each, everything that an

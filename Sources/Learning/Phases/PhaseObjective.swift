@@ -63,7 +63,7 @@ extension Replica {
         sum.lossSum += term.loss
         sum.measures += Measures.pair(
           margin: difference, chosen: values[better], rejected: values[worse],
-          lengths: (chosen.count, rejected.count))
+          lengths: (chosen.count, rejected.count), isTie: rows.isTie[pair])
       }
       return sum
     }

@@ -403,10 +403,13 @@ package final class RunRecorder {
       flopsPerToken: cost)
     rollout = (phase, figures)
     func figure(_ name: String) -> String { Figures.fixed(figures[name] ?? 0, 3) }
+    let ranking = plan.phases[phase].reinforcesPolicy
+      ? "KL \(figure("kl"))"
+      : "ranked rightly \(figure("fresh_accuracy")), ties \(figure("fresh_ties"))"
     event(
       .answered,
       "iteration \(iteration + 1): reward \(figure("reward")), length \(figure("length")), "
-        + "ended \(figure("ended")), entropy \(figure("entropy")), KL \(figure("kl"))",
+        + "ended \(figure("ended")), entropy \(figure("entropy")), \(ranking)",
       phase: plan.phases[phase].name)
   }
 
@@ -460,8 +463,8 @@ package final class RunRecorder {
     let coverage = source.coverage(phase: phase, isFull: isFull)
     let figures = plan.phases[phase].validationFigures(report.measures, count: report.tokenCount)
     for (name, figure) in figures { record.extra["validation_\(name)"] = figure }
-    // Answers have no loss.
-    if !plan.phases[phase].samples { record.validationLoss = report.loss }
+    // Answers have no loss, only pairs of them.
+    if !plan.phases[phase].reinforcesPolicy { record.validationLoss = report.loss }
     record.validationTokens = Int(report.tokenCount)
     if coverage.byteCount > 0 {
       record.validationBitsPerByte =
