@@ -389,7 +389,8 @@ struct Resolver {
         ? choice("\(section).starts_from", or: .policy, "default") : .policy,
       preference: preference, reinforcement: reinforcement,
       gates: resolve(ResolvedPlan.Gates(), "\(section).gates", ResolvedPlan.Gates.keys),
-      brakes: resolve(ResolvedPlan.Brakes(), "\(section).brakes", ResolvedPlan.Brakes.keys))
+      brakes: resolve(
+        ResolvedPlan.AnswerLimits(), "\(section).brakes", ResolvedPlan.AnswerLimits.keys))
   }
 
   private mutating func resolveSteps(

@@ -410,11 +410,11 @@ public enum PlanSchema {
       "phases[].gates.validation_loss", .number(0...1000), unset: "none",
       "A validation's loss of at most this."),
     PlanKey(
-      "phases[].gates.divergence", .number(0...1000), unset: "none",
-      "A policy farther than this from the reference, nats per token."),
-    PlanKey(
       "phases[].gates.reward", .number(-1000...1000), unset: "none",
       "A mean reward of at least this."),
+    PlanKey(
+      "phases[].gates.divergence", .number(0...1000), unset: "none",
+      "A policy farther than this from the reference, nats per token."),
     PlanKey(
       "phases[].gates.length", .number(0...1_000_000), unset: "none",
       "A mean answer longer than this, tokens."),

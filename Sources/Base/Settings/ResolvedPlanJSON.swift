@@ -121,7 +121,9 @@ extension ResolvedPlan.Phase {
     if let preference { members.append(("preference", preference.jsonNode(of: kind))) }
     if let reinforcement { members.append(("reinforcement", reinforcement.jsonNode)) }
     if !gates.isEmpty { members.append(("gates", limits(gates, ResolvedPlan.Gates.keys))) }
-    if !brakes.isEmpty { members.append(("brakes", limits(brakes, ResolvedPlan.Brakes.keys))) }
+    if !brakes.isEmpty {
+      members.append(("brakes", limits(brakes, ResolvedPlan.AnswerLimits.keys)))
+    }
     return .object(members)
   }
 

@@ -114,38 +114,33 @@ extension ResolvedPlan {
     }
   }
 
-  /// Limits at which a phase ends early; nil: none. Each is compared with what the whole cluster
+  /// Limits of an iteration's answers; nil: none. Each is compared with what the whole cluster
   /// measured, so that every worker decides alike.
-  public struct Gates: Codable, Equatable, Sendable {
-    /// Ends when a validation's loss is at most this.
-    public var validationLoss: Double?
-    /// Ends when the policy is farther than this from the reference, nats per token (k3).
+  public struct AnswerLimits: Codable, Equatable, Sendable {
+    /// The farthest from the reference, nats per token (k3).
     public var divergence: Double?
-    /// Ends when the mean reward is at least this.
-    public var reward: Double?
-    /// Ends when the mean answer is longer than this, tokens.
-    public var length: Double?
-    /// Ends when the policy's entropy falls under this, nats per token.
-    public var entropy: Double?
-
-    public init() {}
-
-    public var isEmpty: Bool { self == Gates() }
-  }
-
-  /// Limits beyond which a phase that samples takes smaller steps, until an iteration keeps within
-  /// them again; nil: none. Each is compared with what the iteration's answers were.
-  public struct Brakes: Codable, Equatable, Sendable {
-    /// Distance from the reference, nats per token (k3).
-    public var divergence: Double?
-    /// Mean tokens of an answer.
+    /// The longest mean answer, tokens.
     public var length: Double?
     /// The least entropy of the policy, nats per token.
     public var entropy: Double?
 
     public init() {}
 
-    public var isEmpty: Bool { self == Brakes() }
+    public var isEmpty: Bool { self == AnswerLimits() }
+  }
+
+  /// Limits at which a phase ends early; nil: none.
+  public struct Gates: Codable, Equatable, Sendable {
+    /// Ends when a validation's loss is at most this.
+    public var validationLoss: Double?
+    /// Ends when the mean reward is at least this.
+    public var reward: Double?
+    /// Ends when answers pass one of them.
+    public var answers = AnswerLimits()
+
+    public init() {}
+
+    public var isEmpty: Bool { self == Gates() }
   }
 }
 

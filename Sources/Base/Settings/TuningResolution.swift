@@ -139,14 +139,13 @@ extension ResolvedPlan.Phase.Kind {
 extension ResolvedPlan.Gates {
   /// Names in a plan, in the schema's order.
   static var keys: [(String, WritableKeyPath<Self, Double?>)] {
-    [
-      ("validation_loss", \.validationLoss), ("divergence", \.divergence), ("reward", \.reward),
-      ("length", \.length), ("entropy", \.entropy),
-    ]
+    let answers: WritableKeyPath<Self, ResolvedPlan.AnswerLimits> = \.answers
+    return [("validation_loss", \.validationLoss), ("reward", \.reward)]
+      + ResolvedPlan.AnswerLimits.keys.map { ($0, answers.appending(path: $1)) }
   }
 }
 
-extension ResolvedPlan.Brakes {
+extension ResolvedPlan.AnswerLimits {
   /// Names in a plan, in the schema's order.
   static var keys: [(String, WritableKeyPath<Self, Double?>)] {
     [("divergence", \.divergence), ("length", \.length), ("entropy", \.entropy)]
