@@ -22,6 +22,8 @@ public struct RunEvent: Codable, Equatable, Sendable {
     case checkpointPassedOver = "checkpoint_passed_over"
     case settingChanged = "setting_changed"
     case settingIgnored = "setting_ignored"
+    /// Steps became smaller, or whole again.
+    case brake
     case gate, warning
   }
 

@@ -401,6 +401,7 @@ package final class RunRecorder {
     let figures = Measures.rolloutFigures(
       report.measures, iteration: iteration, tokenCount: report.tokenCount, seconds: seconds,
       flopsPerToken: cost)
+    noteBrake(phase, figures)
     rollout = (phase, figures)
     func figure(_ name: String) -> String { Figures.fixed(figures[name] ?? 0, 3) }
     let ranking = plan.phases[phase].reinforcesPolicy
@@ -410,6 +411,21 @@ package final class RunRecorder {
       .answered,
       "iteration \(iteration + 1): reward \(figure("reward")), length \(figure("length")), "
         + "ended \(figure("ended")), entropy \(figure("entropy")), \(ranking)",
+      phase: plan.phases[phase].name)
+  }
+
+  /// Tells where an iteration's answers make the steps smaller, and where they are whole again.
+  private func noteBrake(_ phase: Int, _ figures: [String: Double]) {
+    let brakes = plan.phases[phase].brakes
+    let before = rollout.map { $0.phase == phase ? brakes.factor(of: $0.figures) : 1 } ?? 1
+    let factor = brakes.factor(of: figures)
+    guard (factor < 1) != (before < 1) else { return }
+    let reasons = brakes.crossings(of: figures).map(\.text).joined(separator: ", ")
+    event(
+      .brake,
+      factor < 1
+        ? "\(reasons): steps are taken at \(Figures.fixed(factor, 3)) of their rate"
+        : "answers are within the limits again: steps are taken at their whole rate",
       phase: plan.phases[phase].name)
   }
 

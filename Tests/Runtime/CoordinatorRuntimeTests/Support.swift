@@ -78,12 +78,16 @@ struct Recording {
   }
 
   /// The worker reports the operations at `positions`, each of `seconds`.
-  func report(_ positions: Range<Int>, seconds: Double = 0.25) {
+  ///
+  /// - Parameter measures: nil: those of 32 tokens.
+  func report(
+    _ positions: Range<Int>, seconds: Double = 0.25, measures given: SIMD16<Double>? = nil
+  ) {
     for position in positions {
       var time = OperationTime()
       time.total = seconds
       time.forward = seconds
-      var measures = SIMD16<Double>.zero
+      var measures = given ?? .zero
       measures[Measures.tokens] = 32
       // 4 sequences of 8 positions.
       let report = OperationReport(
@@ -95,9 +99,9 @@ struct Recording {
   }
 
   /// Reports and commits, one operation after the other.
-  func record(_ positions: Range<Int>) {
+  func record(_ positions: Range<Int>, measures: SIMD16<Double>? = nil) {
     for position in positions {
-      report(position..<position + 1)
+      report(position..<position + 1, measures: measures)
       recorder.commit(upTo: position + 1)
     }
   }
