@@ -222,17 +222,20 @@ extension Resolver {
     let sections = [
       ("examples", phase.examples != nil), ("preference", phase.preference != nil),
       ("reinforcement", phase.reinforcement != nil), ("gates", phase.kind.takesSteps),
-      ("brakes", phase.samples),
+      ("brakes", phase.reinforcesPolicy),
     ]
-    for (name, isUsed) in sections where !isUsed {
-      for key in PlanSchema.names(inside: "phases[].\(name)").map({ "\(section).\(name).\($0)" }) {
+    for (name, isUsed) in sections {
+      let keys = PlanSchema.names(inside: "phases[].\(name)").map { "\(name).\($0)" }
+      let used = !isUsed ? [] : phase.kind == .reward && name == "preference"
+        ? ["preference.pairs"] : keys
+      for key in keys.filter({ !used.contains($0) }).map({ "\(section).\($0)" }) {
         require(
           !entries.isGiven(key), key, summary: "\(phase.kind.rawValue) does not use \(key)",
           mend: "remove it")
       }
     }
     for (name, _) in ResolvedPlan.Gates.keys where phase.kind.takesSteps {
-      let isRead = (name == "validation_loss") != phase.samples
+      let isRead = (name == "validation_loss") != phase.reinforcesPolicy
       let key = "\(section).gates.\(name)"
       require(
         isRead || !entries.isGiven(key), key,
@@ -342,9 +345,9 @@ extension Resolver {
       summary: "a round of \(reinforcement.answerCount) answers is no whole number of batches of "
         + "\(batch.sequences)", mend: "make prompts x answers a multiple of batch.sequences")
     require(
-      phase.kind != .dpo || reinforcement.answers == 2, "\(place).answers",
-      summary: "\(reinforcement.answers) answers to a prompt are no pair",
-      mend: "leave answers out")
+      !phase.kind.readsPairs || reinforcement.answers % 2 == 0, "\(place).answers",
+      summary: "\(reinforcement.answers) answers to a prompt are no whole number of pairs",
+      mend: "leave answers out, or give an even number")
     require(
       phase.kind != .grpo || reinforcement.answers > 1, "\(place).answers",
       summary: "one answer to a prompt is no group", mend: "give at least 2")
@@ -361,9 +364,13 @@ extension Resolver {
         + "\(perIteration)", mend: "leave steps out")
     let before = plan.phases.prefix { $0.name != phase.name }
     require(
-      reinforcement.judge == .rule || before.contains { $0.kind == .reward }
-        || plan.initialization.rewardModel != nil, "\(place).judge",
-      section, summary: "no phase before '\(phase.name)' makes a reward model",
+      reinforcement.judge == .rule || phase.kind != .reward, "\(place).judge", section,
+      summary: "'\(phase.name)' would learn from what its own reward model says",
+      mend: "set judge to \"rule\", or leave it out")
+    require(
+      reinforcement.judge == .rule || phase.kind == .reward
+        || before.contains { $0.kind == .reward } || plan.initialization.rewardModel != nil,
+      "\(place).judge", section, summary: "no phase before '\(phase.name)' makes a reward model",
       mend: "put a reward phase before it, name one in initialization.reward_model, or set judge to "
         + "\"rule\"")
   }

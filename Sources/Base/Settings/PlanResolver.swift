@@ -366,7 +366,7 @@ struct Resolver {
     }
     // An anneal goes on where the phase before it ended.
     let annealed = kind == .anneal ? previous : nil
-    let preference = kind == .dpo ? resolvePreference(section) : nil
+    let preference = kind.readsPairs ? resolvePreference(section, kind) : nil
     let reinforcement = kind.samples || preference?.pairs == .sampled
       ? resolveReinforcement(section, kind, model, batch) : nil
     let steps: Int? =
@@ -392,7 +392,8 @@ struct Resolver {
         ? choice("\(section).starts_from", or: .policy, "default") : .policy,
       preference: preference, reinforcement: reinforcement,
       gates: resolve(ResolvedPlan.Gates(), "\(section).gates", ResolvedPlan.Gates.keys),
-      brakes: resolve(ResolvedPlan.Brakes(), "\(section).brakes", ResolvedPlan.Brakes.keys))
+      brakes: resolve(
+        ResolvedPlan.AnswerLimits(), "\(section).brakes", ResolvedPlan.AnswerLimits.keys))
   }
 
   private mutating func resolveSteps(

@@ -344,11 +344,13 @@ public enum PlanSchema {
       "phases[].starts_from", .choice(ResolvedPlan.Start.allCases.map(\.rawValue)),
       unset: "policy",
       "What ppo, dpo and grpo begin with: the policy of the phase before, or its reference."),
-    PlanKey("phases[].preference", .section, unset: "DPO", "The objective of dpo."),
+    PlanKey(
+      "phases[].preference", .section, unset: "DPO",
+      "Which pairs reward and dpo learn from, and the objective of dpo."),
     PlanKey(
       "phases[].preference.pairs",
       .choice(ResolvedPlan.Preference.Pairs.allCases.map(\.rawValue)), unset: "given",
-      "Pairs of the data, or two answers of the policy as the judge ranks them."),
+      "Pairs of the data, or answers of the policy as the judge ranks them, two and two."),
     PlanKey(
       "phases[].preference.loss",
       .choice(ResolvedPlan.Preference.Loss.allCases.map(\.rawValue)), unset: "sigmoid",
@@ -364,11 +366,11 @@ public enum PlanSchema {
       "Whether log-probabilities are means over an answer's tokens, not sums."),
     PlanKey(
       "phases[].reinforcement", .section, unset: "as PPO or GRPO",
-      "How ppo, grpo and dpo on sampled pairs learn from the policy's own answers."),
+      "How ppo, grpo, and reward and dpo on sampled pairs, learn from the policy's own answers."),
     PlanKey(
       "phases[].reinforcement.judge",
       .choice(ResolvedPlan.Reinforcement.Judge.allCases.map(\.rawValue)),
-      unset: "ppo, dpo: model, grpo: rule",
+      unset: "ppo, dpo: model, grpo, reward: rule",
       "Who scores an answer: the reward model, or a rule that knows the right one."),
     PlanKey(
       "phases[].reinforcement.iterations", .integer(1...1_000_000), unset: "20",
@@ -377,7 +379,8 @@ public enum PlanSchema {
       "phases[].reinforcement.prompts", .integer(1...1_048_576),
       unset: "4 x batch.sequences / answers", "Prompts of a round; slices divide them."),
     PlanKey(
-      "phases[].reinforcement.answers", .integer(1...4096), unset: "ppo: 1, dpo: 2, grpo: 4",
+      "phases[].reinforcement.answers", .integer(1...4096),
+      unset: "ppo: 1, reward, dpo: 2, grpo: 4",
       "Answers to each prompt."),
     PlanKey(
       "phases[].reinforcement.answer_tokens", .integer(1...ModelShape.sequenceLengthMax),
@@ -386,7 +389,7 @@ public enum PlanSchema {
       "phases[].reinforcement.temperature", .number(0.01...10), unset: "1",
       "What logits are divided by before an answer's tokens are drawn."),
     PlanKey(
-      "phases[].reinforcement.epochs", .integer(1...1000), unset: "ppo: 2, dpo, grpo: 1",
+      "phases[].reinforcement.epochs", .integer(1...1000), unset: "ppo: 2, others: 1",
       "How often a round's answers are learned from."),
     PlanKey(
       "phases[].reinforcement.beta", .number(0...100), unset: "0.05",
@@ -412,11 +415,11 @@ public enum PlanSchema {
       "phases[].gates.validation_loss", .number(0...1000), unset: "none",
       "A validation's loss of at most this."),
     PlanKey(
-      "phases[].gates.divergence", .number(0...1000), unset: "none",
-      "A policy farther than this from the reference, nats per token."),
-    PlanKey(
       "phases[].gates.reward", .number(-1000...1000), unset: "none",
       "A mean reward of at least this."),
+    PlanKey(
+      "phases[].gates.divergence", .number(0...1000), unset: "none",
+      "A policy farther than this from the reference, nats per token."),
     PlanKey(
       "phases[].gates.length", .number(0...1_000_000), unset: "none",
       "A mean answer longer than this, tokens."),

@@ -241,19 +241,21 @@ public struct ResolvedPlan: Codable, Equatable, Sendable {
     public var lora: AdapterChoice?
     /// Of a phase that has a reference.
     public var startsFrom: Start
-    /// Of a `dpo` phase.
+    /// Of a `reward` or `dpo` phase.
     public var preference: Preference?
-    /// Of a `ppo` or `grpo` phase.
+    /// Of a phase that samples.
     public var reinforcement: Reinforcement?
     /// What ends the phase before its last step.
     public var gates: Gates
-    /// What makes its steps smaller.
-    public var brakes: Brakes
+    /// Limits beyond which a phase that samples takes smaller steps, until an iteration keeps
+    /// within them again.
+    public var brakes: AnswerLimits
     public init(
       kind: Kind, name: String, steps: Int, data: DataChoice, schedule: Schedule,
       validation: Validation, examples: Examples? = nil, lora: AdapterChoice? = nil,
       startsFrom: Start = .policy, preference: Preference? = nil,
-      reinforcement: Reinforcement? = nil, gates: Gates = Gates(), brakes: Brakes = Brakes()
+      reinforcement: Reinforcement? = nil, gates: Gates = Gates(),
+      brakes: AnswerLimits = AnswerLimits()
     ) {
       self.kind = kind
       self.name = name

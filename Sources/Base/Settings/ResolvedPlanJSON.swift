@@ -121,10 +121,12 @@ extension ResolvedPlan.Phase {
     if let examples { members.append(("examples", examples.jsonNode(of: data.source))) }
     if let lora { members.append(("lora", lora.jsonNode)) }
     if kind.hasReference { members.append(("starts_from", .text(startsFrom.rawValue))) }
-    if let preference { members.append(("preference", preference.jsonNode)) }
+    if let preference { members.append(("preference", preference.jsonNode(of: kind))) }
     if let reinforcement { members.append(("reinforcement", reinforcement.jsonNode(of: kind))) }
     if !gates.isEmpty { members.append(("gates", limits(gates, ResolvedPlan.Gates.keys))) }
-    if !brakes.isEmpty { members.append(("brakes", limits(brakes, ResolvedPlan.Brakes.keys))) }
+    if !brakes.isEmpty {
+      members.append(("brakes", limits(brakes, ResolvedPlan.AnswerLimits.keys)))
+    }
     return .object(members)
   }
 
@@ -156,15 +158,13 @@ extension AdapterChoice {
 }
 
 extension ResolvedPlan.Preference {
-  /// Label smoothing is left out where the loss does not use it.
-  var jsonNode: JSONNode {
-    .object(
-      [
-        ("pairs", .text(pairs.rawValue)),
-        ("loss", .text(loss.rawValue)),
-        ("beta", .decimal(beta)),
-      ] + (loss == .sigmoid ? [("label_smoothing", .decimal(labelSmoothing))] : [])
-        + [("length_normalized", .flag(isLengthNormalized))])
+  /// Keys that the kind or the loss does not use are left out.
+  func jsonNode(of kind: ResolvedPlan.Phase.Kind) -> JSONNode {
+    var members: [(String, JSONNode)] = [("pairs", .text(pairs.rawValue))]
+    guard kind == .dpo else { return .object(members) }
+    members += [("loss", .text(loss.rawValue)), ("beta", .decimal(beta))]
+    if loss == .sigmoid { members.append(("label_smoothing", .decimal(labelSmoothing))) }
+    return .object(members + [("length_normalized", .flag(isLengthNormalized))])
   }
 }
 

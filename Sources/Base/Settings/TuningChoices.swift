@@ -30,7 +30,8 @@ extension ResolvedPlan {
     }
   }
 
-  /// Direct preference optimization.
+  /// Learning from pairs of answers. A reward phase has ``pairs`` alone, the rest is of direct
+  /// preference optimization.
   public struct Preference: Codable, Equatable, Sendable {
     /// Where pairs come from: the data, or the policy's own answers as a judge ranks them.
     public enum Pairs: String, Codable, CaseIterable, Sendable { case given, sampled }
@@ -113,38 +114,33 @@ extension ResolvedPlan {
     }
   }
 
-  /// Limits at which a phase ends early; nil: none. Each is compared with what the whole cluster
+  /// Limits of an iteration's answers; nil: none. Each is compared with what the whole cluster
   /// measured, so that every worker decides alike.
-  public struct Gates: Codable, Equatable, Sendable {
-    /// Ends when a validation's loss is at most this.
-    public var validationLoss: Double?
-    /// Ends when the policy is farther than this from the reference, nats per token (k3).
+  public struct AnswerLimits: Codable, Equatable, Sendable {
+    /// The farthest from the reference, nats per token (k3).
     public var divergence: Double?
-    /// Ends when the mean reward is at least this.
-    public var reward: Double?
-    /// Ends when the mean answer is longer than this, tokens.
-    public var length: Double?
-    /// Ends when the policy's entropy falls under this, nats per token.
-    public var entropy: Double?
-
-    public init() {}
-
-    public var isEmpty: Bool { self == Gates() }
-  }
-
-  /// Limits beyond which a phase that samples takes smaller steps, until an iteration keeps within
-  /// them again; nil: none. Each is compared with what the iteration's answers were.
-  public struct Brakes: Codable, Equatable, Sendable {
-    /// Distance from the reference, nats per token (k3).
-    public var divergence: Double?
-    /// Mean tokens of an answer.
+    /// The longest mean answer, tokens.
     public var length: Double?
     /// The least entropy of the policy, nats per token.
     public var entropy: Double?
 
     public init() {}
 
-    public var isEmpty: Bool { self == Brakes() }
+    public var isEmpty: Bool { self == AnswerLimits() }
+  }
+
+  /// Limits at which a phase ends early; nil: none.
+  public struct Gates: Codable, Equatable, Sendable {
+    /// Ends when a validation's loss is at most this.
+    public var validationLoss: Double?
+    /// Ends when the mean reward is at least this.
+    public var reward: Double?
+    /// Ends when answers pass one of them.
+    public var answers = AnswerLimits()
+
+    public init() {}
+
+    public var isEmpty: Bool { self == Gates() }
   }
 }
 
@@ -190,8 +186,16 @@ extension ResolvedPlan.Phase {
   /// Whether it learns from the policy's own answers.
   public var samples: Bool { reinforcement != nil }
 
-  /// Whether it scores answers with the reward model, or starts its value model from it.
-  public var asksReward: Bool { reinforcement?.judge == .model || kind == .ppo }
+  /// Whether the policy is what learns from them, not a reward model beside it.
+  public var reinforcesPolicy: Bool { samples && kind != .reward }
+
+  /// Whether the reward model that is there goes on with fresh pairs:
+  /// given ones make another.
+  public var continuesReward: Bool { samples && kind == .reward }
+
+  /// Whether it scores answers with the reward model, starts its value model from it or trains it
+  /// further.
+  public var asksReward: Bool { reinforcement?.judge == .model || kind == .ppo || continuesReward }
 
   /// Whether only its rows can tell how many steps it takes: ``steps`` is 0 until they are counted.
   public var awaitsRows: Bool { steps == 0 && examples?.epochs != nil }

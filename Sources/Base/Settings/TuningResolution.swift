@@ -59,10 +59,14 @@ extension Resolver {
       targets: targets)
   }
 
-  mutating func resolvePreference(_ section: String) -> ResolvedPlan.Preference {
+  mutating func resolvePreference(
+    _ section: String, _ kind: ResolvedPlan.Phase.Kind
+  ) -> ResolvedPlan.Preference {
     let place = "\(section).preference"
+    let pairs: ResolvedPlan.Preference.Pairs = choice("\(place).pairs", or: .given, "default")
+    guard kind == .dpo else { return ResolvedPlan.Preference(pairs: pairs) }
     var preference = ResolvedPlan.Preference(
-      pairs: choice("\(place).pairs", or: .given, "default"),
+      pairs: pairs,
       loss: choice("\(place).loss", or: .sigmoid, "default"),
       beta: number("\(place).beta", or: 0.1, "default"))
     if preference.loss == .sigmoid {
@@ -77,9 +81,8 @@ extension Resolver {
     _ batch: ResolvedPlan.Batch
   ) -> ResolvedPlan.Reinforcement {
     let place = "\(section).reinforcement"
-    let isGroup = kind == .grpo
     let answers = integer(
-      "\(place).answers", or: isGroup ? 4 : kind == .dpo ? 2 : 1, kind.rawValue)
+      "\(place).answers", or: kind == .grpo ? 4 : kind.readsPairs ? 2 : 1, kind.rawValue)
     let prompts = 4 * batch.sequences
     /// What the kind does not use is not told of.
     func own(_ name: String, or unset: Double) -> Double {
@@ -88,7 +91,7 @@ extension Resolver {
     }
     return ResolvedPlan.Reinforcement(
       judge: choice(
-        "\(place).judge", or: isGroup ? .rule : .model, kind.rawValue),
+        "\(place).judge", or: kind == .grpo || kind == .reward ? .rule : .model, kind.rawValue),
       iterations: integer("\(place).iterations", or: 20, "default"),
       prompts: integer(
         "\(place).prompts", or: max(batch.slices, prompts / answers / batch.slices * batch.slices),
@@ -154,14 +157,13 @@ extension ResolvedPlan.Phase.Kind {
 extension ResolvedPlan.Gates {
   /// Names in a plan, in the schema's order.
   static var keys: [(String, WritableKeyPath<Self, Double?>)] {
-    [
-      ("validation_loss", \.validationLoss), ("divergence", \.divergence), ("reward", \.reward),
-      ("length", \.length), ("entropy", \.entropy),
-    ]
+    let answers: WritableKeyPath<Self, ResolvedPlan.AnswerLimits> = \.answers
+    return [("validation_loss", \.validationLoss), ("reward", \.reward)]
+      + ResolvedPlan.AnswerLimits.keys.map { ($0, answers.appending(path: $1)) }
   }
 }
 
-extension ResolvedPlan.Brakes {
+extension ResolvedPlan.AnswerLimits {
   /// Names in a plan, in the schema's order.
   static var keys: [(String, WritableKeyPath<Self, Double?>)] {
     [("divergence", \.divergence), ("length", \.length), ("entropy", \.entropy)]

@@ -10,13 +10,15 @@ extension ResolvedPlan {
   /// - Parameter sums: Of the operation, over all slices.
   public func gate(after operation: Operation, _ sums: SliceStatistics) -> String? {
     switch operation {
-    case .rollout(let phase, _): phases[phase].gates.closing(rollout: sums.measures)
+    case .rollout(let phase, _):
+      phases[phase].gates.closing(rollout: Measures.rolloutFigures(sums.measures))
     case .train(let phase, _):
-      phases[phase].samples
-        ? phases[phase].gates.closing(
-          divergence: Measures.divergence(of: sums.measures, count: sums.tokenCount)) : nil
+      phases[phase].reinforcesPolicy
+        ? phases[phase].gates.answers.crossings(
+          of: ["kl_k3": Measures.divergence(of: sums.measures, count: sums.tokenCount)]
+        ).first?.text : nil
     case .validate(let phase, _, isFull: _):
-      phases[phase].samples || sums.tokenCount == 0
+      phases[phase].reinforcesPolicy || sums.tokenCount == 0
         ? nil : phases[phase].gates.closing(loss: sums.lossSum / Double(sums.tokenCount))
     case .enter, .end: nil
     }
@@ -24,32 +26,60 @@ extension ResolvedPlan {
 }
 
 extension ResolvedPlan.Gates {
-  private func text(_ what: String, _ found: Double, _ side: String, _ limit: Double) -> String {
-    "\(what) \(Figures.fixed(found, 4)) is \(side) \(Figures.fixed(limit, 4))"
-  }
-
   fileprivate func closing(loss: Double) -> String? {
     guard let limit = validationLoss, loss <= limit else { return nil }
-    return text("the validation loss", loss, "at most", limit)
+    return crossingText("the validation loss", loss, "at most", limit)
   }
 
-  fileprivate func closing(divergence found: Double) -> String? {
-    guard let limit = divergence, found > limit else { return nil }
-    return text("the divergence from the reference", found, "above", limit)
-  }
-
-  fileprivate func closing(rollout sums: SIMD16<Double>) -> String? {
-    let figures = Measures.rolloutFigures(sums)
-    guard let score = figures["reward"], let tokens = figures["length"],
-      let surprise = figures["entropy"], let far = figures["kl_k3"]
-    else { return nil }
-    if let limit = reward, score >= limit { return text("the reward", score, "at least", limit) }
-    if let limit = length, tokens > limit { return text("the length", tokens, "above", limit) }
-    if let limit = entropy, surprise < limit {
-      return text("the entropy", surprise, "under", limit)
+  fileprivate func closing(rollout figures: [String: Double]) -> String? {
+    if let limit = reward, let found = figures["reward"], found >= limit {
+      return crossingText("the reward", found, "at least", limit)
     }
-    return closing(divergence: far)
+    return answers.crossings(of: figures).first?.text
   }
+}
+
+extension ResolvedPlan.AnswerLimits {
+  /// A limit that a figure is beyond.
+  public struct Crossing: Equatable, Sendable {
+    /// For people.
+    public let text: String
+    /// What of a step is right there: `limit / figure`; of a floor, `figure / limit`.
+    public let share: Double
+  }
+
+  /// What each limit is called, the figure that it bounds, and whether that should not be lower.
+  private var bounds: [(name: String, figure: String, limit: Double?, isFloor: Bool)] {
+    [
+      ("the divergence from the reference", "kl_k3", divergence, false),
+      ("the length", "length", length, false), ("the entropy", "entropy", entropy, true),
+    ]
+  }
+
+  /// The limits that are passed.
+  ///
+  /// - Parameter figures: Of an iteration's answers, by the names of the records.
+  public func crossings(of figures: [String: Double]) -> [Crossing] {
+    bounds.compactMap { name, figure, limit, isFloor in
+      guard let limit, let found = figures[figure], isFloor ? found < limit : found > limit
+      else { return nil }
+      return Crossing(
+        text: crossingText(name, found, isFloor ? "under" : "above", limit),
+        share: max(0, isFloor ? found / limit : limit / found))
+    }
+  }
+
+  /// What the brakes multiply the rate by: the smallest share of the limits that are passed; 1
+  /// where none is.
+  public func factor(of figures: [String: Double]) -> Double {
+    crossings(of: figures).map(\.share).reduce(1, min)
+  }
+}
+
+private func crossingText(
+  _ what: String, _ found: Double, _ side: String, _ limit: Double
+) -> String {
+  "\(what) \(Figures.fixed(found, 4)) is \(side) \(Figures.fixed(limit, 4))"
 }
 
 extension Measures {

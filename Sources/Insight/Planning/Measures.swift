@@ -75,6 +75,22 @@ extension Measures {
   static let k1 = 6
   static let k3 = 7
   static let unscored = 8
+  static let freshRight = 9
+  static let freshPairs = 10
+  static let freshTies = 11
+
+  /// How a reward model ranks fresh pairs, before it learns from them.
+  ///
+  /// - Parameters:
+  ///   - sums: Of ``pair(margin:chosen:rejected:lengths:)`` and ``tie(lengths:)`` over the pairs.
+  ///   - count: Of the pairs, ties included.
+  public static func ranking(_ sums: SIMD16<Double>, count: Int64) -> SIMD16<Double> {
+    var ranking = SIMD16<Double>.zero
+    ranking[freshRight] = sums[accuracy]
+    ranking[freshPairs] = Double(count)
+    ranking[freshTies] = sums[ties]
+    return ranking
+  }
 
   /// The measures of one answer.
   ///
@@ -103,11 +119,15 @@ extension Measures {
   public static func rolloutFigures(_ sums: SIMD16<Double>) -> [String: Double] {
     guard sums[answers] > 0, sums[answerTokens] > 0 else { return [:] }
     let (perAnswer, perToken) = (sums / sums[answers], sums / sums[answerTokens])
-    return [
+    var figures = [
       "reward": perAnswer[score], "rewards_not_finite": sums[unscored],
       "ended": perAnswer[ended], "length": perAnswer[answerTokens],
       "entropy": perToken[surprise], "kl": perToken[k1], "kl_k3": perToken[k3],
     ]
+    if sums[freshPairs] > 0 { figures["fresh_ties"] = sums[freshTies] / sums[freshPairs] }
+    let ranked = sums[freshPairs] - sums[freshTies]
+    if ranked > 0 { figures["fresh_accuracy"] = sums[freshRight] / ranked }
+    return figures
   }
 }
 
@@ -117,7 +137,7 @@ extension Measures {
     rolloutFigures(
       answer(
         score: 0, isUnscored: false, isEnded: true, promptCount: 1, logProbabilities: [0],
-        estimates: [(0, 0)]),
+        estimates: [(0, 0)]) + ranking(.zero, count: 1),
       iteration: 0, tokenCount: 0, seconds: 0, byteCount: 0, flopsPerToken: (0, 0),
       recomputedCount: 0
     ).keys)
@@ -215,7 +235,7 @@ extension ResolvedPlan.Phase {
   public func validationFigures(
     _ sums: SIMD16<Double>, count: Int64
   ) -> [String: Double] {
-    samples ? Measures.rolloutFigures(sums) : kind.figures(sums, count: count)
+    reinforcesPolicy ? Measures.rolloutFigures(sums) : kind.figures(sums, count: count)
   }
 }
 

@@ -11,6 +11,7 @@ internal import Tensors
 ///     dpo                              6 N of both answers; 2 N of the reference, the first time
 ///     grpo                             6 N and epoch; rollouts
 ///     ppo                              6 N and epoch, of policy and of value model; rollouts
+///     reward, dpo on sampled pairs     the same and rollouts
 ///     rollouts                         2 N of the policy, prompts and answers; 2 N of each model
 ///                                      that is asked about them
 ///
@@ -44,7 +45,7 @@ public struct PhaseCost: Equatable, Sendable {
   public let reference: Part
   /// The policy reads prompts and draws answers.
   public let drawing: Part
-  /// Reference, reward and value model read them.
+  /// Reference, reward and value model read them, as far as the phase has them.
   public let judging: Part
   /// Of a token that a validation reads.
   let validationCausalFlops: Double
@@ -70,8 +71,8 @@ public struct PhaseCost: Equatable, Sendable {
     let answers = phase.reinforcement.map { $0.iterations * $0.answerCount } ?? 0
     var judges: [ModelFlops] = []
     if let reinforcement = phase.reinforcement {
-      judges = [policy] + (phase.kind == .ppo ? [scoring] : [])
-        + (reinforcement.judge == .model ? [scoring] : [])
+      judges = (phase.kind.hasReference ? [policy] : []) + (phase.kind == .ppo ? [scoring] : [])
+        + (reinforcement.judge == .model || phase.continuesReward ? [scoring] : [])
     }
     training = Part(training: sequences * length, PhaseFlops(plan, phase: index))
     let isDPO = phase.kind == .dpo
@@ -79,8 +80,8 @@ public struct PhaseCost: Equatable, Sendable {
     reference = Part(reading: isDPO ? compared * length : 0, by: [policy])
     drawing = Part(reading: answers * length, by: [policy])
     judging = Part(reading: answers * length, by: judges)
-    let asked = phase.kind == .reward ? [scoring] : isDPO && !phase.samples ? [policy, policy]
-      : [policy] + judges
+    let asked = phase.samples ? [policy] + judges : phase.kind == .reward ? [scoring]
+      : isDPO ? [policy, policy] : [policy]
     validationCausalFlops = asked.reduce(0) { $0 + $1.perTokenForwardCausal }
   }
 }

@@ -53,7 +53,8 @@ extension ResolvedPlan {
   private func carriesReward(inPhase index: Int) -> Bool {
     let isMade = phases[..<index].contains { $0.kind == .reward }
     guard isMade || initialization.rewardModel != nil else { return false }
-    return phases[index...].prefix { $0.kind != .reward }.contains(where: \.asksReward)
+    return phases[index...].prefix { $0.kind != .reward || $0.continuesReward }
+      .contains(where: \.asksReward)
   }
 
   /// How the answers of an iteration are kept; nil for a phase without.

@@ -24,6 +24,8 @@ public struct RunEvent: Codable, Equatable, Sendable {
     case rowsPassedOver = "rows_passed_over"
     case settingChanged = "setting_changed"
     case settingIgnored = "setting_ignored"
+    /// Steps became smaller, or whole again.
+    case brake
     case gate, warning
   }
 

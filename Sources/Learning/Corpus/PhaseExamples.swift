@@ -19,7 +19,7 @@ extension ExampleCorpus {
     let form: Form =
       phase.samples ? .prompts : phase.kind.readsPairs ? .pairs : .conversations
     // A reward model needs a position that reads an answer's end.
-    let room = phase.kind == .reward ? 1 : 0
+    let room = form == .pairs && phase.kind == .reward ? 1 : 0
     try self.init(
       form, choice, tokenizer: tokenizer, sequenceLength: plan.model.sequenceLength - room,
       seed: plan.seed, phase: index, expectedTextDigest: expectedTextDigest, event: event,

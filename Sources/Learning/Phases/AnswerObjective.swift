@@ -13,12 +13,12 @@ extension Replica {
   public func answerBatch(step: Int) -> [TokenSlice] {
     let perIteration = settings.stepsPerIteration(plan.batch)
     let (iteration, rest) = step.quotientAndRemainder(dividingBy: perIteration)
-    let isPaired = phase.kind == .dpo
+    let isPaired = phase.kind.readsPairs
     func permutation(_ epoch: Int) -> [UInt32] {
       RandomStream(
         seed: plan.seed, phase: phaseIndex, step: iteration * settings.epochs + epoch,
         purpose: Self.permutationPurpose
-      ).permutation(count: isPaired ? settings.prompts : settings.answerCount)
+      ).permutation(count: settings.answerCount / (isPaired ? 2 : 1))
     }
     let (sequences, slices) = (plan.batch.sequences, plan.batch.slices)
     return isPaired

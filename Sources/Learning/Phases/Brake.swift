@@ -16,20 +16,3 @@ extension Replica {
     return phase.brakes.factor(of: Measures.rolloutFigures(sums))
   }
 }
-
-extension ResolvedPlan.Brakes {
-  /// The smallest of `limit / figure` over the limits that are passed; 1 where none is. Of the
-  /// entropy, which should not be small, `figure / limit`.
-  ///
-  /// - Parameter figures: Of an iteration's answers, by the names of the records.
-  package func factor(of figures: [String: Double]) -> Double {
-    func share(_ part: Double, of whole: Double) -> Double {
-      part < whole ? max(0, part / whole) : 1
-    }
-    var factors = [1.0]
-    if let divergence, let found = figures["kl_k3"] { factors.append(share(divergence, of: found)) }
-    if let length, let found = figures["length"] { factors.append(share(length, of: found)) }
-    if let entropy, let found = figures["entropy"] { factors.append(share(found, of: entropy)) }
-    return factors.reduce(1, min)
-  }
-}

@@ -106,7 +106,7 @@ public final class Replica {
     guard !isCarried else { return }
     let old = phase.startsFrom == .reference ? models.filter { $0.role != .policy } : models
     func kept(_ model: StateLayout.Model) -> ModelReplica? {
-      old.first { $0.role == model.role && !model.isRemade(inPhase: phase.kind) }
+      old.first { $0.role == model.role && !model.isRemade(in: phase) }
     }
     models = makeModels(layout) { kept($0)?.master }
     for (new, model) in zip(models, layout.models) where kept(model) == nil {
@@ -199,12 +199,12 @@ public final class Replica {
 }
 
 extension StateLayout.Model {
-  /// Whether a phase of this kind begins with a new model of the role, though there may be one.
-  fileprivate func isRemade(inPhase kind: ResolvedPlan.Phase.Kind) -> Bool {
+  /// Whether a phase begins with a new model of the role, though there may be one.
+  fileprivate func isRemade(in phase: ResolvedPlan.Phase) -> Bool {
     switch role {
     case .policy: false
     case .reference, .value, .adapter: true
-    case .reward: kind == .reward
+    case .reward: phase.kind == .reward && !phase.continuesReward
     }
   }
 }

@@ -85,12 +85,13 @@ public final class RolloutWork: SliceWork {
     return statistics(answers)
   }
 
-  /// How good answers to prompts that were held back are.
+  /// How good answers to prompts that were held back are; of a reward phase, how its model ranks
+  /// pairs of them.
   public func evaluate(
     _ tokens: TokenSlice, isCancelled: () -> Bool
   ) -> SliceStatistics? {
     answer(tokens, first: 0, purpose: Self.validationPurpose, isCancelled: isCancelled)
-      .map(statistics)
+      .map(replica.phase.reinforcesPolicy ? statistics : ranking)
   }
 
   /// Apart from all other draws of a run.
@@ -116,17 +117,18 @@ public final class RolloutWork: SliceWork {
   private func draw(
     _ prompts: TokenSlice, first: Int, purpose: UInt64, isCancelled: () -> Bool
   ) -> [Rollouts.Answer]? {
-    // A validation's answers are named by their prompt, so that slices do not matter.
+    let isHeldBack = purpose == Self.validationPurpose
     let draws = RandomStream(
-      seed: replica.plan.seed, phase: replica.phaseIndex,
-      step: purpose == Self.answerPurpose ? iteration : 0, purpose: purpose)
-    let repeats = purpose == Self.answerPurpose ? settings.answers : 1
+      seed: replica.plan.seed, phase: replica.phaseIndex, step: isHeldBack ? 0 : iteration,
+      purpose: purpose)
+    let repeats = !isHeldBack ? settings.answers : replica.phase.reinforcesPolicy ? 1 : 2
     var requests: [Generator.Request] = []
     for sequence in prompts.sequences {
-      for _ in 0..<repeats {
-        let place = purpose == Self.answerPurpose ? first + requests.count : Int(sequence.row)
-        let index = UInt64(2 * place)
-        let seed = UInt64(draws.bits(at: index)) << 32 | UInt64(draws.bits(at: index + 1))
+      for index in 0..<repeats {
+        // A validation's answers are named by their prompt, so that slices do not matter.
+        let place = isHeldBack ? repeats * Int(sequence.row) + index : first + requests.count
+        let draw = UInt64(2 * place)
+        let seed = UInt64(draws.bits(at: draw)) << 32 | UInt64(draws.bits(at: draw + 1))
         requests.append(
           Generator.Request(
             prompt: Array(sequence.prompt),
@@ -190,7 +192,7 @@ public final class RolloutWork: SliceWork {
       let values = model.transformer.values(replica.batch)
       return RowRanges(slice, sequences.indices).ranges.map { values[$0].array }
     }
-    let reference = ask(replica[.reference], sequences)
+    let reference = replica.model(.reference).map { ask($0, sequences) }
     let values = replica.model(.value).map { ask($0, sequences) }
     let scores: [Double]
     if settings.judge == .model {
@@ -202,7 +204,8 @@ public final class RolloutWork: SliceWork {
     for (index, place) in answers.indices.enumerated() {
       // The row before a token predicts it.
       let rows = answers[place].promptCount - 1..<answers[place].tokens.count - 1
-      answers[place].reference = reference[index][rows].map { Double(Float(-$0)) }
+      answers[place].reference = reference.map { $0[index][rows].map { Double(Float(-$0)) } }
+        ?? answers[place].logProbabilities
       answers[place].values = values.map { $0[index][rows].map { Double(Float($0)) } }
         ?? rows.map { _ in 0 }
       // A score that is no number teaches nothing: its answer counts as one of score 0.
@@ -252,6 +255,18 @@ public final class RolloutWork: SliceWork {
       sum.tokenCount += Int64(answer.answerCount)
       sum.measures += answer.measures
     }
+    if !replica.phase.reinforcesPolicy {
+      let ranking = ranking(answers)
+      sum.measures += Measures.ranking(ranking.measures, count: ranking.tokenCount)
+    }
     return sum
+  }
+
+  /// What the reward model in training makes of the answers as pairs.
+  private func ranking(_ answers: [Rollouts.Answer]) -> SliceStatistics {
+    let pairs = stride(from: 0, to: answers.count, by: 2).flatMap {
+      Rollouts.Answer.pair(answers[$0], answers[$0 + 1], firstRow: $0)
+    }
+    return replica.evaluate(replica.prepared(TokenSlice(sequences: pairs)))
   }
 }

@@ -27,8 +27,8 @@ public struct Rollouts {
     public var score: Double
     /// Whether the judge's score was no finite number, so that it counts as 0.
     public var isUnscored: Bool
-    /// For each token of the answer; under the policy that drew it, the reference and the value
-    /// model (0 without one).
+    /// For each token of the answer; under the policy that drew it, the reference (the policy where
+    /// that does not change) and the value model (0 without one).
     public var logProbabilities, reference, values: [Double]
     public var advantages, returns: [Double]
 
@@ -105,23 +105,9 @@ public struct Rollouts {
     }
   }
 
-  /// The two answers to each prompt as a pair, the better one first; equal ones are a tie.
+  /// The pairs that a step learns from, in slices: answers to one prompt, two and two.
   ///
-  /// - Parameter pair: Which prompt of the iteration.
-  private func pair(_ pair: Int) -> [TokenSlice.Sequence] {
-    let (first, second) = (2 * pair, 2 * pair + 1)
-    let scores = (self[first].score, self[second].score)
-    let order = scores.0 >= scores.1 ? [first, second] : [second, first]
-    return order.map { index in
-      var sequence = self[index].sequence(row: UInt32(index))
-      sequence.isTie = scores.0 == scores.1
-      return sequence
-    }
-  }
-
-  /// The pairs that a step learns from, in slices.
-  ///
-  /// - Parameters: As ``batch(step:sequences:slices:permutation:)``; the permutation is of prompts.
+  /// - Parameters: As ``batch(step:sequences:slices:permutation:)``; the permutation is of pairs.
   func pairBatch(
     step: Int, sequences: Int, slices: Int, permutation: (_ epoch: Int) -> [UInt32]
   ) -> [TokenSlice] {
@@ -132,7 +118,11 @@ public struct Rollouts {
     let share = perStep / slices
     return (0..<slices).map { slice in
       let first = chosen.startIndex + slice * share
-      return TokenSlice(sequences: chosen[first..<first + share].flatMap { pair(Int($0)) })
+      return TokenSlice(
+        sequences: chosen[first..<first + share].flatMap { pair in
+          let row = 2 * Int(pair)
+          return Answer.pair(self[row], self[row + 1], firstRow: row)
+        })
     }
   }
 
@@ -165,6 +155,18 @@ extension Rollouts.Answer {
       row: row, tokens: tokens, promptCount: promptCount, isEnded: isEnded, score: 0,
       isUnscored: false, logProbabilities: logProbabilities, reference: [], values: [],
       advantages: [], returns: [])
+  }
+
+  /// Two answers to a prompt as a pair, the better one first; equal ones are a tie.
+  ///
+  /// - Parameter firstRow: Row of the sequence of `first`; that of `second` has the next.
+  static func pair(_ first: Self, _ second: Self, firstRow: Int) -> [TokenSlice.Sequence] {
+    let both = [first, second].enumerated().map { index, answer in
+      var sequence = answer.sequence(row: UInt32(firstRow + index))
+      sequence.isTie = first.score == second.score
+      return sequence
+    }
+    return first.score >= second.score ? both : both.reversed()
   }
 
   /// What it adds to the measures of its iteration.

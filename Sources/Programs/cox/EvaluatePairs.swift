@@ -64,14 +64,15 @@ extension EvaluateCommand {
     }
   }
 
-  /// What the newest reward phase so far held back.
+  /// What the newest reward phase on given pairs so far held back.
   private static func heldBack(
     _ model: SavedModel, event: (CorpusEvent) -> Void, progress: (Double) -> Void
   ) throws -> [TokenSlice.Sequence] {
     let state = model.checkpoint.state
     let phases = model.plan.phases.prefix(state.phaseIndex + 1)
-    guard let phase = phases.lastIndex(where: { $0.kind == .reward }) else {
-      throw PlainError("\(model.checkpoint.path) comes before any reward phase", .badData)
+    guard let phase = phases.lastIndex(where: { $0.kind == .reward && !$0.samples }) else {
+      throw PlainError(
+        "\(model.checkpoint.path) comes before any reward phase on given pairs", .badData)
     }
     return try ExampleCorpus(
       model.plan, phase: phase, tokenizer: model.tokenizer,

@@ -412,16 +412,35 @@ package final class RunRecorder {
     let figures = Measures.rolloutFigures(
       report.measures, iteration: iteration, tokenCount: report.tokenCount, seconds: seconds,
       byteCount: byteCount(reports), flopsPerToken: cost, recomputedCount: recomputedCount)
+    noteBrake(phase, figures)
     rollout = (phase, figures)
     func figure(_ name: String) -> String { Figures.fixed(figures[name] ?? 0, 3) }
+    let ranking = plan.phases[phase].reinforcesPolicy
+      ? "KL \(figure("kl"))"
+      : "ranked rightly \(figure("fresh_accuracy")), ties \(figure("fresh_ties"))"
     event(
       .answered,
       "iteration \(iteration + 1): reward \(figure("reward")), length \(figure("length")), "
-        + "ended \(figure("ended")), entropy \(figure("entropy")), KL \(figure("kl"))"
+        + "ended \(figure("ended")), entropy \(figure("entropy")), \(ranking)"
         + (recomputedCount > 0
           ? ", \(recomputedCount) of \(plan.batch.slices) slices dealt again" : ""),
       phase: plan.phases[phase].name)
     noteUnscored(figures, "iteration \(iteration + 1)", phase: plan.phases[phase].name)
+  }
+
+  /// Tells where an iteration's answers make the steps smaller, and where they are whole again.
+  private func noteBrake(_ phase: Int, _ figures: [String: Double]) {
+    let brakes = plan.phases[phase].brakes
+    let before = rollout.map { $0.phase == phase ? brakes.factor(of: $0.figures) : 1 } ?? 1
+    let factor = brakes.factor(of: figures)
+    guard (factor < 1) != (before < 1) else { return }
+    let reasons = brakes.crossings(of: figures).map(\.text).joined(separator: ", ")
+    event(
+      .brake,
+      factor < 1
+        ? "\(reasons): steps are taken at \(Figures.fixed(factor, 3)) of their rate"
+        : "answers are within the limits again: steps are taken at their whole rate",
+      phase: plan.phases[phase].name)
   }
 
   /// Says so where a judge gave answers no finite score.
@@ -494,8 +513,8 @@ package final class RunRecorder {
     let figures = plan.phases[phase].validationFigures(report.measures, count: report.tokenCount)
     for (name, figure) in figures { record.extra["validation_\(name)"] = figure }
     noteUnscored(figures, "validation after step \(afterStep)", phase: name)
-    // Answers have no loss.
-    if !plan.phases[phase].samples { record.validationLoss = report.loss }
+    // Answers have no loss, only pairs of them.
+    if !plan.phases[phase].reinforcesPolicy { record.validationLoss = report.loss }
     record.validationTokens = Int(report.tokenCount)
     if coverage.byteCount > 0 {
       record.validationBitsPerByte =

@@ -37,7 +37,7 @@ struct OperationRun {
         WorkerEnd(reason: "the coordinator sent tokens that do not fit the plan", code: 1))
       return nil
     }
-    return slices.map(session.replica.prepared)
+    return slices
   }
 
   private func isInterrupted() -> Bool {
@@ -69,10 +69,11 @@ struct OperationRun {
     var watch = Stopwatch()
     let batch = session.plan.batch
     guard
-      let slices = session.replica.phase.samples
+      let read = session.replica.phase.samples
         ? session.replica.answerBatch(step: step)
         : tokens(sequencesPerSlice: batch.sequencesPerSlice)
     else { return nil }
+    let slices = read.map(session.replica.prepared)
     watch.lap(\.data)
     guard let total = try sum(session.gradients, index: step, slices: slices, &watch) else {
       return nil
@@ -222,7 +223,7 @@ extension OperationRun {
   /// What was held back is read, or answered in a phase that learns from answers.
   private func evaluate(_ slice: TokenSlice) -> SliceStatistics? {
     guard session.replica.phase.samples, let (_, work) = session.rollouts() else {
-      return session.replica.evaluate(slice)
+      return session.replica.evaluate(session.replica.prepared(slice))
     }
     return work.evaluate(slice, isCancelled: isInterrupted)
   }

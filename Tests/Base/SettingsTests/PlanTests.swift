@@ -401,6 +401,36 @@ private func message(
       "sft does not use phases[1].starts_from at test.json:1:67"
     ),
     (
+      #"{"phases": [{"kind": "tokenizer"}, {"kind": "sft"}, {"kind": "reward", "preference": "#
+        + #"{"pairs": "sampled"}, "reinforcement": {"judge": "model"}}]}"#,
+      "'reward' would learn from what its own reward model says at test.json:1:135"
+    ),
+    (
+      #"{"phases": [{"kind": "tokenizer"}, {"kind": "sft"}, {"kind": "reward", "preference": "#
+        + #"{"pairs": "sampled"}, "reinforcement": {"answers": 3}}]}"#,
+      "3 answers to a prompt are no whole number of pairs at test.json:1:137"
+    ),
+    (
+      #"{"phases": [{"kind": "tokenizer"}, {"kind": "sft"}, {"kind": "reward", "preference": "#
+        + #"{"beta": 0.1}}]}"#,
+      "reward does not use phases[2].preference.beta at test.json:1:95"
+    ),
+    (
+      #"{"phases": [{"kind": "tokenizer"}, {"kind": "sft"}, {"kind": "reward", "preference": "#
+        + #"{"pairs": "sampled"}, "brakes": {"length": 9}}]}"#,
+      "reward does not use phases[2].brakes.length at test.json:1:129"
+    ),
+    (
+      #"{"phases": [{"kind": "tokenizer"}, {"kind": "sft"}, {"kind": "reward", "preference": "#
+        + #"{"pairs": "sampled"}, "gates": {"reward": 9}}]}"#,
+      "'reward' measures no reward at test.json:1:128"
+    ),
+    (
+      #"{"phases": [{"kind": "tokenizer"}, {"kind": "sft"}, {"kind": "reward", "reinforcement": "#
+        + #"{"prompts": 8}}]}"#,
+      "reward does not use phases[2].reinforcement.prompts at test.json:1:101"
+    ),
+    (
       #"{"phases": [{"kind": "tokenizer"}, {"kind": "sft", "brakes": {"length": 9}}]}"#,
       "sft does not use phases[1].brakes.length at test.json:1:73"
     ),

@@ -95,6 +95,18 @@ import Testing
     #expect(pairs.training.flops == 2 * 2 * 32 * 48 * Self.policy)
     #expect(pairs.reference == pairs.drawing && pairs.judging == pairs.drawing)
   }
+
+  @Test func `of fresh pairs has the reward model's own ranking of them`() throws {
+    let cost = try lastCost(
+      """
+      { "kind": "reward", "preference": { "pairs": "sampled" },
+        "reinforcement": { "iterations": 2, "prompts": 16, "answers": 4, "epochs": 2 } }
+      """)
+    #expect(cost.training.flops == 2 * 2 * 64 * 48 * Self.score)
+    #expect(cost.drawing.flops == 2 * 64 * 48 * Self.policy / 3)
+    #expect(cost.judging.flops == 2 * 64 * 48 * Self.score / 3)
+    #expect(cost.reference.flops == 0)
+  }
 }
 
 @Suite struct `Memory plan` {

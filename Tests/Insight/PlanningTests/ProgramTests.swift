@@ -125,6 +125,28 @@ private func unrolled(_ plan: ResolvedPlan) -> [Planning.Operation] {
   }
 }
 
+@Suite struct `Models of a phase` {
+  @Test func `have the reward model as long as anybody asks it or trains it further`() throws {
+    let plan = try plan(
+      """
+      { "batch": {"sequences": 8, "slices": 2, "microbatch": 2}, "phases": [
+        {"kind": "tokenizer"}, {"kind": "sft", "steps": 2}, {"kind": "reward", "steps": 3},
+        {"kind": "grpo"}, {"kind": "reward", "name": "fresh", "preference": {"pairs": "sampled"}},
+        {"kind": "dpo", "steps": 2}, {"kind": "reward", "name": "other", "steps": 3} ] }
+      """)
+    func roles(_ phase: Int) -> [ModelRole] {
+      plan.stateLayout(inPhase: phase).models.filter { $0.role == .reward }.map(\.role)
+    }
+    #expect((1...6).map { !roles($0).isEmpty } == [false, true, true, true, false, true])
+    let fresh = plan.stateLayout(inPhase: 4)
+    #expect(fresh.models.filter(\.isTrained).map(\.role) == [.reward])
+    #expect(fresh.rolloutCount == plan.rolloutShape(ofPhase: 4)?.count)
+    #expect(plan.phases[4].reinforcement?.judge == .rule)
+    #expect(plan.phases[4].reinforcement?.answers == 2)
+    #expect(try ResolvedPlan(planJSON: plan.planJSON()) == plan)
+  }
+}
+
 @Suite struct `Bucket plan` {
   @Test(arguments: ModelPreset.allCases, [true, false])
   func `cuts every gradient once, in order, none above 4 MiB and none across a layer`(

@@ -6,7 +6,7 @@ import Testing
 
 @Suite struct `Brakes` {
   /// Phase 1 samples, two answers to each of two prompts.
-  private func plan(_ brakes: ResolvedPlan.Brakes) -> ResolvedPlan {
+  private func plan(_ brakes: ResolvedPlan.AnswerLimits) -> ResolvedPlan {
     var plan = tinyPlan(dropout: 0)
     plan.phases[1].kind = .grpo
     plan.phases[1].schedule = .init(kind: .constant, peak: 1e-2, final: 1e-2, warmupSteps: 0)
@@ -18,7 +18,7 @@ import Testing
 
   /// The rate of an update after answers of 1, 2, 3 and 2 tokens, each with a log-probability of
   /// -0.5, of which the reference makes -1.5.
-  private func rate(_ brakes: ResolvedPlan.Brakes) throws -> Double {
+  private func rate(_ brakes: ResolvedPlan.AnswerLimits) throws -> Double {
     let plan = plan(brakes)
     let shape = try #require(plan.rolloutShape(ofPhase: 1))
     var rate = 0.0
@@ -43,14 +43,16 @@ import Testing
     return rate
   }
 
-  private func brakes(_ set: (inout ResolvedPlan.Brakes) -> Void) -> ResolvedPlan.Brakes {
-    var brakes = ResolvedPlan.Brakes()
+  private func brakes(
+    _ set: (inout ResolvedPlan.AnswerLimits) -> Void
+  ) -> ResolvedPlan.AnswerLimits {
+    var brakes = ResolvedPlan.AnswerLimits()
     set(&brakes)
     return brakes
   }
 
   @Test func `make steps smaller in proportion, by answers beyond a limit alone`() throws {
-    #expect(try rate(ResolvedPlan.Brakes()) == 1e-2)
+    #expect(try rate(ResolvedPlan.AnswerLimits()) == 1e-2)
     // The mean of the lengths is 2; the entropy is the mean of -ln p, 0.5.
     #expect(try rate(brakes { $0.length = 2 }) == 1e-2)
     #expect(try rate(brakes { $0.length = 1.5 }) == 1e-2 * (1.5 / 2))

@@ -163,6 +163,44 @@ import Testing
     }
   }
 
+  /// Phase 1 makes a reward model, phase 2 trains it on fresh pairs, phase 3 makes another one.
+  @Test func `a reward model goes on with fresh pairs and begins anew with given ones`() {
+    var plan = tinyPlan(dropout: 0)
+    plan.phases = [plan.phases[0], plan.phases[0], plan.phases[0], plan.phases[0]]
+    for index in 1...3 { plan.phases[index].kind = .reward }
+    plan.phases[2].reinforcement = .init(
+      judge: .rule, iterations: 1, prompts: 4, answers: 2, answerTokens: 4, epochs: 1, beta: 0)
+    withReplica(plan) { replica in
+      replica.enter(1)
+      let first = replica[.reward].master.array
+      replica[.reward].master[7] += 1
+      let changed = replica[.reward].master.array
+      replica.enter(2)
+      #expect(replica[.reward].master.array == changed)
+      #expect(replica[.reward].moments?.second.array.allSatisfy { $0 == 0 } == true)
+      #expect(replica.rollouts?.count == plan.rolloutShape(ofPhase: 2)?.count)
+      replica.enter(3)
+      #expect(replica[.reward].master.array == first)
+    }
+  }
+
+  @Test func `of a pair that is a tie nothing is counted but that`() throws {
+    var plan = tinyPlan(dropout: 0)
+    plan.phases[1].kind = .reward
+    withReplica(plan) { replica in
+      replica.enter(1)
+      let plain = replica.evaluate(replica.prepared(Self.pairs))
+      var tied = Self.pairs
+      for index in 0..<2 { tied.sequences[index].isTie = true }
+      let mixed = replica.evaluate(replica.prepared(tied))
+      #expect(mixed.tokenCount == 2 && mixed.measures[0] == plain.measures[0])
+      let figures = plan.phases[1].kind.figures(mixed.measures, count: mixed.tokenCount)
+      #expect(figures["ties"] == 0.5)
+      // Of the second pair alone: right or wrong.
+      #expect(figures["accuracy"] == 0 || figures["accuracy"] == 1)
+    }
+  }
+
   /// Two pairs whose answers, the last three tokens, differ.
   private static let pairs = TokenSlice(
     sequences: (0..<4).map { index in

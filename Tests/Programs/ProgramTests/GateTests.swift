@@ -28,13 +28,22 @@ import Testing
           "reinforcement": { "iterations": 2, "prompts": 8, "answers": 2, "answer_tokens": 8 },
           "validation": { "every": 0, "tokens": 256, "full_at_end": false },
           "gates": { "reward": -1000 } },
+        { "kind": "grpo", "name": "long", "examples": { "count": 40 },
+          "reinforcement": { "iterations": 2, "prompts": 8, "answers": 2, "answer_tokens": 8 },
+          "validation": { "every": 0, "tokens": 256, "full_at_end": false },
+          "gates": { "length": 0.5 } },
+        { "kind": "grpo", "name": "sure", "examples": { "count": 40 },
+          "reinforcement": { "iterations": 2, "prompts": 8, "answers": 2, "answer_tokens": 8 },
+          "validation": { "every": 0, "tokens": 256, "full_at_end": false },
+          "gates": { "entropy": 900 } },
         { "kind": "pretrain", "steps": 2, "validation": { "every": 0, "tokens": 512 } },
       ],
     }
     """
   /// What is said when a gate closes, in their order.
   private static let reasons = [
-    "the validation loss", "the divergence from the reference", "the reward",
+    "the validation loss", "the divergence from the reference", "the reward", "the length",
+    "the entropy",
   ]
 
   /// Runs the plan; returns what it came to.
@@ -60,18 +69,21 @@ import Testing
       #expect(first.workers.map { exitCode(of: $0) } == first.workers.map { _ in 0 })
       // Six of twelve steps, two of eight, none.
       let steps = cluster.steps()
-      let counts = ["sft", "reward", "ppo", "grpo", "pretrain"].map { phase in
+      let counts = ["sft", "reward", "ppo", "grpo", "long", "sure", "pretrain"].map { phase in
         steps.count { $0.phase == phase }
       }
-      #expect(counts == [6, 4, 2, 0, 2])
+      #expect(counts == [6, 4, 2, 0, 0, 0, 2])
       #expect(steps.allSatisfy { $0.loss.isFinite && !$0.nodes.isEmpty && $0.mfuMeasured != nil })
       let ended = cluster.records().filter(\.isValidated).map { "\($0.phase)-\($0.step)" }
-      #expect(ended == ["sft-6", "reward-4", "ppo-2", "grpo-0", "pretrain-2"])
+      #expect(
+        ended == [
+          "sft-6", "reward-4", "ppo-2", "grpo-0", "long-0", "sure-0", "pretrain-2",
+        ])
       // What was being written when a coordinator died is not there.
       if !isCoordinatorKilled { checkViews(of: run) }
       let ledger = fileText("\(run)/ledger.log")
-      #expect(ledger.split(separator: "\"gateClosed\"").count == 4, "each closes once")
-      #expect(ledger.split(separator: "\"opened\"").count == (isCoordinatorKilled ? 5 : 2))
+      #expect(ledger.split(separator: "\"gateClosed\"").count == 6, "each closes once")
+      #expect(ledger.split(separator: "\"opened\"").count == (isCoordinatorKilled ? 7 : 2))
       outcome = cluster.outcome
     }
     return try #require(outcome)

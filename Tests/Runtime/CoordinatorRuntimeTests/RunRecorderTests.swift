@@ -195,6 +195,43 @@ import Testing
     }
   }
 
+  @Test func `tell once when a brake is put on, and when it is taken off`() throws {
+    let plan = Self.samplingPlan
+      .replacing(#""iterations": 2"#, with: #""iterations": 4"#)
+      .replacing(#""kind": "grpo","#, with: #""kind": "grpo", "brakes": { "length": 3 },"#)
+    /// An iteration that begins at `position`: its rollout and two steps.
+    func iterate(_ recording: Recording, at position: Int, length: Int) {
+      let answer = Measures.answer(
+        score: 1, isUnscored: false, isEnded: true, promptCount: 4,
+        logProbabilities: [Double](repeating: -1, count: length),
+        estimates: [(k1: Double, k3: Double)](repeating: (0, 0), count: length))
+      recording.record(position..<position + 1, measures: answer)
+      recording.record(position + 1..<position + 3)
+    }
+    try withRun { run in
+      do {
+        let first = try Recording(run, plan: plan)
+        try first.beginView(at: 0)
+        first.record(0..<3)
+        iterate(first, at: 3, length: 2)
+        iterate(first, at: 6, length: 4)
+      }
+      let second = try Recording(run, plan: plan)
+      try second.beginView(at: 9)
+      iterate(second, at: 9, length: 6)
+      iterate(second, at: 12, length: 3)
+      let events = try RunReader(runDirectory: run).update().events.filter { $0.event == .brake }
+      #expect(
+        events.map(\.text) == [
+          "the length 4.0000 is above 3.0000: steps are taken at 0.750 of their rate",
+          "answers are within the limits again: steps are taken at their whole rate",
+        ])
+      #expect(events.allSatisfy { $0.phase == "g" })
+      let tail = try TailReport(runDirectory: run).text()
+      #expect(tail.contains("! the length 4.0000 is above 3.0000"), "\(tail)")
+    }
+  }
+
   @Test func `count the tokens of steps that the records lack`() throws {
     try withRun { run in
       do {

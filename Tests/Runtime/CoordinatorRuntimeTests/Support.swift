@@ -100,9 +100,11 @@ struct Recording {
   }
 
   /// Reports and commits, one operation after the other.
-  func record(_ positions: Range<Int>, seconds: Double = 0.25) {
+  func record(
+    _ positions: Range<Int>, seconds: Double = 0.25, measures: SIMD16<Double> = Self.measures
+  ) {
     for position in positions {
-      report(position..<position + 1, seconds: seconds)
+      report(position..<position + 1, seconds: seconds, measures: measures)
       recorder.commit(upTo: position + 1)
     }
   }
