@@ -97,12 +97,12 @@ extension Measures {
 }
 
 extension Measures {
-  /// Names of ``rolloutFigures(_:iteration:tokenCount:seconds:flopsPerToken:)``.
+  /// Names of ``rolloutFigures(_:iteration:tokenCount:seconds:exchangeSeconds:flopsPerToken:)``.
   public static let rolloutNames = Set(
     rolloutFigures(
       answer(
         score: 0, isEnded: true, promptCount: 1, logProbabilities: [0], estimates: [(0, 0)]),
-      iteration: 0, tokenCount: 0, seconds: 0, flopsPerToken: (0, 0)
+      iteration: 0, tokenCount: 0, seconds: 0, exchangeSeconds: 0, flopsPerToken: (0, 0)
     ).keys)
 
   /// What every step of an iteration tells of the answers that it learns from.
@@ -111,14 +111,15 @@ extension Measures {
   ///   - iteration: Counted from 0.
   ///   - tokenCount: Tokens of the answers.
   ///   - seconds: What they took.
+  ///   - exchangeSeconds: What workers spent of these on passing them on and waiting; their mean.
   ///   - flopsPerToken: Of a token of prompt or answer; then with the attention term halved.
   public static func rolloutFigures(
     _ sums: SIMD16<Double>, iteration: Int, tokenCount: Int64, seconds: Double,
-    flopsPerToken: (Double, Double)
+    exchangeSeconds: Double, flopsPerToken: (Double, Double)
   ) -> [String: Double] {
     let costs = [
       "iteration": Double(iteration + 1), "rollout_tokens": Double(tokenCount),
-      "rollout_seconds": seconds,
+      "rollout_seconds": seconds, "rollout_exchange_seconds": exchangeSeconds,
       "rollout_tokens_per_s": seconds > 0 ? Double(tokenCount) / seconds : 0,
       "rollout_flops": flopsPerToken.0 * sums[tokens],
       "rollout_flops_causal": flopsPerToken.1 * sums[tokens],

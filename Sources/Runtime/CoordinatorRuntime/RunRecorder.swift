@@ -280,7 +280,7 @@ package final class RunRecorder {
       case .validate(let phase, let afterStep, let isFull):
         addValidation(phase, afterStep, any, reports, isFull: isFull, seconds: seconds)
       case .rollout(let phase, let iteration):
-        noteRollout(phase, iteration, any, seconds: seconds)
+        noteRollout(phase, iteration, any, reports, seconds: seconds)
       case .enter, .end: break
       }
     }
@@ -394,13 +394,15 @@ package final class RunRecorder {
 
   /// What is known of the answers that the steps to come learn from.
   private func noteRollout(
-    _ phase: Int, _ iteration: Int, _ report: OperationReport, seconds: Double
+    _ phase: Int, _ iteration: Int, _ report: OperationReport,
+    _ reports: [Int: OperationReport], seconds: Double
   ) {
     keep(seconds: seconds, at: report.position + 1)
+    let time = meanTime(reports, seconds: seconds)
     let cost = PhaseCost(plan, phase: phase).rollout
     let figures = Measures.rolloutFigures(
       report.measures, iteration: iteration, tokenCount: report.tokenCount, seconds: seconds,
-      flopsPerToken: cost)
+      exchangeSeconds: time.exchange + time.wait, flopsPerToken: cost)
     rollout = (phase, figures)
     func figure(_ name: String) -> String { Figures.fixed(figures[name] ?? 0, 3) }
     event(

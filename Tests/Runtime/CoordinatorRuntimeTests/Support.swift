@@ -82,7 +82,8 @@ struct Recording {
     for position in positions {
       var time = OperationTime()
       time.total = seconds
-      time.forward = seconds
+      time.forward = 0.75 * seconds
+      time.exchange = 0.25 * seconds
       var measures = SIMD16<Double>.zero
       measures[Measures.tokens] = 32
       // 4 sequences of 8 positions.
