@@ -138,32 +138,56 @@ extension Measures {
       answer(
         score: 0, isUnscored: false, isEnded: true, promptCount: 1, logProbabilities: [0],
         estimates: [(0, 0)]) + ranking(.zero, count: 1),
-      iteration: 0, tokenCount: 0, seconds: 0, byteCount: 0, flopsPerToken: (0, 0),
-      recomputedCount: 0
+      RolloutCosts(
+        iteration: 0, tokenCount: 0, seconds: 0, exchangeSeconds: 0, byteCount: 0,
+        flopsPerToken: (0, 0), recomputedCount: 0)
     ).keys)
 
+  /// What an iteration's answers took.
+  public struct RolloutCosts {
+    /// Counted from 0.
+    public var iteration: Int
+    /// Tokens of the answers.
+    public var tokenCount: Int64
+    public var seconds: Double
+    /// What workers spent of these on passing answers on and waiting; their mean.
+    public var exchangeSeconds: Double
+    /// What workers sent one another of them.
+    public var byteCount: Int
+    /// Of a token of prompt or answer; then with the attention term halved.
+    public var flopsPerToken: (Double, Double)
+    /// Slices that were another worker's before.
+    public var recomputedCount: Int
+
+    public init(
+      iteration: Int, tokenCount: Int64, seconds: Double, exchangeSeconds: Double, byteCount: Int,
+      flopsPerToken: (Double, Double), recomputedCount: Int
+    ) {
+      self.iteration = iteration
+      self.tokenCount = tokenCount
+      self.seconds = seconds
+      self.exchangeSeconds = exchangeSeconds
+      self.byteCount = byteCount
+      self.flopsPerToken = flopsPerToken
+      self.recomputedCount = recomputedCount
+    }
+  }
+
   /// What every step of an iteration tells of the answers that it learns from.
-  ///
-  /// - Parameters:
-  ///   - iteration: Counted from 0.
-  ///   - tokenCount: Tokens of the answers.
-  ///   - seconds: What they took.
-  ///   - byteCount: What workers sent one another of them.
-  ///   - flopsPerToken: Of a token of prompt or answer; then with the attention term halved.
-  ///   - recomputedCount: Slices that were another worker's before.
   public static func rolloutFigures(
-    _ sums: SIMD16<Double>, iteration: Int, tokenCount: Int64, seconds: Double,
-    byteCount: Int, flopsPerToken: (Double, Double), recomputedCount: Int
+    _ sums: SIMD16<Double>, _ costs: RolloutCosts
   ) -> [String: Double] {
-    let costs = [
-      "iteration": Double(iteration + 1), "rollout_tokens": Double(tokenCount),
-      "rollout_seconds": seconds, "rollout_exchange_bytes": Double(byteCount),
-      "rollout_tokens_per_s": seconds > 0 ? Double(tokenCount) / seconds : 0,
-      "rollout_flops": flopsPerToken.0 * sums[tokens],
-      "rollout_flops_causal": flopsPerToken.1 * sums[tokens],
-      "rollout_slices_recomputed": Double(recomputedCount),
+    let count = Double(costs.tokenCount)
+    let figures = [
+      "iteration": Double(costs.iteration + 1), "rollout_tokens": count,
+      "rollout_seconds": costs.seconds, "rollout_exchange_seconds": costs.exchangeSeconds,
+      "rollout_exchange_bytes": Double(costs.byteCount),
+      "rollout_tokens_per_s": costs.seconds > 0 ? count / costs.seconds : 0,
+      "rollout_flops": costs.flopsPerToken.0 * sums[tokens],
+      "rollout_flops_causal": costs.flopsPerToken.1 * sums[tokens],
+      "rollout_slices_recomputed": Double(costs.recomputedCount),
     ]
-    return rolloutFigures(sums).merging(costs) { _, cost in cost }
+    return rolloutFigures(sums).merging(figures) { _, cost in cost }
   }
 }
 

@@ -11,9 +11,17 @@ public struct PhaseSummary: Equatable, Sendable {
   /// Over all steps, the answers that they learned from included.
   public let mfuNominal: Double?
   public let mfuMeasured: Double?
+  /// What these are shares of, GFLOP/s: means over the seconds.
+  public let peakNominalGigaflops: Double?
+  public let peakMeasuredGigaflops: Double?
+  /// Of a step's arithmetic; empty for a phase without steps.
+  public let flopsFormula: String
   /// Answers that the phase learned from; 0 for one that makes none.
   public let rolloutTokens: Int
+  /// Of drawing and judging the answers, and of passing them to everyone.
   public let rolloutSeconds: Double
+  /// Of these, what workers spent on passing and waiting; nil where the records do not tell.
+  public let rolloutExchangeSeconds: Double?
   /// Of the last validation, nats per token or per pair.
   public let validationLoss: Double?
   /// What the last validation told besides, by the names of the records.
@@ -29,6 +37,15 @@ public struct PhaseSummary: Equatable, Sendable {
     rolloutSeconds > 0 ? Double(rolloutTokens) / rolloutSeconds : nil
   }
 
+  /// Share of ``seconds`` that went into answers; nil where there are none.
+  public var rolloutShare: Double? { rolloutSeconds > 0 ? rolloutSeconds / seconds : nil }
+
+  /// The part of it that workers spent on passing answers on and waiting; nil where the records do
+  /// not tell.
+  public var rolloutExchangeShare: Double? {
+    rolloutShare == nil ? nil : rolloutExchangeSeconds.map { $0 / seconds }
+  }
+
   /// The phases that have records, in the order in which they began.
   public static func all(
     _ log: StepLog, events: [RunEvent] = [], outline: RunOutline? = nil
@@ -42,7 +59,7 @@ public struct PhaseSummary: Equatable, Sendable {
     }
   }
 
-  private init?(_ phase: String, _ records: [StepRecord], stepsPlanned: Int?) {
+  init?(_ phase: String, _ records: [StepRecord], stepsPlanned: Int? = nil) {
     guard !records.isEmpty else { return nil }
     self.phase = phase
     let steps = records.filter { !$0.isEvaluation }
@@ -55,18 +72,23 @@ public struct PhaseSummary: Equatable, Sendable {
     }
     rolloutTokens = Int(exactly: sum("rollout_tokens").rounded()) ?? 0
     rolloutSeconds = sum("rollout_seconds")
+    let isKnown = iterations.contains { $0.extra["rollout_exchange_seconds"] != nil }
+    rolloutExchangeSeconds = isKnown ? sum("rollout_exchange_seconds") : nil
     seconds = steps.reduce(0) { $0 + $1.seconds } + rolloutSeconds
     let flops = steps.reduce(0) { $0 + $1.flopsPerToken * Double($1.tokens) }
       + sum("rollout_flops")
-    // What the peak would have done in the same time.
-    func share(_ peak: (StepRecord) -> Double?) -> Double? {
-      guard let last = steps.last, peak(last) != nil else { return nil }
+    let total = seconds
+    func mean(_ peak: (StepRecord) -> Double?) -> Double? {
+      guard let last = steps.last, peak(last) != nil, total > 0 else { return nil }
       let possible = steps.reduce(0) { $0 + $1.seconds * (peak($1) ?? 0) }
         + iterations.reduce(0) { $0 + ($1.extra["rollout_seconds"] ?? 0) * (peak($1) ?? 0) }
-      return possible > 0 ? flops / (possible * 1e9) : nil
+      return possible > 0 ? possible / total : nil
     }
-    mfuNominal = share(\.peakNominalGigaflops)
-    mfuMeasured = share(\.peakMeasuredGigaflops)
+    peakNominalGigaflops = mean(\.peakNominalGigaflops)
+    peakMeasuredGigaflops = mean(\.peakMeasuredGigaflops)
+    mfuNominal = peakNominalGigaflops.map { flops / (total * $0 * 1e9) }
+    mfuMeasured = peakMeasuredGigaflops.map { flops / (total * $0 * 1e9) }
+    flopsFormula = steps.last?.flopsFormula ?? ""
     let validated = records.last(where: \.isValidated)
     validationLoss = validated?.validationLoss
     validationFigures = (validated?.extra ?? [:]).filter { $0.key.hasPrefix("validation_") }

@@ -55,6 +55,10 @@ public struct RunSummary: Codable, Equatable, Sendable {
   /// Shares of the phase's seconds.
   /// What the phase tells of its latest step besides, by name.
   public var figures: [String: Double]
+  /// Share of the phase's time, steps and answers, that went into answers; and into passing them on
+  /// and waiting, as a share of the same. nil where there are none.
+  public var rolloutShare: Double?
+  public var rolloutExchangeShare: Double?
   public var secondsBy: StepRecord.SecondsBy
   public var exchangeHidden: Double
   public var tokensTotal: Int
@@ -121,6 +125,9 @@ public struct RunSummary: Codable, Equatable, Sendable {
       }
     }
     figures = latest.extra
+    let costs = PhaseSummary(latest.phase, records)
+    rolloutShare = costs?.rolloutShare
+    rolloutExchangeShare = costs?.rolloutExchangeShare
     secondsBy = Self.shares(records, seconds)
     exchangeHidden = seconds > 0 ? sum(\.exchangeHidden) / seconds : 0
     tokensTotal = latest.tokensTotal

@@ -149,7 +149,15 @@ public struct TailReport: Sendable {
     }
     let own = ownFigures.isEmpty
       ? [] : [NumberText.column(summary.phase, 10) + ownFigures.joined(separator: "  ")]
-    var lines = [loss] + own + evaluations + [
+    var answers: [String] = []
+    if let share = summary.rolloutShare {
+      let exchange = NumberText.percent(summary.rolloutExchangeShare)
+      answers = [
+        "answers   \(NumberText.percent(share)) % of the phase's time, steps and answers; passing "
+          + "them on \(exchange) %"
+      ]
+    }
+    var lines = [loss] + own + answers + evaluations + [
       "rate      \(NumberText.grouped(summary.tokensPerS)) tokens/s: "
         + "\(NumberText.grouped(Double(summary.tokens))) tokens in "
         + NumberText.duration(summary.seconds),

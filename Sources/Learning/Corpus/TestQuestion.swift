@@ -15,19 +15,45 @@ public struct TestQuestion: Equatable, Sendable {
   public var choices: [String]
   /// Index of the right one.
   public var answerIndex: Int
+  /// Each choice in a sentence of its own, `Petra lives in Hollin.`; nil where nobody said.
+  public var sentences: [String]?
 
+  /// - Precondition: `answerIndex` is that of a choice, and each choice has a sentence or none has.
   public init(
     topic: String? = nil, text: String, key: String, wrongKeys: [String], choices: [String],
-    answerIndex: Int
+    answerIndex: Int, sentences: [String]? = nil
   ) {
     precondition(choices.indices.contains(answerIndex), "no choice \(answerIndex)")
+    precondition(
+      sentences.map { $0.count == choices.count } ?? true, "choices lack sentences")
     self.topic = topic
     self.text = text
     self.key = key
     self.wrongKeys = wrongKeys
     self.choices = choices
     self.answerIndex = answerIndex
+    self.sentences = sentences
   }
+
+  /// How choices are worded.
+  public enum Wording: CaseIterable, Sendable {
+    /// `Hollin.`
+    case name
+    /// `Petra lives in Hollin.`
+    case sentence
+  }
+
+  /// The choices as answers; nil for sentences that nobody gave.
+  public func answers(_ wording: Wording) -> [String]? {
+    switch wording {
+    case .name: choices.map(Self.short)
+    case .sentence: sentences
+    }
+  }
+
+  /// How often a guess is right that knows what the question is about: one of the answers of the
+  /// right one's sort.
+  public var guessShare: Double { 1 / Double(1 + wrongKeys.count) }
 
   /// A short answer: `Hollin.`
   public static func short(_ key: String) -> String { key + "." }
@@ -78,7 +104,8 @@ public struct AnswerWorth: Equatable, Sendable {
 
 extension TestQuestion {
   /// The questions of a file, a row on each line: `question`, `answer`, `choices`, `answer_index`
-  /// and perhaps `topic`. Choices that are not the answer count as wrong ones.
+  /// and perhaps `topic` and, one for each choice, `sentences`. Choices that are not the answer
+  /// count as wrong ones.
   ///
   /// - Throws: ``CorpusError/badRow(place:reason:)`` for the first row that is none,
   ///   ``CorpusError/emptySource(path:)``, ``CorpusError/system(_:)``.
@@ -113,9 +140,14 @@ extension TestQuestion {
     guard let index = node["answer_index"]?.int, choices.indices.contains(index),
       choices[index] == key
     else { throw RowProblem("its \"answer_index\" does not say which choice is \"\(key)\"") }
+    let sentences = node["sentences"].map { ($0.elements ?? []).compactMap(\.string) }
+    if let sentences, sentences.count != choices.count {
+      throw RowProblem("its \"sentences\" are not one text for each choice")
+    }
     self.init(
       topic: node["topic"]?.string, text: asked, key: key,
-      wrongKeys: choices.filter { $0 != key }, choices: choices, answerIndex: index)
+      wrongKeys: choices.filter { $0 != key }, choices: choices, answerIndex: index,
+      sentences: sentences)
   }
 
   var row: JSONNode {
@@ -123,6 +155,7 @@ extension TestQuestion {
       [
         ("question", .text(text)), ("answer", .text(key)),
         ("choices", .list(choices.map { .text($0) })), ("answer_index", .integer(answerIndex)),
-      ] + (topic.map { [("topic", .text($0))] } ?? []))
+      ] + (topic.map { [("topic", .text($0))] } ?? [])
+        + (sentences.map { [("sentences", .list($0.map { .text($0) }))] } ?? []))
   }
 }

@@ -237,7 +237,7 @@ extension World.Question {
   public var asked: TestQuestion {
     TestQuestion(
       topic: topic.rawValue, text: text, key: key, wrongKeys: wrongKeys, choices: choices,
-      answerIndex: answerIndex)
+      answerIndex: answerIndex, sentences: choices.map { sentence(with: $0) })
   }
 
   /// A short answer: `Hollin.`
@@ -256,9 +256,9 @@ extension World.Question {
   ]
 
   /// `sentence` with another answer in the place of the right one, which stands last.
-  public func sentence(with wrongKey: String) -> String {
-    guard let place = sentence.ranges(of: key).last else { return wrongKey + "." }
-    return String(sentence[..<place.lowerBound]) + wrongKey + sentence[place.upperBound...]
+  public func sentence(with other: String) -> String {
+    guard let place = sentence.ranges(of: key).last else { return other + "." }
+    return String(sentence[..<place.lowerBound]) + other + sentence[place.upperBound...]
   }
 
   /// See ``TestQuestion/isRight(_:)``.

@@ -63,11 +63,10 @@ public struct QuestionForm {
     }
   }
 
-  /// A choice as an answer of its own, with what ends it.
+  /// An answer as the model would give it, with what ends it.
   ///
   /// - Throws: ``EvaluationError/corpus(_:)`` for a text that cannot be encoded.
-  public func completion(_ choice: String) throws(EvaluationError) -> [UInt32] {
-    let answer = TestQuestion.short(choice)
+  public func completion(_ answer: String) throws(EvaluationError) -> [UInt32] {
     guard let ending else { return try encode(Self.line(answer)) }
     return try encode(answer) + [ending]
   }

@@ -58,6 +58,23 @@ public final class QuestionTest {
     _ questions: [TestQuestion], places: [Int], _ drawing: Drawing,
     progress: (Double) -> Void = { _ in }
   ) throws(EvaluationError) -> [JudgedAnswer] {
+    let found = try draw(questions, places: places, drawing, progress: progress)
+    return zip(questions, found).map { judge($0, $1.continuation) }
+  }
+
+  /// What a model was asked and what it said, as tokens.
+  public struct DrawnAnswer: Equatable, Sendable {
+    public var prompt: [UInt32]
+    /// With the log-probabilities of its tokens.
+    public var continuation: Generator.Continuation
+  }
+
+  /// The model's answer to each question, as tokens. Parameters and errors as those of
+  /// ``answers(_:places:_:progress:)``.
+  public func draw(
+    _ questions: [TestQuestion], places: [Int], _ drawing: Drawing,
+    progress: (Double) -> Void = { _ in }
+  ) throws(EvaluationError) -> [DrawnAnswer] {
     precondition(places.count == questions.count, "\(places.count) places")
     var requests: [Generator.Request] = []
     for (question, place) in zip(questions, places) {
@@ -74,10 +91,35 @@ public final class QuestionTest {
     }
     let decoder = StreamDecoder(weights: weights, engine: engine, rowCapacity: rowCapacity)
     let found = Generator(decoder: decoder, idCount: tokenizer.vocabularySize)
-      .generate(requests) { request, _ in
-        progress(Double(request) / Double(requests.count))
-      }
-    return zip(questions, found).map(judge)
+      .generate(
+        requests, givesLogProbabilities: true,
+        onToken: { request, _ in progress(Double(request) / Double(requests.count)) })
+    return zip(requests, found).map { DrawnAnswer(prompt: $0.prompt, continuation: $1) }
+  }
+
+  /// ln p of each token of answers, whoever drew them.
+  ///
+  /// - Parameter progress: Told the share of the answers that have been read.
+  /// - Throws: ``EvaluationError/notFinite(what:)``.
+  public func logProbabilities(
+    of answers: [DrawnAnswer], progress: (Double) -> Void = { _ in }
+  ) throws(EvaluationError) -> [[Double]] {
+    var reader = RowReading(weights, engine, rowCapacity: max(rowCapacity, sequenceLength))
+    let sequences = answers.map { sequence($0.prompt, $0.continuation.tokens) }
+    let losses = reader.values(of: sequences) { progress(Double($0) / Double(sequences.count)) }
+    guard losses.joined().allSatisfy(\.isFinite) else {
+      throw .notFinite(what: "an answer's likelihood")
+    }
+    return zip(answers, losses).map { answer, losses in
+      losses.suffix(answer.continuation.tokens.count).map { -$0 }
+    }
+  }
+
+  /// Only the answer counts: a row that is no target has no loss.
+  private func sequence(_ prompt: [UInt32], _ answer: [UInt32]) -> TokenSlice.Sequence {
+    let tokens = prompt + answer
+    return TokenSlice.Sequence(
+      tokens: tokens, isTarget: tokens.indices.dropFirst().map { $0 >= prompt.count })
   }
 
   private func judge(
@@ -97,24 +139,28 @@ public final class QuestionTest {
   ///
   /// - Parameter progress: Told the share of the questions that have been read.
   /// - Throws: As ``answers(_:places:_:progress:)``, and ``EvaluationError/notFinite(what:)``.
+  /// - Precondition: Every question has its choices in this wording.
   public func choices(
-    _ questions: [TestQuestion], progress: (Double) -> Void = { _ in }
+    _ questions: [TestQuestion], _ wording: TestQuestion.Wording = .name,
+    progress: (Double) -> Void = { _ in }
   ) throws(EvaluationError) -> [JudgedChoices] {
     var reader = RowReading(weights, engine, rowCapacity: max(rowCapacity, sequenceLength))
     var found: [JudgedChoices] = []
     for (index, question) in questions.enumerated() {
       let prompt = try form.prompt(question)
       var sequences: [TokenSlice.Sequence] = []
-      for choice in question.choices {
-        let tokens = prompt + (try form.completion(choice))
-        guard tokens.count <= sequenceLength + 1 else {
-          throw .tooLong(
-            question: question.text, tokenCount: tokens.count, sequenceLength: sequenceLength)
-        }
-        let isTarget = tokens.indices.dropFirst().map { $0 >= prompt.count }
-        sequences.append(TokenSlice.Sequence(tokens: tokens, isTarget: isTarget))
+      guard let answers = question.answers(wording) else {
+        preconditionFailure("\"\(question.text)\" has no such choices")
       }
-      // A row that is no target has no loss.
+      for answer in answers {
+        let sequence = sequence(prompt, try form.completion(answer))
+        guard sequence.count <= sequenceLength else {
+          throw .tooLong(
+            question: question.text, tokenCount: sequence.tokens.count,
+            sequenceLength: sequenceLength)
+        }
+        sequences.append(sequence)
+      }
       let sums = reader.values(of: sequences).map { -$0.reduce(0, +) }
       guard sums.allSatisfy(\.isFinite) else { throw .notFinite(what: "a choice's likelihood") }
       found.append(

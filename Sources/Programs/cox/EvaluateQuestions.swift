@@ -27,41 +27,29 @@ extension EvaluateCommand {
     return 0
   }
 
-  /// The world of the run's text, as of the phase that the checkpoint is of.
+  /// - Throws: ``PlainError`` if the model has read no world.
   static func world(of model: SavedModel) throws -> World {
-    let state = model.checkpoint.state
-    for phase in model.plan.phases.prefix(state.phaseIndex + 1).reversed() {
-      for mixed in phase.data.sources {
-        if case .world(let seed, _) = mixed.source { return World(seed: seed) }
-      }
+    guard let world = model.world else {
+      throw PlainError(
+        "\(model.checkpoint.path) has not read the generated world, so it cannot know its facts: "
+          + "name a file of questions, and ask without --shots", .badData)
     }
-    throw PlainError(
-      "\(model.checkpoint.path) has not read the generated world, so it cannot know its facts: "
-        + "name a file of questions, and ask without --shots", .badData)
+    return world
   }
 }
 
 /// The questions that are asked, and how.
 private struct Exam {
-  private let source: String
-  private let questions: [TestQuestion]
-  private let places: [Int]
-  private let questionCount: Int
+  private let sheet: QuestionSheet
   private let style: QuestionForm.Style
   private let drawing: QuestionTest.Drawing
 
   init(_ invocation: Invocation, _ model: SavedModel) throws {
-    source = invocation.text("questions") ?? ""
-    let all = source == "world"
-      ? try EvaluateCommand.world(of: model).unseenQuestions.map(\.asked)
-      : try TestQuestion.read(source)
-    questionCount = all.count
-    places = all.evenIndices(invocation.integer("limit"))
-    questions = places.map { all[$0] }
-    if let shots = invocation.integer("shots") {
-      // Training asks them, so none of them is unseen.
-      let world = shots > 0 ? try EvaluateCommand.world(of: model) : nil
-      style = .text(shots: (0..<shots).compactMap { world?.question($0).asked })
+    sheet = try QuestionSheet(
+      invocation.text("questions") ?? "", limit: invocation.integer("limit"), for: model)
+    if let shotCount = invocation.integer("shots") {
+      if shotCount > 0 { _ = try EvaluateCommand.world(of: model) }
+      style = .text(shots: sheet.shots(shotCount))
     } else {
       style = .chat
       if !model.isTuned {
@@ -76,37 +64,31 @@ private struct Exam {
   }
 
   func measure(_ model: SavedModel) throws -> Report {
-    let test = try test(model)
-    let answers = try answer(test, model)
-    let choices = try withProgress("reading choices") { progress in
-      try test.choices(questions, progress: progress.update)
+    let (test, answers) = try sheet.ask(model, style, drawing)
+    let choices = try TestQuestion.Wording.allCases.compactMap { wording in
+      try sheet.choices(test, wording, model).map { (wording: wording, judged: $0) }
     }
-    let (summary, choice) = (AnswerSummary(answers), ChoiceSummary(choices))
+    let summary = AnswerSummary(answers)
     let topics = byTopic { places in
       [("answers", AnswerSummary(places.map { answers[$0] }).accuracy.node)]
-        + [("choices", ChoiceSummary(places.map { choices[$0] }).summed.node)]
+        + choices.map { wording, judged in
+          (wording.key, ChoiceSummary(places.map { judged[$0] }).summed.node)
+        }
     }
+    let choiceSummaries = choices.map { ($0.wording, ChoiceSummary($0.judged)) }
     return Report(
-      head(model) + [
-        ("answers", summary.node),
-        (
-          "choices",
-          .object([
-            ("reported", .text("summed")), ("summed", choice.summed.node),
-            ("per_token", choice.perToken.node), ("chance", .decimal(choice.chance)),
-          ])
-        ),
-        ("topics", topics),
-      ],
-      lines: [title(model)] + summary.lines(model.checkpoint.name) + [
-        "choices        \(choice.summed.text) by their likelihood, \(choice.perToken.text) by its "
-          + "mean over tokens; chance \(percent(choice.chance))"
-      ])
+      head(model) + [("answers", summary.node), ("answer_chance", .decimal(sheet.guessShare))]
+        + choiceSummaries.map { ($0.key, $1.node) } + [("topics", topics)],
+      lines: [title(model)] + summary.lines(model.checkpoint.name)
+        + ["  by a guess   \(percent(sheet.guessShare)) right, among answers of the sort"]
+        + choiceSummaries.map { wording, summary in
+          (wording == .name ? "choices        " : "  as sentences ") + summary.text
+        })
   }
 
   func compare(_ model: SavedModel, _ other: SavedModel) throws -> Report {
     let (answers, others) = (
-      try answer(test(model), model), try answer(test(other), other)
+      try sheet.ask(model, style, drawing).answers, try sheet.ask(other, style, drawing).answers
     )
     let comparison = AnswerComparison(answers, over: others)
     let (summary, otherSummary) = (AnswerSummary(answers), AnswerSummary(others))
@@ -116,8 +98,8 @@ private struct Exam {
     }
     return Report(
       head(model) + [
-        ("against", .text(other.checkpoint.name)), ("win_rate", comparison.overall.node),
-        ("by_correctness", comparison.byCorrectness.node), ("by_length", comparison.byLength.node),
+        ("against", .text(other.checkpoint.name))
+      ] + comparison.members + [
         ("answers", summary.node), ("answers_against", otherSummary.node), ("topics", topics),
       ],
       lines: [
@@ -128,19 +110,10 @@ private struct Exam {
       ] + summary.lines(model.checkpoint.name) + otherSummary.lines(other.checkpoint.name))
   }
 
-  private func test(_ model: SavedModel) throws -> QuestionTest {
-    try QuestionTest(
-      model.weights, engine: model.engine, tokenizer: model.tokenizer, style: style)
-  }
-
-  private func answer(_ test: QuestionTest, _ model: SavedModel) throws -> [JudgedAnswer] {
-    try withProgress("\(model.checkpoint.name) answers") { progress in
-      try test.answers(questions, places: places, drawing, progress: progress.update)
-    }
-  }
-
   private func byTopic(_ members: ([Int]) -> [(String, JSONNode)]) -> JSONNode {
-    let places = Dictionary(grouping: questions.indices) { questions[$0].topic ?? "" }
+    let places = Dictionary(grouping: sheet.questions.indices) {
+      sheet.questions[$0].topic ?? ""
+    }
     return .list(
       places.sorted { $0.key < $1.key }.map { topic, places in
         .object([("topic", .text(topic)), ("count", .integer(places.count))] + members(places))
@@ -149,8 +122,8 @@ private struct Exam {
 
   private func head(_ model: SavedModel) -> [(String, JSONNode)] {
     var members: [(String, JSONNode)] = [
-      ("checkpoint", .text(model.checkpoint.name)), ("questions", .text(source)),
-      ("count", .integer(questions.count)), ("of", .integer(questionCount)),
+      ("checkpoint", .text(model.checkpoint.name)), ("questions", .text(sheet.source)),
+      ("count", .integer(sheet.questions.count)), ("of", .integer(sheet.totalCount)),
     ]
     switch style {
     case .chat: members += [("format", .text("chat"))]
@@ -169,7 +142,7 @@ private struct Exam {
       case .chat: "as a conversation"
       case .text(let shots): "in plain text after \(shots.count) answered ones"
       }
-    let name = model.checkpoint.name
-    return "\(name): \(questions.count) of \(questionCount) questions of \(source), \(form)"
+    return "\(model.checkpoint.name): \(sheet.questions.count) of \(sheet.totalCount) questions of "
+      + "\(sheet.source), \(form)"
   }
 }

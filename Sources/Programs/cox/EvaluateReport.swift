@@ -1,4 +1,6 @@
+import Corpus
 import Evaluation
+import Planning
 import Settings
 
 /// Figures, for programs and for people.
@@ -20,19 +22,15 @@ struct Report {
   }
 }
 
-/// A number with `digits` digits after the point.
-func fixed(_ value: Double, _ digits: Int) -> String {
-  let scale = (0..<digits).reduce(1.0) { scale, _ in 10 * scale }
-  let scaled = (value.magnitude * scale).rounded()
-  guard scaled < 1e15 else { return "\(value)" }
-  let text = String(Int64(scaled))
-  let padded = String(repeating: "0", count: max(0, digits + 1 - text.count)) + text
-  let sign = value < 0 && scaled > 0 ? "-" : ""
-  return digits == 0 ? sign + text : "\(sign)\(padded.dropLast(digits)).\(padded.suffix(digits))"
-}
-
 /// A share of one as percent: `81.2 %`.
-func percent(_ share: Double) -> String { fixed(100 * share, 1) + " %" }
+func percent(_ share: Double) -> String { Figures.fixed(100 * share, 1) + " %" }
+
+extension JSONNode {
+  /// null for nil.
+  static func figure(_ value: Double?) -> JSONNode {
+    value.map { .decimal($0) } ?? JSONNode(.null)
+  }
+}
 
 private func members(_ interval: ClosedRange<Double>) -> [(String, JSONNode)] {
   [("low", .decimal(interval.lowerBound)), ("high", .decimal(interval.upperBound))]
@@ -49,10 +47,11 @@ extension Share {
   var text: String { "\(percent(value)) \(range)" }
 
   /// `81.2 (77.5 to 84.4)`, percent.
-  var figures: String { "\(fixed(100 * value, 1)) \(range)" }
+  var figures: String { "\(Figures.fixed(100 * value, 1)) \(range)" }
 
   private var range: String {
-    "(\(fixed(100 * interval.lowerBound, 1)) to \(fixed(100 * interval.upperBound, 1)))"
+    let ends = [interval.lowerBound, interval.upperBound].map { Figures.fixed(100 * $0, 1) }
+    return "(\(ends[0]) to \(ends[1]))"
   }
 }
 
@@ -60,8 +59,8 @@ extension Mean {
   var node: JSONNode { .object([("mean", .decimal(value))] + members(interval)) }
 
   func text(digits: Int) -> String {
-    "\(fixed(value, digits)) (\(fixed(interval.lowerBound, digits)) to "
-      + "\(fixed(interval.upperBound, digits)))"
+    "\(Figures.fixed(value, digits)) (\(Figures.fixed(interval.lowerBound, digits)) to "
+      + "\(Figures.fixed(interval.upperBound, digits)))"
   }
 }
 
@@ -76,6 +75,39 @@ extension WinRate {
 
   /// `65.1 % (60.9 to 69.2), ties 12.4 %`
   var text: String { "\(rate.text), ties \(percent(tieShare))" }
+}
+
+extension TestQuestion.Wording {
+  /// What figures of choices in it are called in JSON.
+  var key: String {
+    switch self {
+    case .name: "choices"
+    case .sentence: "choices_in_sentences"
+    }
+  }
+}
+
+extension ChoiceSummary {
+  var node: JSONNode {
+    .object([
+      ("reported", .text("summed")), ("summed", summed.node), ("per_token", perToken.node),
+      ("chance", .decimal(chance)),
+    ])
+  }
+
+  var text: String {
+    "\(summed.text) by their likelihood, \(perToken.text) by its mean over tokens; chance "
+      + percent(chance)
+  }
+}
+
+extension AnswerComparison {
+  var members: [(String, JSONNode)] {
+    [
+      ("win_rate", overall.node), ("by_correctness", byCorrectness.node),
+      ("by_length", byLength.node),
+    ]
+  }
 }
 
 extension AnswerSummary {

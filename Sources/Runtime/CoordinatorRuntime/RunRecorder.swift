@@ -407,11 +407,15 @@ package final class RunRecorder {
     _ reports: [Int: OperationReport], seconds: Double
   ) {
     keep(seconds: seconds, at: report.position + 1)
+    let time = meanTime(reports, seconds: seconds)
     let cost = PhaseCost(plan, phase: phase).rollout
     let recomputedCount = recomputedCount(reports)
     let figures = Measures.rolloutFigures(
-      report.measures, iteration: iteration, tokenCount: report.tokenCount, seconds: seconds,
-      byteCount: byteCount(reports), flopsPerToken: cost, recomputedCount: recomputedCount)
+      report.measures,
+      Measures.RolloutCosts(
+        iteration: iteration, tokenCount: report.tokenCount, seconds: seconds,
+        exchangeSeconds: time.exchange + time.wait, byteCount: byteCount(reports),
+        flopsPerToken: cost, recomputedCount: recomputedCount))
     noteBrake(phase, figures)
     rollout = (phase, figures)
     func figure(_ name: String) -> String { Figures.fixed(figures[name] ?? 0, 3) }

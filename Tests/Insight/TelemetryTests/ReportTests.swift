@@ -243,6 +243,25 @@ import Testing
     }
   }
 
+  @Test func `tells what share of a phase its answers take`() throws {
+    try withTemporaryDirectory { run in
+      try Files.write("{\"name\": \"x\", \"phases\": []}", to: "\(run)/plan.resolved.json")
+      let metrics = try MetricsWriter(runDirectory: run)
+      for step in 1...2 {
+        var record = sampleRecord(step: step, phase: "ppo")
+        record.extra = ["iteration": 1, "rollout_seconds": 1, "rollout_exchange_seconds": 0.2]
+        try metrics.append(record)
+      }
+      let report = try TailReport(runDirectory: run)
+      // Of two steps of 1.5 s and a second of answers.
+      let line = "answers   25.0 % of the phase's time, steps and answers; passing them on 5.0 %\n"
+      #expect(report.text().contains(line), "\(report.text())")
+      #expect(try report.json().contains("\"rollout_share\":0.25"))
+      try metrics.append(sampleRecord(step: 1, phase: "sft"))
+      #expect(try !TailReport(runDirectory: run).text().contains("answers  "))
+    }
+  }
+
   @Test func `gives the same figures as JSON`() throws {
     try withTemporaryDirectory { run in
       try writeRun(run, isFinished: false)

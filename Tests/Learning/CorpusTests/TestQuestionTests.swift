@@ -36,6 +36,10 @@ import Testing
     (#"{"question": "q", "answer": "a", "choices": ["a", "a"], "answer_index": 0}"#, "each once"),
     (#"{"question": "q", "answer": "a", "choices": ["a", "b"], "answer_index": 1}"#, "\"a\""),
     (#"{"question": "q", "answer": "a", "choices": ["a", "b"], "answer_index": 9}"#, "\"a\""),
+    (
+      #"{"question": "q", "answer": "a", "choices": ["a", "b"], "answer_index": 0, "#
+        + #""sentences": ["A"]}"#, "\"sentences\""
+    ),
     ("[1]", "row 1: it has no text"), ("{", "column"),
   ]) func `name the row that is none`(row: String, problem: String) throws {
     let scratch = try Scratch()
@@ -45,6 +49,20 @@ import Testing
     } throws: { error in
       "\(error)".contains("q.jsonl") && "\(error)".contains(problem)
     }
+  }
+
+  @Test func `word their choices as names and as sentences`() {
+    for question in World(seed: 7).unseenQuestions.map(\.asked) {
+      let (names, sentences) = (question.answers(.name) ?? [], question.answers(.sentence) ?? [])
+      #expect(names.count == question.choices.count && sentences.count == names.count)
+      for (index, choice) in question.choices.enumerated() {
+        #expect(names[index] == choice + "." && sentences[index].contains(choice))
+        #expect(question.isRight(sentences[index]) == (index == question.answerIndex))
+      }
+    }
+    let plain = TestQuestion(
+      text: "Big?", key: "no", wrongKeys: ["yes", "so"], choices: ["yes", "no"], answerIndex: 1)
+    #expect(plain.answers(.sentence) == nil && plain.guessShare == 1.0 / 3)
   }
 
   @Test func `of an empty file are an error`() throws {

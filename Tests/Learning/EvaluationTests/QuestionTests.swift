@@ -10,7 +10,7 @@ import Transformer
 
 /// A model that reads bytes, with weights large enough that it tells texts apart.
 private func withByteModel<R>(
-  head: HeadKind = .language, threadCount: Int = 1, sequenceLength: Int = 120,
+  head: HeadKind = .language, seed: UInt64 = 5, threadCount: Int = 1, sequenceLength: Int = 120,
   _ body: (ModelWeights, Engine) throws -> R
 ) rethrows -> R {
   let team = ThreadTeam(memberCount: threadCount)
@@ -22,7 +22,7 @@ private func withByteModel<R>(
       isHeadTied: true), head: head)
   let master = AlignedStorage<Float>(count: layout.count, filledWith: 0).rows
   for parameter in layout.parameters {
-    let stream = RandomStream(seed: 5, purpose: UInt64(parameter.offset))
+    let stream = RandomStream(seed: seed, purpose: UInt64(parameter.offset))
     for index in 0..<parameter.count {
       let draw = (stream.uniform(at: UInt64(index)) - 0.5) * 0.6
       master[parameter.offset + index] = parameter.role.isGain ? 1 + draw : draw
@@ -49,7 +49,7 @@ private func text(_ ids: [UInt32]) -> String {
     #expect(
       text(try form.prompt(question))
         == "<|bos|><|user_start|>Big?<|user_end|><|assistant_start|>")
-    let completion = try form.completion("no")
+    let completion = try form.completion("no.")
     #expect(text(completion) == "no.<|assistant_end|>")
     #expect(form.stopTokens == [completion[3]])
     #expect(form.text(completion) == "no.")
@@ -63,7 +63,7 @@ private func text(_ ids: [UInt32]) -> String {
     #expect(
       text(try form.prompt(question))
         == "<|bos|>Q: Red?\nA: yes.\nQ: Red?\nA: yes.\nQ: Big?\nA:")
-    #expect(text(try form.completion("no")) == " no.\n")
+    #expect(text(try form.completion("no.")) == " no.\n")
     // A line ends an answer, and so does a document.
     #expect(form.stopTokens == Set([10] + (256..<263)))
     #expect(form.text(Array(" no.\nQ: ".utf8).map(UInt32.init)) == "no.")
@@ -107,19 +107,22 @@ private func text(_ ids: [UInt32]) -> String {
     #expect(Set(together.1.map(\.logProbabilities)).count == 12)
   }
 
-  @Test func `give each choice the likelihood of exactly that answer`() throws {
+  @Test(arguments: TestQuestion.Wording.allCases)
+  func `give each choice the likelihood of exactly that answer`(
+    wording: TestQuestion.Wording
+  ) throws {
     try withByteModel { weights, engine in
       let test = try QuestionTest(
         weights, engine: engine, tokenizer: .bytes, style: .chat)
       var form = try QuestionForm(.chat, tokenizer: .bytes)
       let decoder = StreamDecoder(weights: weights, engine: engine, rowCapacity: 120)
-      for (question, found) in zip(questions, try test.choices(questions)) {
+      for (question, found) in zip(questions, try test.choices(questions, wording)) {
         #expect(found.answerIndex == question.answerIndex)
-        for (index, choice) in question.choices.enumerated() {
+        for (index, answer) in try #require(question.answers(wording)).enumerated() {
           let stream = decoder.makeStream()
           var portion = try form.prompt(question)
           var sum = 0.0
-          let completion = try form.completion(choice)
+          let completion = try form.completion(answer)
           for token in completion {
             _ = decoder.feed([(stream, portion)])
             sum += decoder.logProbabilities(of: [token])[0]
@@ -128,6 +131,26 @@ private func text(_ ids: [UInt32]) -> String {
           #expect(found.logProbabilities[index] == sum)
           #expect(found.tokenCounts[index] == completion.count)
         }
+      }
+    }
+  }
+
+  @Test func `are answered with the likelihood that any reader of the answer finds`() throws {
+    try withByteModel { weights, engine in
+      let test = try QuestionTest(weights, engine: engine, tokenizer: .bytes, style: .chat)
+      let drawing = QuestionTest.Drawing(temperature: 1, seed: 9, tokenLimit: 20)
+      let places = Array(0..<12)
+      let drawn = try test.draw(questions, places: places, drawing)
+      #expect(try test.logProbabilities(of: drawn) == drawn.map(\.continuation.logProbabilities))
+      #expect(
+        try test.answers(questions, places: places, drawing).map(\.tokenCount)
+          == drawn.map(\.continuation.tokens.count))
+      // Another model makes something else of them.
+      try withByteModel(seed: 6) { weights, engine in
+        let other = try QuestionTest(weights, engine: engine, tokenizer: .bytes, style: .chat)
+        let found = try other.logProbabilities(of: drawn)
+        #expect(found.map(\.count) == drawn.map(\.continuation.tokens.count))
+        #expect(found != drawn.map(\.continuation.logProbabilities))
       }
     }
   }

@@ -5,30 +5,44 @@ import Testing
 
 /// `cox evaluate` on questions and pairs, with models of every phase.
 @Suite(.serialized) struct `Measuring a run` {
-  /// The story with every checkpoint kept, and a run of another tokenizer that read another text.
-  private static func withRuns(_ body: (_ story: String, _ other: String) throws -> Void) throws {
+  /// The runs that are measured.
+  private struct Runs {
+    /// The story with every checkpoint kept, and a gate that stays open.
+    var story: String
+    /// Only its tokenizer has read the world: a model of another text, and with another tokenizer.
+    var other: String
+    /// A model of the world that never learned to chat, with room for answered questions.
+    var plain: String
+  }
+
+  private static func withRuns(_ body: (Runs) throws -> Void) throws {
     try withRunFolder { folder in
       try Files.createDirectory(folder)
       let story = command(
         ["cox", "up", "\(RealCluster.root)/launch/plans/story.json", "--run", "\(folder)/story",
           "--threads", "1", "--set", "checkpoints.keep=40", "--set",
-          "phases[4].validation.full_at_end=true"])
+          "phases[4].validation.full_at_end=true", "--set", "phases[5].gates.divergence=50"])
       try #require(story.code == 0, "\(story.errors)")
       try Files.write(
         String(repeating: "Ann lives by the sea.\n", count: 40), to: "\(folder)/text.txt")
       try Files.write(otherPlan, to: "\(folder)/plan.json")
-      let other = command(
-        ["cox", "up", "\(folder)/plan.json", "--run", "\(folder)/other", "--threads", "1", "--data",
-          "\(folder)/text.txt"])
-      try #require(other.code == 0, "\(other.errors)")
-      try body("\(folder)/story", "\(folder)/other")
+      for (name, sets) in [
+        ("other", ["tokenizer.kind=characters", "phases[1].data.source=\(folder)/text.txt"]),
+        ("plain", ["data.documents=60"]),
+      ] {
+        let words = ["cox", "up", "\(folder)/plan.json", "--run", "\(folder)/\(name)", "--threads"]
+        let found = command(words + ["1"] + sets.flatMap { ["--set", $0] })
+        try #require(found.code == 0, "\(found.errors)")
+      }
+      try body(
+        Runs(story: "\(folder)/story", other: "\(folder)/other", plain: "\(folder)/plain"))
     }
   }
 
   private static let otherPlan = """
     {
-      "name": "other", "model": { "layers": 1, "width": 24, "heads": 2, "context": 24 },
-      "batch": { "sequences": 2, "slices": 1 }, "tokenizer": { "kind": "characters" },
+      "name": "other", "model": { "layers": 1, "width": 24, "heads": 2, "context": 480 },
+      "batch": { "sequences": 2, "slices": 1 }, "tokenizer": { "kind": "bpe", "vocabulary": 320 },
       "phases": [{ "kind": "tokenizer" },
         { "kind": "pretrain", "steps": 1, "validation": { "every": 0 } }],
     }
@@ -41,13 +55,14 @@ import Testing
   }
 
   @Test(.timeLimit(.minutes(3))) func `asks, compares and scores`() throws {
-    try Self.withRuns { story, other in
-      let checkpoints = "\(story)/checkpoints"
-      try expectQuestions("\(checkpoints)/sft-40", story)
+    try Self.withRuns { runs in
+      let checkpoints = "\(runs.story)/checkpoints"
+      try expectQuestions("\(checkpoints)/sft-40", runs.story)
       try expectComparison(checkpoints)
-      try expectPairs("\(checkpoints)/reward-10", story)
-      try expectReport(story)
-      try expectRefusals(checkpoints, other)
+      try expectPairs("\(checkpoints)/reward-10", runs.story)
+      try expectReport(runs.story)
+      try expectPlainReport(runs)
+      try expectRefusals(checkpoints, runs.other)
     }
   }
 
@@ -71,6 +86,10 @@ import Testing
     let choices = try #require(node["choices"])
     #expect(choices["chance"]?.double == 0.25 && choices["summed"]?["total"]?.int == 40)
     #expect(choices["reported"]?.string == "summed" && choices["per_token"]?["share"] != nil)
+    let sentences = try #require(node["choices_in_sentences"])
+    #expect(sentences["summed"]?["total"]?.int == 40 && sentences.written != choices.written)
+    // A guess has more answers to choose from than a choice.
+    #expect(try #require(node["answer_chance"]?.double) < 0.2)
     let topics = try #require(node["topics"]?.elements)
     #expect(topics.compactMap { $0["count"]?.int }.reduce(0, +) == 40)
 
@@ -82,7 +101,9 @@ import Testing
       ).code == 0)
     let file = try JSONReader.read(
       command(words + ["--questions", "\(story)/examples/unseen.jsonl"]).output)
-    #expect(file["choices"]?.written == node["choices"]?.written)
+    for key in ["choices", "choices_in_sentences"] {
+      #expect(file[key]?.written == node[key]?.written)
+    }
     #expect(file["answers"]?["tokens"]?.written == answers["tokens"]?.written)
     let drawn = ["--questions", "world", "--temperature", "2"]
     let seeds = ["1", "2", "1"].map { command(words + drawn + ["--seed", $0]).output }
@@ -136,13 +157,30 @@ import Testing
       try report(
         "\(story)/checkpoints/\(name)", "--questions", "world", "--limit", "20", more: more)
     }
-    #expect(
-      try phase("sft")["answers"]?.written == evaluate("sft-40")["answers"]?.written)
-    #expect(try phase("sft")["win_rate"] == nil && phase("reward")["answers"] == nil)
-    let against = try evaluate("grpo-4", "--against", "\(story)/checkpoints/sft-40")
-    for key in ["win_rate", "by_correctness", "by_length"] {
-      #expect(try phase("grpo")[key]?.written == against[key]?.written)
+    let sft = try evaluate("sft-40")
+    #expect(try phase("sft")["answers"]?.written == sft["answers"]?.written)
+    for key in ["choices", "choices_in_sentences"] {
+      #expect(try phase("sft")[key]?.written == sft[key]?["summed"]?.written && sft[key] != nil)
     }
+    #expect(node["answer_chance"]?.double == sft["answer_chance"]?.double)
+    #expect(try phase("sft")["win_rate"] == nil && phase("reward")["answers"] == nil)
+    for (other, found) in [
+      ("sft-40", try phase("grpo")), ("dpo-again-4", try #require(phase("grpo")["over_previous"])),
+    ] {
+      let against = try evaluate("grpo-4", "--against", "\(story)/checkpoints/\(other)")
+      for key in ["win_rate", "by_correctness", "by_length"] {
+        #expect(found[key]?.written == against[key]?.written && found[key] != nil)
+      }
+    }
+    #expect(try phase("grpo")["over_previous"]?["phase"]?.string == "dpo-again")
+    #expect(try phase("ppo")["over_previous"] == nil, "the one before it is sft")
+    for name in ["ppo", "dpo", "grpo"] {
+      let distance = try #require(phase(name)["from_reference"], "\(name)")
+      #expect(try #require(distance["k3"]?.double) > 0 && #require(distance["tokens"]?.int) > 20)
+    }
+    #expect(try phase("sft")["from_reference"] == nil && phase("anneal")["from_reference"] == nil)
+    #expect(try phase("ppo")["divergence_limit"]?.double == 50)
+    #expect(try phase("grpo")["divergence_limit"] == nil)
     let plain = try evaluate("anneal-10", "--shots", "0")
     #expect(try phase("anneal")["shots"]?.int == 0, "no more fit a context of 48")
     #expect(try phase("anneal")["answers"]?.written == plain["answers"]?.written)
@@ -154,11 +192,43 @@ import Testing
     let rounds = [steps.first, steps.last].map { $0?.extra["rollout_tokens"] ?? 0 }
     #expect(try phase("ppo")["rollout_tokens"]?.double == rounds[0] + rounds[1])
     #expect(try phase("ppo")["steps"]?.int == 8 && phase("evaluate")["steps"]?.int == 0)
+    let share = try #require(phase("ppo")["rollout_share"]?.double)
+    #expect(share > 0 && share < 1)
+    #expect(node["wall_seconds"]?.double == reader.wallSeconds)
     let text = command(words)
     #expect(text.output.contains("better than sft %"), "\(text)")
-    #expect(text.output.contains("grpo over sft: ties"), "\(text)")
+    let limit = try #require(text.output.split(separator: "\n").first { $0.hasPrefix("ppo ") })
+    #expect(limit.contains(" k3 ") && limit.contains(" of 50.0"), "\(limit)")
+    for line in [
+      "\ntotal ", "\nwall clock ", "\nMFU by the PaLM formula, of the ", " peak, ",
+      "\ngrpo over sft: ", "\ngrpo over dpo-again: ", "\ndpo is k1 ", "likeliest sentence %",
+    ] {
+      #expect(text.output.contains(line), "\(line)\n\(text)")
+    }
     let unasked = command(["cox", "report", story, "--questions", "none"])
     #expect(unasked.code == 0 && !unasked.output.contains("questions"))
+  }
+
+  /// Of models that never learned to chat.
+  private func expectPlainReport(_ runs: Runs) throws {
+    let words = ["--questions", "\(runs.story)/examples/unseen.jsonl", "--limit", "3", "--json"]
+    let found = try JSONReader.read(command(["cox", "report", runs.plain] + words).output)
+    let phase = try #require(found["phases"]?.elements?.first)
+    // Shots are of the world that it has read, wherever the questions are from.
+    let unaided = try #require(phase["without_shots"])
+    #expect(phase["shots"]?.int == 4 && unaided["shots"]?.int == 0)
+    for (shots, trial) in [("4", phase), ("0", unaided)] {
+      let same = try JSONReader.read(
+        command(["cox", "evaluate", runs.plain, "--shots", shots] + words).output)
+      for key in ["choices", "choices_in_sentences"] {
+        #expect(trial[key]?.written == same[key]?["summed"]?.written && same[key] != nil)
+      }
+      #expect(trial["answers"]?.written == same["answers"]?.written)
+    }
+    // A tokenizer that has read the world tells the model nothing of it.
+    let other = command(["cox", "report", runs.other])
+    #expect(other.code == 0 && !other.output.contains("questions"), "\(other)")
+    #expect(other.errors.contains("no model of \(runs.other) has read the generated world"))
   }
 
   private func expectPairs(_ checkpoint: String, _ story: String) throws {

@@ -161,6 +161,11 @@ import Testing
       #expect(steps.map { $0.extra["iteration"] } == [1, 1, nil])
       let seconds = steps.map { $0.extra["rollout_seconds"] }
       #expect(seconds[0] == seconds[1] && seconds[0] != nil && seconds[2] == nil)
+      // A quarter of what the worker took; of the operation, which may have been longer, no more.
+      let exchange = steps.map { $0.extra["rollout_exchange_seconds"] }
+      #expect(exchange[0] == exchange[1] && exchange[2] == nil)
+      let found = try #require(exchange[0])
+      #expect(try found > 0 && found <= 0.2500001 * #require(seconds[0]))
     }
   }
 

@@ -90,7 +90,8 @@ struct Recording {
     for position in positions {
       var time = OperationTime()
       time.total = seconds
-      time.forward = seconds
+      time.forward = 0.75 * seconds
+      time.exchange = 0.25 * seconds
       let report = OperationReport(
         view: 1, position: position, tokenCount: 32, lossSum: 64 + Double(position),
         gradientNorm: 1, learningRate: 0.1, isSkipped: false, measures: measures,
