@@ -50,18 +50,19 @@ public final class QuestionTest {
   /// The model's answer to each question.
   ///
   /// - Parameters:
+  ///   - earlier: What was said before each of them, of conversations; empty for nothing.
   ///   - places: A number for each question, which its draws follow from.
   ///   - progress: Told the share of the questions that have been begun.
   /// - Throws: ``EvaluationError/tooLong(question:tokenCount:sequenceLength:)``,
   ///   ``EvaluationError/corpus(_:)``.
   public func answers(
-    _ questions: [TestQuestion], places: [Int], _ drawing: Drawing,
-    progress: (Double) -> Void = { _ in }
+    _ questions: [TestQuestion], after earlier: [Conversation] = [], places: [Int],
+    _ drawing: Drawing, progress: (Double) -> Void = { _ in }
   ) throws(EvaluationError) -> [JudgedAnswer] {
     precondition(places.count == questions.count, "\(places.count) places")
     var requests: [Generator.Request] = []
-    for (question, place) in zip(questions, places) {
-      let prompt = try form.prompt(question)
+    for (index, (question, place)) in zip(questions, places).enumerated() {
+      let prompt = try prompt(question, index, earlier)
       guard prompt.count < sequenceLength else {
         throw .tooLong(
           question: question.text, tokenCount: prompt.count, sequenceLength: sequenceLength)
@@ -80,6 +81,38 @@ public final class QuestionTest {
     return zip(questions, found).map(judge)
   }
 
+  /// What is said before each question where it is the last of a conversation of several: those
+  /// before it in the list (the last ones before the first), with the model's own answers.
+  ///
+  /// - Parameters:
+  ///   - turnCount: Questions of a conversation, the last one included.
+  ///   - places: As in ``answers(_:after:places:_:progress:)``.
+  /// - Throws: As ``answers(_:after:places:_:progress:)``.
+  public func openings(
+    _ questions: [TestQuestion], turnCount: Int, places: [Int], _ drawing: Drawing,
+    progress: (Double) -> Void = { _ in }
+  ) throws(EvaluationError) -> [Conversation] {
+    precondition((1...questions.count).contains(turnCount), "\(turnCount) turns")
+    guard turnCount > 1 else { return questions.map { _ in Conversation([]) } }
+    let earlier = try openings(
+      questions, turnCount: turnCount - 1, places: places, drawing, progress: progress)
+    let found = try answers(
+      questions, after: earlier, places: places, drawing, progress: progress)
+    let talks = questions.indices.map { index in
+      Conversation(
+        earlier[index].messages + [
+          .init(.user, questions[index].text), .init(.assistant, found[index].text),
+        ])
+    }
+    return talks.suffix(1) + talks.dropLast()
+  }
+
+  private func prompt(
+    _ question: TestQuestion, _ index: Int, _ earlier: [Conversation]
+  ) throws(EvaluationError) -> [UInt32] {
+    try form.prompt(question, after: earlier.isEmpty ? Conversation([]) : earlier[index])
+  }
+
   private func judge(
     _ question: TestQuestion, _ continuation: Generator.Continuation
   ) -> JudgedAnswer {
@@ -95,15 +128,19 @@ public final class QuestionTest {
 
   /// The likelihood of each question's choices.
   ///
-  /// - Parameter progress: Told the share of the questions that have been read.
-  /// - Throws: As ``answers(_:places:_:progress:)``, and ``EvaluationError/notFinite(what:)``.
+  /// - Parameters:
+  ///   - earlier: As in ``answers(_:after:places:_:progress:)``.
+  ///   - progress: Told the share of the questions that have been read.
+  /// - Throws: As ``answers(_:after:places:_:progress:)``, and
+  ///   ``EvaluationError/notFinite(what:)``.
   public func choices(
-    _ questions: [TestQuestion], progress: (Double) -> Void = { _ in }
+    _ questions: [TestQuestion], after earlier: [Conversation] = [],
+    progress: (Double) -> Void = { _ in }
   ) throws(EvaluationError) -> [JudgedChoices] {
     var reader = RowReading(weights, engine, rowCapacity: max(rowCapacity, sequenceLength))
     var found: [JudgedChoices] = []
     for (index, question) in questions.enumerated() {
-      let prompt = try form.prompt(question)
+      let prompt = try prompt(question, index, earlier)
       var sequences: [TokenSlice.Sequence] = []
       for choice in question.choices {
         let tokens = prompt + (try form.completion(choice))

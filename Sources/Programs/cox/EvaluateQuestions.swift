@@ -49,6 +49,7 @@ private struct Exam {
   private let questionCount: Int
   private let style: QuestionForm.Style
   private let drawing: QuestionTest.Drawing
+  private let turnCount: Int
 
   init(_ invocation: Invocation, _ model: SavedModel) throws {
     source = invocation.text("questions") ?? ""
@@ -73,13 +74,17 @@ private struct Exam {
       temperature: invocation.number("temperature") ?? 0,
       seed: UInt64(invocation.integer("seed") ?? 1),
       tokenLimit: invocation.integer("answer-tokens") ?? 64)
+    turnCount = invocation.integer("turns") ?? 1
+    guard turnCount <= questions.count else {
+      throw PlainError("\(turnCount) turns need as many questions", .badData)
+    }
   }
 
   func measure(_ model: SavedModel) throws -> Report {
     let test = try test(model)
-    let answers = try answer(test, model)
+    let (earlier, answers) = try answer(test, model)
     let choices = try withProgress("reading choices") { progress in
-      try test.choices(questions, progress: progress.update)
+      try test.choices(questions, after: earlier, progress: progress.update)
     }
     let (summary, choice) = (AnswerSummary(answers), ChoiceSummary(choices))
     let topics = byTopic { places in
@@ -105,9 +110,8 @@ private struct Exam {
   }
 
   func compare(_ model: SavedModel, _ other: SavedModel) throws -> Report {
-    let (answers, others) = (
-      try answer(test(model), model), try answer(test(other), other)
-    )
+    let answers = try answer(test(model), model).answers
+    let others = try answer(test(other), other).answers
     let comparison = AnswerComparison(answers, over: others)
     let (summary, otherSummary) = (AnswerSummary(answers), AnswerSummary(others))
     let topics = byTopic { places in
@@ -133,9 +137,16 @@ private struct Exam {
       model.weights, engine: model.engine, tokenizer: model.tokenizer, style: style)
   }
 
-  private func answer(_ test: QuestionTest, _ model: SavedModel) throws -> [JudgedAnswer] {
+  /// The answers, and what was said before each.
+  private func answer(
+    _ test: QuestionTest, _ model: SavedModel
+  ) throws -> (earlier: [Conversation], answers: [JudgedAnswer]) {
     try withProgress("\(model.checkpoint.name) answers") { progress in
-      try test.answers(questions, places: places, drawing, progress: progress.update)
+      let earlier = try test.openings(
+        questions, turnCount: turnCount, places: places, drawing, progress: progress.update)
+      let answers = try test.answers(
+        questions, after: earlier, places: places, drawing, progress: progress.update)
+      return (earlier, answers)
     }
   }
 
@@ -153,7 +164,7 @@ private struct Exam {
       ("count", .integer(questions.count)), ("of", .integer(questionCount)),
     ]
     switch style {
-    case .chat: members += [("format", .text("chat"))]
+    case .chat: members += [("format", .text("chat")), ("turns", .integer(turnCount))]
     case .text(let shots):
       members += [("format", .text("text")), ("shots", .integer(shots.count))]
     }
@@ -166,6 +177,7 @@ private struct Exam {
   private func title(_ model: SavedModel) -> String {
     let form =
       switch style {
+      case .chat where turnCount > 1: "as the last of \(turnCount) in a conversation"
       case .chat: "as a conversation"
       case .text(let shots): "in plain text after \(shots.count) answered ones"
       }
