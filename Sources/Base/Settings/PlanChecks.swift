@@ -371,8 +371,8 @@ extension Resolver {
       reinforcement.judge == .rule || phase.kind == .reward
         || before.contains { $0.kind == .reward } || plan.initialization.rewardModel != nil,
       "\(place).judge", section, summary: "no phase before '\(phase.name)' makes a reward model",
-      mend: "put a reward phase before it, name one in initialization.reward_model, or set judge to "
-        + "\"rule\"")
+      mend: "put a reward phase before it, name one in initialization.reward_model, or set judge "
+        + "to \"rule\"")
   }
 
   private mutating func checkData(

@@ -393,10 +393,10 @@ public enum PlanSchema {
       "How often a round's answers are learned from."),
     PlanKey(
       "phases[].reinforcement.beta", .number(0...100), unset: "0.05",
-      "How dear it is to leave the reference; not of dpo, see preference."),
+      "How dear it is to leave the reference; ppo and grpo, dpo has its own in preference."),
     PlanKey(
       "phases[].reinforcement.clip", .number(0.001...10), unset: "0.2",
-      "How far the ratio to the policy that answered counts; not of dpo."),
+      "How far the ratio to the policy that answered counts; ppo and grpo."),
     PlanKey(
       "phases[].reinforcement.value_clip", .number(0.001...1e6), unset: "0.2",
       "How far a value may move from what it was; ppo only."),

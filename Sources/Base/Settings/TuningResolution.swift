@@ -143,11 +143,11 @@ extension ResolvedPlan.Phase.Kind {
 }
 
 extension ResolvedPlan.Phase.Kind {
-  /// Keys of `reinforcement` that only other kinds use: dpo ranks pairs and has a loss of its own,
-  /// and grpo has no values.
+  /// Keys of `reinforcement` that only other kinds use: dpo and reward rank pairs and have losses
+  /// of their own, and grpo has no values.
   var unusedOfReinforcement: Set<String> {
     switch self {
-    case .dpo: ["beta", "clip", "value_clip", "gamma", "lambda"]
+    case .dpo, .reward: ["beta", "clip", "value_clip", "gamma", "lambda"]
     case .grpo: ["value_clip", "gamma", "lambda"]
     default: []
     }

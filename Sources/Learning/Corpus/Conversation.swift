@@ -21,6 +21,11 @@ public struct Conversation: Equatable, Sendable {
     self.init([Message(.user, prompt), Message(.assistant, answer)])
   }
 
+  /// nil if it has no other exchange.
+  var withoutFirstExchange: Conversation? {
+    messages.count > 2 ? Conversation(Array(messages.dropFirst(2))) : nil
+  }
+
   /// What is wrong with it, if it cannot be written with the chat template.
   var problem: String? {
     for (index, message) in messages.enumerated() {

@@ -129,21 +129,20 @@ struct ExampleReading {
     let indices = 0..<choice.exampleCount
     switch form {
     case .conversations:
-      return (indices.map(world.exchange) + world.unseenExchanges).map {
-        .conversation(Conversation(prompt: $0.question.text, answer: $0.answer))
+      return (indices.map(world.talk) + world.unseenExchanges.map { [$0] }).map {
+        .conversation(Conversation($0))
       }
     case .pairs:
       let pairs = indices.map { world.pair($0, agreement: choice.agreement) }
       return (pairs + world.unseenPairs(agreement: choice.agreement)).map {
-        .pair(
-          PreferencePair(
-            prompt: Conversation([.init(.user, $0.question.text)]), chosen: $0.chosen,
-            rejected: $0.rejected))
+        .pair(PreferencePair($0))
       }
     case .prompts:
-      return (indices.map(world.question) + world.unseenQuestions).map {
-        .conversation(
-          Conversation(prompt: $0.text, answer: World.Question.short($0.key)))
+      let asked = indices.map { (world.exchanges(before: $0), world.question($0)) }
+      return (asked + world.unseenQuestions.map { ([], $0) }).map { earlier, question in
+        let answer = World.Question.short(question.key)
+        return .conversation(
+          Conversation(earlier + [World.Exchange(question: question, answer: answer)]))
       }
     }
   }
@@ -159,11 +158,23 @@ struct ExampleReading {
     }
     do throws(RowProblem) {
       let isTie = if case .pair(let pair) = example.row { pair.isTie } else { false }
-      return EncodedExample(row: row, conversations: try encode(example.row), isTie: isTie)
+      return EncodedExample(
+        row: row, conversations: try encodeWhatFits(of: example.row), isTie: isTie)
     } catch {
       guard !choice.isStrict else { throw .badRow(place: example.place, reason: error.reason) }
       passedOver.add(example.place, error.reason)
       return nil
+    }
+  }
+
+  /// What the world says before a question is left out where it does not fit, the oldest first, as
+  /// in a chat. A row of a file is used whole.
+  private mutating func encodeWhatFits(
+    of row: ExampleRow
+  ) throws(RowProblem) -> [EncodedConversation] {
+    do { return try encode(row) } catch {
+      guard case .world = choice.source, let rest = row.withoutFirstExchange else { throw error }
+      return try encodeWhatFits(of: rest)
     }
   }
 

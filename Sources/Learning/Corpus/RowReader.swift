@@ -20,6 +20,21 @@ public enum ExampleRow: Equatable, Sendable {
       }
     }
   }
+
+  /// Without the first message of the user and its answer; nil if nothing would be left to answer.
+  var withoutFirstExchange: ExampleRow? {
+    switch self {
+    case .prompt: nil
+    case .conversation(let conversation):
+      conversation.withoutFirstExchange.map { .conversation($0) }
+    case .pair(let pair):
+      pair.prompt.withoutFirstExchange.map {
+        .pair(
+          PreferencePair(
+            prompt: $0, chosen: pair.chosen, rejected: pair.rejected, isTie: pair.isTie))
+      }
+    }
+  }
 }
 
 /// Why a row is no example.
@@ -30,14 +45,16 @@ public struct RowProblem: Error, Equatable, Sendable {
 
 /// Reads the forms in which people keep examples:
 ///
-/// - `messages`: `[{"role", "content"}]`;
+/// - `messages`: `[{"role", "content"}]`, or `conversations`: `[{"from", "value"}]`;
 /// - `prompt` and `completion`;
-/// - `instruction`, perhaps `input`, and `output` (or `response`);
-/// - `chosen` and `rejected` with `prompt` (text or messages) or `instruction`; without either, as
-///   whole transcripts whose turns begin with `Human:` and `Assistant:`;
-/// - `instruction`, `response1`, `response2` and the votes of `annotator1`, `annotator2`, ...: 1 or
-///   2 for the better one, 0 for neither;
-/// - a prompt alone: `prompt` or `instruction` without an answer, `messages` without an assistant.
+/// - `instruction`, perhaps `input`, and `output` (or `response`); or `instances`, of which the
+///   first has `input` and `output`;
+/// - `chosen` and `rejected` with `prompt` (text or messages), `instruction` or `conversations`;
+///   without any, as whole transcripts whose turns begin with `Human:` and `Assistant:`;
+/// - two answers and what judges said: `response1`, `response2` and the votes of `annotator1`,
+///   `annotator2`, ...; `response 1`, `response 2` and `label`; `input`, `output_1`, `output_2` and
+///   `label`;
+/// - a prompt alone: `prompt` or `instruction` without an answer, messages without an assistant.
 ///
 /// Foreign bytes: it throws and never traps.
 public enum RowReader {
@@ -46,15 +63,31 @@ public enum RowReader {
     guard case .object = node.value else {
       throw RowProblem("it is \(node.inWords), not an object")
     }
-    if node["messages"] != nil { return try conversation(node) }
+    if node["messages"] != nil { return try conversation(node, "messages") }
     if node["chosen"] != nil || node["rejected"] != nil { return .pair(try pair(node)) }
-    if node["response1"] != nil { return .pair(try votedPair(node)) }
+    if node["conversations"] != nil { return try conversation(node, "conversations") }
+    if let form = JudgedForm.allCases.first(where: { node[$0.keys.first] != nil }) {
+      return .pair(try judgedPair(node, form))
+    }
+    guard node["gpt_result"] == nil else {
+      throw RowProblem("it has the vote of a judge, but not the answers that were judged")
+    }
     let prompt = try prompt(node)
-    for key in ["completion", "output", "response"] where node[key] != nil {
+    let answered = try instance(node) ?? node
+    for key in ["completion", "output", "response"] where answered[key] != nil {
       return .conversation(
-        Conversation(prompt.messages + [.init(.assistant, try filledText(node, key))]))
+        Conversation(prompt.messages + [.init(.assistant, try filledText(answered, key))]))
     }
     return .prompt(prompt)
+  }
+
+  /// The first of the `instances` of a task.
+  private static func instance(_ node: JSONNode) throws(RowProblem) -> JSONNode? {
+    guard let instances = node["instances"] else { return nil }
+    guard let first = instances.elements?.first else {
+      throw RowProblem("its instances are no list with an element")
+    }
+    return first
   }
 
   private static func text(_ node: JSONNode, _ key: String) throws(RowProblem) -> String {
@@ -73,8 +106,10 @@ public enum RowReader {
 
   // MARK: - Conversations
 
-  private static func conversation(_ node: JSONNode) throws(RowProblem) -> ExampleRow {
-    let found = Conversation(try messages(node, "messages"))
+  private static func conversation(
+    _ node: JSONNode, _ key: String
+  ) throws(RowProblem) -> ExampleRow {
+    let found = Conversation(try messages(node, key))
     if let problem = found.problem { throw RowProblem(problem) }
     let isAnswered = found.messages.contains { $0.role == .assistant }
     return isAnswered ? .conversation(found) : .prompt(found)
@@ -85,21 +120,25 @@ public enum RowReader {
   ) throws(RowProblem) -> [Conversation.Message] {
     guard let elements = node[key]?.elements else { throw RowProblem("its \(key) is no list") }
     var messages: [Conversation.Message] = []
-    for element in elements {
-      let name = try text(element, "role")
-      guard let role = Conversation.Role(rawValue: name) else {
-        throw RowProblem("'\(name)' is no role; there are system, user and assistant")
-      }
-      messages.append(.init(role, try text(element, "content")))
-    }
+    for element in elements { messages.append(try message(element)) }
     return messages
+  }
+
+  private static func message(_ node: JSONNode) throws(RowProblem) -> Conversation.Message {
+    let (speaker, words) = node["from"] == nil ? ("role", "content") : ("from", "value")
+    let name = try text(node, speaker)
+    let others: [String: Conversation.Role] = ["human": .user, "gpt": .assistant]
+    guard let role = Conversation.Role(rawValue: name) ?? others[name] else {
+      throw RowProblem("'\(name)' is no role; there are system, user and assistant")
+    }
+    return Conversation.Message(role, try text(node, words))
   }
 
   /// What an answer answers.
   private static func prompt(_ node: JSONNode) throws(RowProblem) -> Conversation {
     let found: Conversation
-    if node["prompt"]?.elements != nil {
-      found = Conversation(try messages(node, "prompt"))
+    if let key = ["prompt", "conversations"].first(where: { node[$0]?.elements != nil }) {
+      found = Conversation(try messages(node, key))
     } else if node["prompt"] != nil {
       found = Conversation([.init(.user, try filledText(node, "prompt"))])
     } else {
@@ -107,7 +146,8 @@ public enum RowReader {
         throw RowProblem("it has no messages, prompt, instruction, or chosen and rejected")
       }
       let instruction = try filledText(node, "instruction")
-      let input = node["input"] == nil ? "" : try text(node, "input")
+      let given = try instance(node) ?? node
+      let input = given["input"] == nil ? "" : try text(given, "input")
       found = Conversation(
         [.init(.user, input.isEmpty ? instruction : "\(instruction)\n\n\(input)")])
     }
@@ -122,7 +162,7 @@ public enum RowReader {
 
   private static func pair(_ node: JSONNode) throws(RowProblem) -> PreferencePair {
     let found: PreferencePair
-    if node["prompt"] != nil || node["instruction"] != nil {
+    if ["prompt", "instruction", "conversations"].contains(where: { node[$0] != nil }) {
       found = PreferencePair(
         prompt: try prompt(node), chosen: try answer(node, "chosen"),
         rejected: try answer(node, "rejected"))
@@ -138,10 +178,15 @@ public enum RowReader {
     return found
   }
 
-  /// A text, or messages of which the last is the answer.
+  /// A text, a message, or messages of which the last is the answer.
   private static func answer(_ node: JSONNode, _ key: String) throws(RowProblem) -> String {
-    guard node[key]?.elements != nil else { return try filledText(node, key) }
-    guard let last = try messages(node, key).last, last.role == .assistant, !last.content.isEmpty
+    let last: Conversation.Message?
+    switch node[key]?.value {
+    case .array: last = try messages(node, key).last
+    case .object: last = try node[key].map(message)
+    default: return try filledText(node, key)
+    }
+    guard let last, last.role == .assistant, !last.content.isEmpty
     else { throw RowProblem("\(key) does not end with an answer of the assistant") }
     return last.content
   }
@@ -172,21 +217,70 @@ public enum RowReader {
     return String(front[...last])
   }
 
-  private static func votedPair(_ node: JSONNode) throws(RowProblem) -> PreferencePair {
-    let first = try filledText(node, "response1"), second = try filledText(node, "response2")
-    var votes = [0, 0, 0]
-    for number in 1...9 {
-      guard let vote = node["annotator\(number)"] else { break }
-      guard let value = vote.int, votes.indices.contains(value) else {
-        throw RowProblem("annotator\(number) voted \(vote.inWords), not 0, 1 or 2")
+  // MARK: - Judged pairs
+
+  /// How two answers and their judgment are kept.
+  private enum JudgedForm: CaseIterable {
+    /// The votes of `annotator1`, `annotator2`, ...: 1 or 2 for the better one, 0 for neither.
+    case votes
+    /// `label` 0 or 1 for the better one, 2 for neither.
+    case labelFromZero
+    /// `label` 1 or 2 for the better one, `input` alone as what was asked.
+    case labelFromOne
+
+    var keys: (first: String, second: String) {
+      switch self {
+      case .votes: ("response1", "response2")
+      case .labelFromZero: ("response 1", "response 2")
+      case .labelFromOne: ("output_1", "output_2")
       }
-      votes[value] += 1
     }
-    guard votes.reduce(0, +) > 0 else { throw RowProblem("nobody voted: it has no annotator1") }
+  }
+
+  private enum Winner { case first, second, neither }
+
+  private static func judgedPair(
+    _ node: JSONNode, _ form: JudgedForm
+  ) throws(RowProblem) -> PreferencePair {
+    let (first, second) = (
+      try filledText(node, form.keys.first), try filledText(node, form.keys.second)
+    )
+    let winner = try winner(node, form)
     guard first != second else { throw RowProblem("both answers are the same") }
-    let isFirst = votes[1] >= votes[2]
+    let asked = form == .labelFromOne
+      ? Conversation([.init(.user, try filledText(node, "input"))]) : try prompt(node)
     return PreferencePair(
-      prompt: try prompt(node), chosen: isFirst ? first : second,
-      rejected: isFirst ? second : first, isTie: votes[1] == votes[2])
+      prompt: asked, chosen: winner == .second ? second : first,
+      rejected: winner == .second ? first : second, isTie: winner == .neither)
+  }
+
+  private static func winner(_ node: JSONNode, _ form: JudgedForm) throws(RowProblem) -> Winner {
+    switch form {
+    case .votes: return try mostVotes(node)
+    case .labelFromZero: return try vote(node, "label", [0: .first, 1: .second, 2: .neither])
+    case .labelFromOne: return try vote(node, "label", [1: .first, 2: .second])
+    }
+  }
+
+  private static func mostVotes(_ node: JSONNode) throws(RowProblem) -> Winner {
+    var votes: [Winner] = []
+    while node["annotator\(votes.count + 1)"] != nil {
+      let key = "annotator\(votes.count + 1)"
+      votes.append(try vote(node, key, [0: .neither, 1: .first, 2: .second]))
+    }
+    guard !votes.isEmpty else { throw RowProblem("nobody voted: it has no annotator1") }
+    let lead = votes.count { $0 == .first } - votes.count { $0 == .second }
+    return lead == 0 ? .neither : lead > 0 ? .first : .second
+  }
+
+  private static func vote(
+    _ node: JSONNode, _ key: String, _ meanings: [Int: Winner]
+  ) throws(RowProblem) -> Winner {
+    guard let value = node[key] else { throw RowProblem("it has no \(key)") }
+    guard let winner = value.int.flatMap({ meanings[$0] }) else {
+      let known = meanings.keys.sorted().map { "\($0)" }.joined(separator: ", ")
+      throw RowProblem("its \(key) is \(value.inWords), not one of \(known)")
+    }
+    return winner
   }
 }

@@ -104,8 +104,8 @@ public struct AnswerWorth: Equatable, Sendable {
 
 extension TestQuestion {
   /// The questions of a file, a row on each line: `question`, `answer`, `choices`, `answer_index`
-  /// and perhaps `topic` and, one for each choice, `sentences`. Choices that are not the answer
-  /// count as wrong ones.
+  /// and perhaps `topic`, `sentences`, one for each choice, and `wrong`, a list of wrong answers.
+  /// Choices that are not the answer are wrong too.
   ///
   /// - Throws: ``CorpusError/badRow(place:reason:)`` for the first row that is none,
   ///   ``CorpusError/emptySource(path:)``, ``CorpusError/system(_:)``.
@@ -132,22 +132,27 @@ extension TestQuestion {
       }
       return text
     }
+    func texts(_ key: String) -> [String]? {
+      guard let elements = node[key]?.elements else { return nil }
+      let texts = elements.compactMap(\.string)
+      return texts.count == elements.count ? texts : nil
+    }
     let (asked, key) = (try text("question"), try text("answer"))
-    let choices = (node["choices"]?.elements ?? []).compactMap(\.string)
-    guard choices.count >= 2, choices.count == node["choices"]?.elements?.count,
-      Set(choices).count == choices.count
+    guard let choices = texts("choices"), choices.count >= 2, Set(choices).count == choices.count
     else { throw RowProblem("its \"choices\" are not two texts or more, each once") }
     guard let index = node["answer_index"]?.int, choices.indices.contains(index),
       choices[index] == key
     else { throw RowProblem("its \"answer_index\" does not say which choice is \"\(key)\"") }
-    let sentences = node["sentences"].map { ($0.elements ?? []).compactMap(\.string) }
-    if let sentences, sentences.count != choices.count {
+    let sentences = node["sentences"] == nil ? nil : texts("sentences")
+    guard node["sentences"] == nil || sentences?.count == choices.count else {
       throw RowProblem("its \"sentences\" are not one text for each choice")
     }
+    guard let wrong = node["wrong"] == nil ? [] : texts("wrong"), !wrong.contains(key)
+    else { throw RowProblem("its \"wrong\" are not texts that differ from \"\(key)\"") }
     self.init(
       topic: node["topic"]?.string, text: asked, key: key,
-      wrongKeys: choices.filter { $0 != key }, choices: choices, answerIndex: index,
-      sentences: sentences)
+      wrongKeys: wrong + choices.filter { $0 != key && !wrong.contains($0) }, choices: choices,
+      answerIndex: index, sentences: sentences)
   }
 
   var row: JSONNode {
@@ -155,6 +160,7 @@ extension TestQuestion {
       [
         ("question", .text(text)), ("answer", .text(key)),
         ("choices", .list(choices.map { .text($0) })), ("answer_index", .integer(answerIndex)),
+        ("wrong", .list(wrongKeys.map { .text($0) })),
       ] + (topic.map { [("topic", .text($0))] } ?? [])
         + (sentences.map { [("sentences", .list($0.map { .text($0) }))] } ?? []))
   }

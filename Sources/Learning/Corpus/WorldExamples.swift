@@ -28,7 +28,7 @@ extension DataCommands {
     public func write(to directory: String) throws(CorpusError) -> [String] {
       let world = World(seed: seed)
       let files = [
-        ("conversations", (0..<conversationCount).map { conversation(world.exchange($0)) }),
+        ("conversations", (0..<conversationCount).map { conversation(world.talk($0)) }),
         ("pairs", (0..<pairCount).map { pair(world.pair($0, agreement: agreement)) }),
         ("unseen", world.unseenQuestions.map(\.asked.row)),
       ]
@@ -45,22 +45,25 @@ extension DataCommands {
       }
     }
 
-    private func conversation(_ exchange: World.Exchange) -> JSONNode {
-      func message(_ role: Conversation.Role, _ content: String) -> JSONNode {
-        .object([("role", .text(role.rawValue)), ("content", .text(content))])
-      }
-      return .object([
-        (
-          "messages",
-          .list([message(.user, exchange.question.text), message(.assistant, exchange.answer)])
-        )
-      ])
+    private func conversation(_ talk: [World.Exchange]) -> JSONNode {
+      .object([("messages", messages(of: Conversation(talk)))])
     }
 
+    private func messages(of conversation: Conversation) -> JSONNode {
+      .list(
+        conversation.messages.map { message in
+          .object([
+            ("role", .text(message.role.rawValue)), ("content", .text(message.content)),
+          ])
+        })
+    }
+
+    /// The prompt is a text where nothing was said before.
     private func pair(_ pair: World.Pair) -> JSONNode {
-      .object([
-        ("prompt", .text(pair.question.text)), ("chosen", .text(pair.chosen)),
-        ("rejected", .text(pair.rejected)),
+      let row = PreferencePair(pair)
+      return .object([
+        ("prompt", pair.earlier.isEmpty ? .text(pair.question.text) : messages(of: row.prompt)),
+        ("chosen", .text(row.chosen)), ("rejected", .text(row.rejected)),
       ])
     }
   }

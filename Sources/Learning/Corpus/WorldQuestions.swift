@@ -7,6 +7,8 @@
 extension World {
   public struct Question: Equatable, Sendable {
     public var topic: Topic
+    /// Index of the person or place that it is about, or both terms of a sum.
+    var subject: Int
     /// `Where does Petra live?`
     public var text: String
     /// The words that a right answer must hold: `Hollin`.
@@ -25,15 +27,35 @@ extension World {
   public enum Topic: String, CaseIterable, Sendable {
     case home, job, colour, food, animal, animalName, belonging, sibling, age, product, landmark
     case sum
+
+    enum Kind { case person, place, sum }
+
+    /// What it is asked about.
+    var kind: Kind {
+      switch self {
+      case .product, .landmark: .place
+      case .sum: .sum
+      default: .person
+      }
+    }
   }
 
   /// Question `index` of those that training asks; there are as many as one asks for.
   public func question(_ index: Int) -> Question {
     precondition(index >= 0, "there is no question \(index)")
     var draws = Draws(seed: seed, purpose: Self.purpose + 2, start: UInt64(index) << 16)
+    return question(&draws)
+  }
+
+  /// A question that training asks.
+  ///
+  /// - Parameter neighbour: It is about another fact of this one's subject, if there is one that
+  ///   training asks.
+  private func question(_ draws: inout Draws, beside neighbour: Question? = nil) -> Question {
+    let others = neighbour.map(seenTopics) ?? []
     while true {
-      let topic = draws.pick(Topic.allCases)
-      let subject = subjects(of: topic, &draws)
+      let topic = draws.pick(others.isEmpty ? Topic.allCases : others)
+      let subject = (others.isEmpty ? nil : neighbour?.subject) ?? subjects(of: topic, &draws)
       if !isUnseen(topic, subject), let question = ask(topic, subject, nil, &draws) {
         return question
       }
@@ -63,19 +85,26 @@ extension World {
 
   /// An index into people or places, or both terms of a sum.
   private func subjects(of topic: Topic, _ draws: inout Draws) -> Int {
-    switch topic {
-    case .product, .landmark: draws.below(places.count)
+    switch topic.kind {
+    case .place: draws.below(places.count)
     case .sum: draws.below(Self.termLimit * Self.termLimit)
-    default: draws.below(people.count)
+    case .person: draws.below(people.count)
     }
   }
 
   private func allSubjects(of topic: Topic) -> [Int] {
-    switch topic {
-    case .product, .landmark: Array(places.indices)
+    switch topic.kind {
+    case .place: Array(places.indices)
     // All sums would be most of all questions. Every seventh has all terms, and two in three seen.
     case .sum: Array(stride(from: 0, to: Self.termLimit * Self.termLimit, by: 7))
-    default: Array(people.indices)
+    case .person: Array(people.indices)
+    }
+  }
+
+  /// What training asks about the subject of a question, besides its topic.
+  private func seenTopics(beside question: Question) -> [Topic] {
+    Topic.allCases.filter {
+      $0.kind == question.topic.kind && $0 != question.topic && !isUnseen($0, question.subject)
     }
   }
 
@@ -96,8 +125,9 @@ extension World {
     var choices = Array(wrong.prefix(3))
     choices.insert(fact.key, at: min(place, choices.count))
     return Question(
-      topic: topic, text: fact.wordings[chosen], key: fact.key, sentence: fact.sentence,
-      wrongKeys: wrong, choices: choices, answerIndex: min(place, choices.count - 1))
+      topic: topic, subject: subject, text: fact.wordings[chosen], key: fact.key,
+      sentence: fact.sentence, wrongKeys: wrong, choices: choices,
+      answerIndex: min(place, choices.count - 1))
   }
 
   private struct Fact {
@@ -288,6 +318,8 @@ extension World {
 
   /// Two answers to a question, as somebody preferred them.
   public struct Pair: Equatable, Sendable {
+    /// What was said before.
+    public var earlier: [Exchange] = []
     public var question: Question
     public var chosen, rejected: String
   }
@@ -297,6 +329,24 @@ extension World {
   public func exchange(_ index: Int) -> Exchange {
     var draws = Draws(seed: seed, purpose: Self.purpose + 3, start: UInt64(index) << 8)
     return exchange(about: question(index), &draws)
+  }
+
+  /// Exchange `index`, behind what is said before it.
+  public func talk(_ index: Int) -> [Exchange] { exchanges(before: index) + [exchange(index)] }
+
+  /// What is said before question `index` of training: nothing in two of three cases, else one or
+  /// two exchanges about other facts of training.
+  ///
+  /// Half of them are about the subject of that question, so that a name that was just spoken of
+  /// does not tell what is asked now.
+  public func exchanges(before index: Int) -> [Exchange] {
+    var draws = Draws(seed: seed, purpose: Self.purpose + 8, start: UInt64(index) << 16)
+    guard draws.oneIn(3) else { return [] }
+    let next = question(index)
+    return (0...draws.below(2)).map { _ in
+      let earlier = question(&draws, beside: draws.oneIn(2) ? next : nil)
+      return exchange(about: earlier, &draws)
+    }
   }
 
   /// An exchange about each of the questions that training never asks, in their order.
@@ -313,12 +363,15 @@ extension World {
   }
 
   /// Pair `index`: two answers of different worth by the rule, in the rule's order except where the
-  /// label is noise.
+  /// label is noise. What is said before is as in ``exchanges(before:)``.
   ///
   /// - Parameter agreement: How often labels follow the rule; people agree in 0.66 of cases.
   public func pair(_ index: Int, agreement: Double = 1) -> Pair {
     var draws = Draws(seed: seed, purpose: Self.purpose + 5, start: UInt64(index) << 8)
-    return pair(about: question(draws.below(1 << 30)), agreement, &draws)
+    let index = draws.below(1 << 30)
+    var found = pair(about: question(index), agreement, &draws)
+    found.earlier = exchanges(before: index)
+    return found
   }
 
   /// A pair about each of the questions that training never asks, in their order.
@@ -352,5 +405,23 @@ extension World {
     let key = isRight ? question.key : draws.pick(question.wrongKeys)
     return draws.oneIn(2)
       ? question.sentence(with: key) : question.long(draws.below(3), with: key)
+  }
+}
+
+extension Conversation {
+  /// Exchanges, and perhaps what the user asks after them.
+  init(_ exchanges: [World.Exchange], then question: World.Question? = nil) {
+    let answered = exchanges.flatMap {
+      [Message(.user, $0.question.text), Message(.assistant, $0.answer)]
+    }
+    self.init(answered + (question.map { [Message(.user, $0.text)] } ?? []))
+  }
+}
+
+extension PreferencePair {
+  init(_ pair: World.Pair) {
+    self.init(
+      prompt: Conversation(pair.earlier, then: pair.question), chosen: pair.chosen,
+      rejected: pair.rejected)
   }
 }

@@ -51,12 +51,15 @@ public struct QuestionForm {
 
   /// All that a model reads before it answers.
   ///
+  /// - Parameter earlier: What was said before, of a conversation.
   /// - Throws: ``EvaluationError/corpus(_:)`` for a text that cannot be encoded.
-  public mutating func prompt(_ question: TestQuestion) throws(EvaluationError) -> [UInt32] {
+  public mutating func prompt(
+    _ question: TestQuestion, after earlier: Conversation = Conversation([])
+  ) throws(EvaluationError) -> [UInt32] {
     guard style == .chat else { return opening + (try encode(Self.asked(question))) }
     do throws(TokenizerError) {
       return try conversations?.encode(
-        Conversation([.init(.user, question.text)]), opensAnswer: true
+        Conversation(earlier.messages + [.init(.user, question.text)]), opensAnswer: true
       ).tokens ?? []
     } catch {
       throw .corpus(.tokenizer(path: question.text, error))

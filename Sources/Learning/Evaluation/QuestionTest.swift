@@ -50,15 +50,17 @@ public final class QuestionTest {
   /// The model's answer to each question.
   ///
   /// - Parameters:
+  ///   - earlier: What was said before each of them, of conversations; empty for nothing.
   ///   - places: A number for each question, which its draws follow from.
   ///   - progress: Told the share of the questions that have been begun.
   /// - Throws: ``EvaluationError/tooLong(question:tokenCount:sequenceLength:)``,
   ///   ``EvaluationError/corpus(_:)``.
   public func answers(
-    _ questions: [TestQuestion], places: [Int], _ drawing: Drawing,
-    progress: (Double) -> Void = { _ in }
+    _ questions: [TestQuestion], after earlier: [Conversation] = [], places: [Int],
+    _ drawing: Drawing, progress: (Double) -> Void = { _ in }
   ) throws(EvaluationError) -> [JudgedAnswer] {
-    let found = try draw(questions, places: places, drawing, progress: progress)
+    let found = try draw(
+      questions, after: earlier, places: places, drawing, progress: progress)
     return zip(questions, found).map { judge($0, $1.continuation) }
   }
 
@@ -70,15 +72,15 @@ public final class QuestionTest {
   }
 
   /// The model's answer to each question, as tokens. Parameters and errors as those of
-  /// ``answers(_:places:_:progress:)``.
+  /// ``answers(_:after:places:_:progress:)``.
   public func draw(
-    _ questions: [TestQuestion], places: [Int], _ drawing: Drawing,
-    progress: (Double) -> Void = { _ in }
+    _ questions: [TestQuestion], after earlier: [Conversation] = [], places: [Int],
+    _ drawing: Drawing, progress: (Double) -> Void = { _ in }
   ) throws(EvaluationError) -> [DrawnAnswer] {
     precondition(places.count == questions.count, "\(places.count) places")
     var requests: [Generator.Request] = []
-    for (question, place) in zip(questions, places) {
-      let prompt = try form.prompt(question)
+    for (index, (question, place)) in zip(questions, places).enumerated() {
+      let prompt = try prompt(question, index, earlier)
       guard prompt.count < sequenceLength else {
         throw .tooLong(
           question: question.text, tokenCount: prompt.count, sequenceLength: sequenceLength)
@@ -122,6 +124,38 @@ public final class QuestionTest {
       tokens: tokens, isTarget: tokens.indices.dropFirst().map { $0 >= prompt.count })
   }
 
+  /// What is said before each question where it is the last of a conversation of several: those
+  /// before it in the list (the last ones before the first), with the model's own answers.
+  ///
+  /// - Parameters:
+  ///   - turnCount: Questions of a conversation, the last one included.
+  ///   - places: As in ``answers(_:after:places:_:progress:)``.
+  /// - Throws: As ``answers(_:after:places:_:progress:)``.
+  public func openings(
+    _ questions: [TestQuestion], turnCount: Int, places: [Int], _ drawing: Drawing,
+    progress: (Double) -> Void = { _ in }
+  ) throws(EvaluationError) -> [Conversation] {
+    precondition((1...questions.count).contains(turnCount), "\(turnCount) turns")
+    guard turnCount > 1 else { return questions.map { _ in Conversation([]) } }
+    let earlier = try openings(
+      questions, turnCount: turnCount - 1, places: places, drawing, progress: progress)
+    let found = try answers(
+      questions, after: earlier, places: places, drawing, progress: progress)
+    let talks = questions.indices.map { index in
+      Conversation(
+        earlier[index].messages + [
+          .init(.user, questions[index].text), .init(.assistant, found[index].text),
+        ])
+    }
+    return talks.suffix(1) + talks.dropLast()
+  }
+
+  private func prompt(
+    _ question: TestQuestion, _ index: Int, _ earlier: [Conversation]
+  ) throws(EvaluationError) -> [UInt32] {
+    try form.prompt(question, after: earlier.isEmpty ? Conversation([]) : earlier[index])
+  }
+
   private func judge(
     _ question: TestQuestion, _ continuation: Generator.Continuation
   ) -> JudgedAnswer {
@@ -137,17 +171,21 @@ public final class QuestionTest {
 
   /// The likelihood of each question's choices.
   ///
-  /// - Parameter progress: Told the share of the questions that have been read.
-  /// - Throws: As ``answers(_:places:_:progress:)``, and ``EvaluationError/notFinite(what:)``.
+  /// - Parameters:
+  ///   - earlier: As in ``answers(_:after:places:_:progress:)``.
+  ///   - progress: Told the share of the questions that have been read.
+  /// - Throws: As ``answers(_:after:places:_:progress:)``, and
+  ///   ``EvaluationError/notFinite(what:)``.
   /// - Precondition: Every question has its choices in this wording.
   public func choices(
     _ questions: [TestQuestion], _ wording: TestQuestion.Wording = .name,
+    after earlier: [Conversation] = [],
     progress: (Double) -> Void = { _ in }
   ) throws(EvaluationError) -> [JudgedChoices] {
     var reader = RowReading(weights, engine, rowCapacity: max(rowCapacity, sequenceLength))
     var found: [JudgedChoices] = []
     for (index, question) in questions.enumerated() {
-      let prompt = try form.prompt(question)
+      let prompt = try prompt(question, index, earlier)
       var sequences: [TokenSlice.Sequence] = []
       guard let answers = question.answers(wording) else {
         preconditionFailure("\"\(question.text)\" has no such choices")

@@ -48,6 +48,10 @@ enum EvaluateCommand {
         help: "Ask in plain text after so many answered questions of the training part of the "
           + "run's world: for a model that never learned to chat."),
       .option(
+        "turns", "count", .integer(1...64), default: "1",
+        help: "Ask each question as the last of so many in a conversation, behind those before it "
+          + "and the model's own answers."),
+      .option(
         "temperature", "value", .number(0...100), default: "0",
         help: "Of answers; 0 always takes the likeliest token."),
       .option("seed", "number", .integer(0...Int.max), default: "1", help: "Seed of the draws."),
@@ -82,15 +86,16 @@ enum EvaluateCommand {
 
     /// Options that only some measures read.
     static let ownOptions = [
-      "out", "max-tokens", "matmul", "against", "shots", "temperature", "seed", "answer-tokens",
-      "agreement", "limit",
+      "out", "max-tokens", "matmul", "against", "shots", "turns", "temperature", "seed",
+      "answer-tokens", "agreement", "limit",
     ]
 
     var options: [String] {
       switch self {
       case .loss: ["max-tokens", "matmul"]
       case .logits: ["out"]
-      case .questions: ["against", "shots", "temperature", "seed", "answer-tokens", "limit"]
+      case .questions:
+        ["against", "shots", "turns", "temperature", "seed", "answer-tokens", "limit"]
       case .pairs: ["agreement", "limit"]
       }
     }
@@ -115,6 +120,9 @@ enum EvaluateCommand {
     }
     if invocation.has("agreement"), invocation.text("pairs") != "world" {
       throw refusal("--agreement is for --pairs world; other pairs have their labels")
+    }
+    if invocation.has("turns"), invocation.has("shots") {
+      throw refusal("--turns is for conversations, not for --shots")
     }
     return measure
   }

@@ -43,6 +43,7 @@ private struct Exam {
   private let sheet: QuestionSheet
   private let style: QuestionForm.Style
   private let drawing: QuestionTest.Drawing
+  private let turnCount: Int
 
   init(_ invocation: Invocation, _ model: SavedModel) throws {
     sheet = try QuestionSheet(
@@ -61,12 +62,17 @@ private struct Exam {
       temperature: invocation.number("temperature") ?? 0,
       seed: UInt64(invocation.integer("seed") ?? 1),
       tokenLimit: invocation.integer("answer-tokens") ?? 64)
+    turnCount = invocation.integer("turns") ?? 1
+    guard turnCount <= sheet.questions.count else {
+      throw PlainError("\(turnCount) turns need as many questions", .badData)
+    }
   }
 
   func measure(_ model: SavedModel) throws -> Report {
-    let (test, answers) = try sheet.ask(model, style, drawing)
+    let asked = try sheet.ask(model, style, drawing, turnCount: turnCount)
+    let answers = asked.answers
     let choices = try TestQuestion.Wording.allCases.compactMap { wording in
-      try sheet.choices(test, wording, model).map { (wording: wording, judged: $0) }
+      try sheet.choices(asked, wording, model).map { (wording: wording, judged: $0) }
     }
     let summary = AnswerSummary(answers)
     let topics = byTopic { places in
@@ -87,9 +93,8 @@ private struct Exam {
   }
 
   func compare(_ model: SavedModel, _ other: SavedModel) throws -> Report {
-    let (answers, others) = (
-      try sheet.ask(model, style, drawing).answers, try sheet.ask(other, style, drawing).answers
-    )
+    let answers = try sheet.ask(model, style, drawing, turnCount: turnCount).answers
+    let others = try sheet.ask(other, style, drawing, turnCount: turnCount).answers
     let comparison = AnswerComparison(answers, over: others)
     let (summary, otherSummary) = (AnswerSummary(answers), AnswerSummary(others))
     let topics = byTopic { places in
@@ -126,7 +131,7 @@ private struct Exam {
       ("count", .integer(sheet.questions.count)), ("of", .integer(sheet.totalCount)),
     ]
     switch style {
-    case .chat: members += [("format", .text("chat"))]
+    case .chat: members += [("format", .text("chat")), ("turns", .integer(turnCount))]
     case .text(let shots):
       members += [("format", .text("text")), ("shots", .integer(shots.count))]
     }
@@ -139,6 +144,7 @@ private struct Exam {
   private func title(_ model: SavedModel) -> String {
     let form =
       switch style {
+      case .chat where turnCount > 1: "as the last of \(turnCount) in a conversation"
       case .chat: "as a conversation"
       case .text(let shots): "in plain text after \(shots.count) answered ones"
       }

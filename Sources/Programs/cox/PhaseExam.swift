@@ -102,14 +102,14 @@ struct PhaseExam {
   private func trial(
     _ model: SavedModel, _ sheet: QuestionSheet, _ style: QuestionForm.Style
   ) throws -> (trial: Trial, answers: [JudgedAnswer]) {
-    let (test, answers) = try sheet.ask(model, style)
+    let asked = try sheet.ask(model, style)
     func choices(_ wording: TestQuestion.Wording) throws -> ChoiceSummary? {
-      try sheet.choices(test, wording, model).map(ChoiceSummary.init)
+      try sheet.choices(asked, wording, model).map(ChoiceSummary.init)
     }
     guard let names = try choices(.name) else { preconditionFailure("questions without choices") }
     var found = Trial(
-      answers: AnswerSummary(answers), names: names, sentences: try choices(.sentence))
+      answers: AnswerSummary(asked.answers), names: names, sentences: try choices(.sentence))
     if case .text(let shots) = style { found.shotCount = shots.count }
-    return (found, answers)
+    return (found, asked.answers)
   }
 }

@@ -41,24 +41,38 @@ struct QuestionSheet {
   /// How often a guess is right that knows what each question is about.
   var guessShare: Double { Mean(questions.map(\.guessShare)).value }
 
+  /// The questions put to a model.
+  struct Asked {
+    let answers: [JudgedAnswer]
+    fileprivate let test: QuestionTest
+    /// What was said before each question.
+    fileprivate let earlier: [Conversation]
+  }
+
   /// Puts the questions to a model.
+  ///
+  /// - Parameter turnCount: Questions of a conversation, of which the answer to the last counts.
   func ask(
-    _ model: SavedModel, _ style: QuestionForm.Style, _ drawing: QuestionTest.Drawing = .init()
-  ) throws -> (test: QuestionTest, answers: [JudgedAnswer]) {
+    _ model: SavedModel, _ style: QuestionForm.Style, _ drawing: QuestionTest.Drawing = .init(),
+    turnCount: Int = 1
+  ) throws -> Asked {
     let test = try test(model, style)
-    let answers = try withProgress("\(model.checkpoint.name) answers") {
-      try test.answers(questions, places: places, drawing, progress: $0.update)
+    return try withProgress("\(model.checkpoint.name) answers") { progress in
+      let earlier = try test.openings(
+        questions, turnCount: turnCount, places: places, drawing, progress: progress.update)
+      let answers = try test.answers(
+        questions, after: earlier, places: places, drawing, progress: progress.update)
+      return Asked(answers: answers, test: test, earlier: earlier)
     }
-    return (test, answers)
   }
 
   /// How likely a model finds the choices; nil where the source lacks them in this wording.
   func choices(
-    _ test: QuestionTest, _ wording: TestQuestion.Wording, _ model: SavedModel
+    _ asked: Asked, _ wording: TestQuestion.Wording, _ model: SavedModel
   ) throws -> [JudgedChoices]? {
     guard questions.allSatisfy({ $0.answers(wording) != nil }) else { return nil }
     return try withProgress("\(model.checkpoint.name) reads choices") {
-      try test.choices(questions, wording, progress: $0.update)
+      try asked.test.choices(questions, wording, after: asked.earlier, progress: $0.update)
     }
   }
 

@@ -6,8 +6,8 @@ internal import System
 internal import Tensors
 internal import Tokenization
 
-/// What a plan's run starts from: the model `initialization.from` and, where the plan names one, the
-/// reward model `initialization.reward_model`.
+/// What a plan's run starts from: the model `initialization.from` and, where the plan names one,
+/// the reward model `initialization.reward_model`.
 ///
 /// They are read when the run has no checkpoint, and become one at position 0: from then on the run
 /// does not need them.

@@ -15,12 +15,19 @@ import Tokenization
       #"{"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]}"#,
       #"{"prompt": "Q", "completion": "A"}"#, #"{"instruction": "Q", "input": "", "output": "A"}"#,
       #"{"instruction": "Q", "response": "A"}"#,
+      #"{"conversations": [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}]}"#,
+      #"{"id": "1", "instruction": "Q", "instances": [{"input": "", "output": "A"}, "#
+        + #"{"input": "", "output": "C"}], "is_classification": false}"#,
     ] {
-      #expect(try read(text) == .conversation(asked))
+      #expect(try read(text) == .conversation(asked), "\(text)")
     }
-    #expect(
-      try read(#"{"instruction": "Add.", "input": "1 2", "output": "3"}"#)
-        == .conversation(Conversation(prompt: "Add.\n\n1 2", answer: "3")))
+    for text in [
+      #"{"instruction": "Add.", "input": "1 2", "output": "3"}"#,
+      #"{"instruction": "Add.", "instances": [{"input": "1 2", "output": "3"}]}"#,
+    ] {
+      #expect(
+        try read(text) == .conversation(Conversation(prompt: "Add.\n\n1 2", answer: "3")))
+    }
     let question = Conversation([.init(.user, "Q")])
     let pair = ExampleRow.pair(PreferencePair(prompt: question, chosen: "A", rejected: "B"))
     for text in [
@@ -33,6 +40,12 @@ import Tokenization
         + #""annotator1": 1, "annotator2": 0}"#,
       #"{"instruction": "Q", "response1": "B", "response2": "A", "#
         + #""annotator1": 2, "annotator2": 2}"#,
+      #"{"input": "Q", "output_1": "A", "output_2": "B", "label": 1}"#,
+      #"{"input": "Q", "output_1": "B", "output_2": "A", "label": 2}"#,
+      #"{"scenario": "s", "prompt": "Q", "response 1": "A", "response 2": "B", "label": 0}"#,
+      #"{"scenario": "s", "prompt": "Q", "response 1": "B", "response 2": "A", "label": 1}"#,
+      #"{"conversations": [{"from": "human", "value": "Q"}], "chosen": {"from": "gpt", "#
+        + #""value": "A"}, "rejected": {"from": "gpt", "value": "B"}}"#,
     ] {
       #expect(try read(text) == pair, "\(text)")
     }
@@ -42,10 +55,27 @@ import Tokenization
     ] {
       #expect(try read(text) == .prompt(question))
     }
-    let tie = #"{"instruction": "Q", "response1": "A", "response2": "B", "annotator1": 0}"#
+    for tie in [
+      #"{"instruction": "Q", "response1": "A", "response2": "B", "annotator1": 0}"#,
+      #"{"instruction": "Q", "response1": "A", "response2": "B", "#
+        + #""annotator1": 2, "annotator2": 1}"#,
+      #"{"prompt": "Q", "response 1": "A", "response 2": "B", "label": 2}"#,
+    ] {
+      #expect(
+        try read(tie)
+          == .pair(PreferencePair(prompt: question, chosen: "A", rejected: "B", isTie: true)))
+    }
+  }
+
+  @Test func `keep what was said before the answers of a pair`() throws {
+    let row = #"{"conversations": [{"from": "system", "value": "S"}, {"from": "human", "#
+      + #""value": "P"}, {"from": "gpt", "value": "O"}, {"from": "human", "value": "Q"}], "#
+      + #""chosen": {"from": "gpt", "value": "A"}, "rejected": {"from": "gpt", "value": "B"}}"#
+    let prompt = Conversation([
+      .init(.system, "S"), .init(.user, "P"), .init(.assistant, "O"), .init(.user, "Q"),
+    ])
     #expect(
-      try read(tie)
-        == .pair(PreferencePair(prompt: question, chosen: "A", rejected: "B", isTie: true)))
+      try read(row) == .pair(PreferencePair(prompt: prompt, chosen: "A", rejected: "B")))
   }
 
   @Test(arguments: [
@@ -77,8 +107,31 @@ import Tokenization
     ),
     (
       #"{"instruction": "Q", "response1": "A", "response2": "B", "annotator1": 7}"#,
-      "annotator1 voted the number 7"
+      "its annotator1 is the number 7, not one of 0, 1, 2"
     ),
+    (
+      #"{"input": "Q", "output_1": "A", "output_2": "B", "label": 0}"#,
+      "its label is the number 0, not one of 1, 2"
+    ),
+    (#"{"input": "Q", "output_1": "A", "output_2": "B"}"#, "it has no label"),
+    (#"{"output_1": "A", "output_2": "B", "label": 1}"#, "it has no input"),
+    (
+      #"{"prompt": "Q", "response 1": "A", "response 2": "A", "label": 0}"#,
+      "both answers are the same"
+    ),
+    (#"{"prompt": "Q", "response 1": "A", "label": 0}"#, "it has no response 2"),
+    (
+      #"{"conversations": [{"from": "human", "value": "Q"}], "chosen": {"from": "human", "#
+        + #""value": "A"}, "rejected": {"from": "gpt", "value": "B"}}"#,
+      "chosen does not end with an answer of the assistant"
+    ),
+    (#"{"conversations": [{"from": "bot", "value": "Q"}]}"#, "'bot' is no role"),
+    (
+      #"{"idx": 0, "gpt_result": "1", "gpt_reason": "It is short.", "gpt_reference": "R"}"#,
+      "it has the vote of a judge, but not the answers that were judged"
+    ),
+    (#"{"instruction": "Q", "instances": []}"#, "its instances are no list with an element"),
+    (#"{"instruction": "Q", "instances": [{"input": "", "output": ""}]}"#, "its output is empty"),
     (#"{"instruction": "Q", "response1": "A", "response2": "B"}"#, "nobody voted"),
   ])
   func `that are none say why`(text: String, reason: String) throws {
@@ -125,6 +178,13 @@ import Tokenization
       ("preference/rasbt_preference_1100.json", 0, 1100),
       ("preference/pandalm_human_999.json", 0, 999),
       ("preference/hh_harmless_base_A.jsonl.gz", 0, 1831),
+      ("preference/autoj_pairwise_A.jsonl.gz", 0, 697),
+      ("preference/llmbar_Natural.json", 0, 100),
+      ("preference/llmbar_Adversarial_Neighbor.json", 0, 134),
+      ("preference/llmbar_Adversarial_GPTInst.json", 0, 92),
+      ("preference/llmbar_processed_mtbench_human.json", 0, 200),
+      ("preference/dpo_en_demo_300.json.gz", 0, 300),
+      ("sft/alpaca_seed_tasks.jsonl", 175, 0), ("sft/user_oriented_instructions_252.jsonl", 252, 0),
     ])
   func `of real files are all understood`(name: String, conversations: Int, pairs: Int) throws {
     var passedOver = RowsPassedOver()

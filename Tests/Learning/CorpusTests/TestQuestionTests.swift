@@ -7,13 +7,19 @@ import Testing
     _ = try DataCommands.WorldExamples(
       seed: 7, conversationCount: 0, pairCount: 0, agreement: 1
     ).write(to: scratch.path)
-    let expected = World(seed: 7).unseenQuestions.map { question in
-      var asked = question.asked
-      // A file has no wrong answers but the other choices.
-      asked.wrongKeys = asked.choices.filter { $0 != asked.key }
-      return asked
+    let expected = World(seed: 7).unseenQuestions.map(\.asked)
+    let found = try TestQuestion.read("\(scratch.path)/unseen.jsonl")
+    #expect(found == expected)
+    // A wrong answer that is none of the choices is as wrong as by the world itself.
+    for (question, original) in zip(found, expected) {
+      for key in [original.key] + original.wrongKeys {
+        for answer in [key + ".", "\(original.key) or \(key)."] {
+          #expect(question.isRight(answer) == original.isRight(answer), "\(answer)")
+        }
+      }
     }
-    #expect(try TestQuestion.read("\(scratch.path)/unseen.jsonl") == expected)
+    let others = expected.map { Set($0.wrongKeys).subtracting($0.choices) }
+    #expect(others.contains { !$0.isEmpty })
   }
 
   @Test func `need no topic`() throws {
@@ -28,7 +34,20 @@ import Testing
       ])
   }
 
+  @Test func `count choices as wrong answers, beside those that are named`() throws {
+    let scratch = try Scratch()
+    let row = #"{"question": "q", "answer": "a", "choices": ["b", "a"], "answer_index": 1, "#
+    for (wrong, keys) in [(#"["c"]"#, ["c", "b"]), (#"["b", "c"]"#, ["b", "c"]), ("[]", ["b"])] {
+      let path = try scratch.write(row + #""wrong": \#(wrong)}"#, to: "q.jsonl")
+      #expect(try TestQuestion.read(path).map(\.wrongKeys) == [keys])
+    }
+  }
+
   @Test(arguments: [
+    (#"{"question": "q", "answer": "a", "choices": ["a", "b"], "answer_index": 0, "wrong": "b"}"#,
+      "\"wrong\" are not texts"),
+    (#"{"question": "q", "answer": "a", "choices": ["a", "b"], "answer_index": 0, "wrong":["a"]}"#,
+      "differ from \"a\""),
     (#"{"answer": "a", "choices": ["a", "b"], "answer_index": 0}"#, "no text \"question\""),
     (#"{"question": "q", "choices": ["a", "b"], "answer_index": 0}"#, "no text \"answer\""),
     (#"{"question": "q", "answer": "a", "choices": ["a"], "answer_index": 0}"#, "two texts"),

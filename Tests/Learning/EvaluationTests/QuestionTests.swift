@@ -155,6 +155,41 @@ private func text(_ ids: [UInt32]) -> String {
     }
   }
 
+  @Test func `are asked behind others, with the model's own answers to those`() throws {
+    try withByteModel(sequenceLength: 240) { weights, engine in
+      let test = try QuestionTest(weights, engine: engine, tokenizer: .bytes, style: .chat)
+      // A single byte of an answer is mostly a text, several of such a model are none.
+      let drawing = QuestionTest.Drawing(temperature: 1, seed: 9, tokenLimit: 1)
+      let places = Array(0..<12)
+      func openings(_ turnCount: Int) throws -> [Conversation] {
+        try test.openings(questions, turnCount: turnCount, places: places, drawing)
+      }
+      let first = try test.answers(questions, places: places, drawing)
+      #expect(try openings(1).allSatisfy { $0.messages.isEmpty })
+      let behindOne = try openings(2), behindTwo = try openings(3)
+      let second = try test.answers(questions, after: behindOne, places: places, drawing)
+      for index in questions.indices {
+        let before = (index + 11) % 12
+        #expect(
+          behindOne[index]
+            == Conversation(prompt: questions[before].text, answer: first[before].text))
+        #expect(
+          behindTwo[index].messages
+            == behindOne[before].messages + [
+              .init(.user, questions[before].text), .init(.assistant, second[before].text),
+            ])
+      }
+      #expect(second.map(\.text) != first.map(\.text) && Set(first.map(\.text)).count > 1)
+      #expect(try test.choices(questions, after: behindOne) != test.choices(questions))
+      var form = try QuestionForm(.chat, tokenizer: .bytes)
+      let opening = Conversation(prompt: "A?", answer: "B.")
+      #expect(
+        text(try form.prompt(questions[0], after: opening))
+          == "<|bos|><|user_start|>A?<|user_end|><|assistant_start|>B.<|assistant_end|>"
+          + "<|user_start|>\(questions[0].text)<|user_end|><|assistant_start|>")
+    }
+  }
+
   @Test func `that do not fit the context are refused`() throws {
     try withByteModel(sequenceLength: 24) { weights, engine in
       let test = try QuestionTest(weights, engine: engine, tokenizer: .bytes, style: .chat)

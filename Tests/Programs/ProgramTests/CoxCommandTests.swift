@@ -217,7 +217,16 @@ import Testing
       }
       let conversations = try rows("conversations"), pairs = try rows("pairs")
       #expect(conversations.count == 30 && pairs.count == 40)
-      #expect(conversations.allSatisfy { $0["messages"]?.elements?.count == 2 })
+      let lengths = conversations.map { $0["messages"]?.elements?.count ?? 0 }
+      // A third has two or three questions: none of 30 has one time in 190,000.
+      #expect(Set(lengths).isSubset(of: [2, 4, 6]) && Set(lengths).count > 1)
+      #expect(lengths.count { $0 == 2 } > 0)
+      // A prompt is a text, or messages where something was said before.
+      for pair in pairs {
+        let messages = pair["prompt"]?.elements?.count ?? 1
+        #expect([1, 3, 5].contains(messages) && pair["prompt"] != nil)
+      }
+      #expect(Set(pairs.map { $0["prompt"]?.string == nil }).count == 2)
       #expect(pairs.allSatisfy { $0["chosen"]?.string != $0["rejected"]?.string })
       let unseen = try rows("unseen")
       #expect(unseen.count >= 500)
@@ -225,11 +234,30 @@ import Testing
         let index = try #require(question["answer_index"]?.int)
         #expect(question["choices"]?.elements?[index].string == question["answer"]?.string)
       }
-      let asked = Set(conversations.map { $0["messages"]?.elements?.first?["content"]?.string })
+      let asked = Set(
+        conversations.flatMap { $0["messages"]?.elements ?? [] }.map { $0["content"]?.string })
       #expect(asked.isDisjoint(with: unseen.map { $0["question"]?.string }))
       #expect(cox("data", "check", "\(folder)/text").code == 0)
       let idle = cox("data", "world", "--out", "\(folder)/text", "--pairs", "3")
       #expect(idle.code == 64 && idle.errors.contains("--examples <directory>"))
+    }
+  }
+
+  @Test func `labels as many pairs by the rule as is asked for`() throws {
+    try withRunFolder { folder in
+      func pairs(_ agreement: String) -> [Substring] {
+        let written = cox(
+          "data", "world", "--documents", "1", "--out", "\(folder)/text", "--examples", folder,
+          "--conversations", "0", "--pairs", "2000", "--agreement", agreement)
+        #expect(written.code == 0, "\(written.errors)")
+        return fileText("\(folder)/pairs.jsonl").split(separator: "\n")
+      }
+      // All follow the rule; the noise exchanges the answers of some and leaves the others alone.
+      let ruled = pairs("1"), noisy = pairs("0.66")
+      #expect(ruled.count == 2000 && noisy.count == 2000)
+      let agreeing = zip(ruled, noisy).count { $0 == $1 }
+      // 0.66 and 5 deviations of a binomial: 5 sqrt(0.66 x 0.34 / 2000) = 0.053.
+      #expect(abs(Double(agreeing) / 2000 - 0.66) < 0.053, "\(agreeing) of 2000")
     }
   }
 

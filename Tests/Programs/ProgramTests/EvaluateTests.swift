@@ -101,16 +101,23 @@ import Testing
       ).code == 0)
     let file = try JSONReader.read(
       command(words + ["--questions", "\(story)/examples/unseen.jsonl"]).output)
-    for key in ["choices", "choices_in_sentences"] {
+    for key in ["choices", "choices_in_sentences", "answers"] {
       #expect(file[key]?.written == node[key]?.written)
     }
-    #expect(file["answers"]?["tokens"]?.written == answers["tokens"]?.written)
     let drawn = ["--questions", "world", "--temperature", "2"]
     let seeds = ["1", "2", "1"].map { command(words + drawn + ["--seed", $0]).output }
     #expect(seeds[0] == seeds[2] && seeds[0] != seeds[1])
     let text = try JSONReader.read(command(words + ["--questions", "world", "--shots", "0"]).output)
     #expect(text["format"]?.string == "text" && text["shots"]?.int == 0)
     #expect(text["choices"]?.written != node["choices"]?.written)
+    // Behind another question and the model's own answer to it.
+    let turns = ["--questions", "world", "--turns", "2"]
+    let second = try JSONReader.read(command(words + turns).output)
+    #expect(node["turns"]?.int == 1 && second["turns"]?.int == 2)
+    #expect(second["answers"]?["accuracy"]?["total"]?.int == 40)
+    #expect(second["choices"]?["summed"]?["total"]?.int == 40)
+    let mixed = command(words + turns + ["--shots", "0"])
+    #expect(mixed.code == 64 && mixed.errors.contains("--turns is for conversations"))
     let plain = command(["cox", "evaluate", checkpoint, "--questions", "world"] + limit)
     #expect(plain.output.contains("sft-40: 40 of 507 questions of world, as a conversation"))
     #expect(plain.output.contains("chance 25.0 %"), "\(plain)")
