@@ -7,7 +7,7 @@ import Testing
   /// Two answers of 2 and 4 tokens, each token with a log-probability of -0.5 and a k3 of 0.25.
   private static let answers = [2, 4].reduce(SIMD16<Double>.zero) { sum, count in
     sum + Measures.answer(
-      score: 1, isEnded: true, promptCount: 3,
+      score: 1, isUnscored: false, isEnded: true, promptCount: 3,
       logProbabilities: [Double](repeating: -0.5, count: count),
       estimates: [(k1: Double, k3: Double)](repeating: (0.1, 0.25), count: count))
   }
