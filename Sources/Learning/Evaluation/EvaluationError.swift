@@ -15,7 +15,7 @@ extension EvaluationError: CustomStringConvertible {
     switch self {
     case .tooLong(let question, let tokenCount, let sequenceLength):
       "\"\(question)\" with what stands before and after it has \(tokenCount) tokens, the model's "
-        + "context \(sequenceLength); fewer --shots leave more room"
+        + "context \(sequenceLength); fewer --shots or --turns leave more room"
     case .corpus(let error): "\(error)"
     case .notFinite(let what):
       "\(what) is no finite number: the model's weights are too large or no numbers"

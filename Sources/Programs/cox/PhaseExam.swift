@@ -54,7 +54,7 @@ struct PhaseExam {
     let checkpoints = try CheckpointFolder.newestOfPhases(inRun: run).sorted { $0.key < $1.key }
     for path in checkpoints.map(\.value) {
       let checkpoint = try CheckpointReader(path)
-      guard checkpoint.stateLayout.changesPolicy else { continue }
+      guard try Self.showsPolicy(checkpoint) else { continue }
       let model = try SavedModel(path, invocation)
       // It knows nothing of what would be asked yet.
       if source == "world", model.world == nil { continue }
@@ -69,6 +69,15 @@ struct PhaseExam {
     if marks.isEmpty {
       note("no model of \(run) has read the generated world; --questions FILE asks others")
     }
+  }
+
+  /// Whether a phase left a policy that no other phase shows: it trained it, or it is an evaluation
+  /// of the one that the run began with.
+  private static func showsPolicy(_ checkpoint: CheckpointReader) throws -> Bool {
+    let text = String(decoding: try checkpoint.plan(), as: UTF8.self)
+    let phases = try ResolvedPlan(planJSON: text).phases.prefix(checkpoint.state.phaseIndex + 1)
+    guard phases.last?.kind == .evaluate else { return checkpoint.stateLayout.changesPolicy }
+    return !phases.contains(where: \.kind.takesSteps)
   }
 
   private mutating func chat(

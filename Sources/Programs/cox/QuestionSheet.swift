@@ -98,11 +98,13 @@ struct QuestionSheet {
 }
 
 extension SavedModel {
-  /// The world of the text that it has read, as of the phase that its checkpoint is of.
+  /// The world of the text that it has read, as of the phase that its checkpoint is of; where the
+  /// run began with a model, also that of the text it is evaluated on.
   var world: World? {
     for phase in plan.phases.prefix(checkpoint.state.phaseIndex + 1).reversed() {
-      // These two have data too, but no model learns from it.
-      if phase.kind == .tokenizer || phase.kind == .evaluate { continue }
+      // The tokenizer has data too, but no model learns from it.
+      if phase.kind == .tokenizer { continue }
+      if phase.kind == .evaluate && plan.initialization.from == nil { continue }
       for mixed in phase.data.sources {
         if case .world(let seed, _) = mixed.source { return World(seed: seed) }
       }

@@ -133,12 +133,20 @@ private func shipped(_ name: String, data: String? = nil) throws -> PlanResoluti
     #expect(lines.contains("checkpoints 60.6 MiB each at most, the newest 2 kept"))
     let read = try JSONReader.read(report.json.jsonText())
     let phases = try #require(read["phases"]?.elements)
-    #expect(phases[5]["rollout_wire_bytes_max"]?.int == 608_256)
-    #expect(phases.map { $0["rollout_wire_bytes"]?.int } == [0, 0, 0, 0, 0, 1_216_512])
-    let steps = phases.map { $0["wire_bytes_per_step_max"]?.int ?? -1 }
-    #expect(steps[0] == 0 && steps[4] == steps[1] && steps[5] == steps[1] + steps[3])
-    #expect(read["wire_bytes_per_step_max"]?.int == steps[5])
-    #expect(read["checkpoint_bytes"]?.int == phases[5]["checkpoint_bytes"]?.int)
+    func figure(_ name: String, _ phase: String) -> Int? {
+      phases.first { $0["name"]?.string == phase }?[name]?.int
+    }
+    #expect(figure("rollout_wire_bytes_max", "ppo") == 608_256)
+    #expect(
+      phases.map { $0["rollout_wire_bytes"]?.int }
+        == phases.map { $0["name"]?.string == "ppo" ? 1_216_512 : 0 })
+    func step(_ phase: String) throws -> Int {
+      try #require(figure("wire_bytes_per_step_max", phase))
+    }
+    #expect(try step("tokenizer") == 0 && step("dpo") == step("pretrain"))
+    #expect(try step("ppo") == step("pretrain") + step("reward"))
+    #expect(try read["wire_bytes_per_step_max"]?.int == step("ppo"))
+    #expect(read["checkpoint_bytes"]?.int == figure("checkpoint_bytes", "ppo"))
   }
 
   @Test func `says of a mixture what is read of each source, and how often`() throws {

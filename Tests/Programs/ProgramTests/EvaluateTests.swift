@@ -112,7 +112,10 @@ import Testing
     #expect(text["choices"]?.written != node["choices"]?.written)
     // Behind another question and the model's own answer to it.
     let turns = ["--questions", "world", "--turns", "2"]
-    let second = try JSONReader.read(command(words + turns).output)
+    let long = command(words + turns)
+    #expect(long.code == 65 && long.errors.contains("--turns leave more room"), "\(long)")
+    let second = try JSONReader.read(
+      command(words.dropLast() + ["1"] + turns).output)
     #expect(node["turns"]?.int == 1 && second["turns"]?.int == 2)
     #expect(second["answers"]?["accuracy"]?["total"]?.int == 40)
     #expect(second["choices"]?["summed"]?["total"]?.int == 40)
