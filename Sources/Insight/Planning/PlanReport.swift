@@ -159,7 +159,11 @@ public struct PlanReport: Sendable {
 
   private var modelText: String {
     let shape = plan.model
-    let assumed = resolution.plan.model.vocabularySize == 0 ? " assumed" : ""
+    // The text decides, or the model that the run starts from.
+    let derived = Set(resolution.derivations.filter(\.isDerived).map(\.key))
+    let isLeftOpen = plan.initialization.from != nil
+      && derived.isSuperset(of: ["model.vocabulary", "tokenizer.vocabulary"])
+    let assumed = resolution.plan.model.vocabularySize == 0 || isLeftOpen ? " assumed" : ""
     return "\(Figures.grouped(layout.parameterCount)) parameters: \(shape.layerCount) layers, "
       + "width \(shape.modelWidth), \(shape.headCount) heads of \(shape.headWidth) "
       + "(\(shape.keyValueHeadCount) key-value), feed-forward \(shape.feedForwardWidth), "

@@ -46,11 +46,12 @@ public struct RowProblem: Error, Equatable, Sendable {
 /// Reads the forms in which people keep examples:
 ///
 /// - `messages`: `[{"role", "content"}]`, or `conversations`: `[{"from", "value"}]`;
-/// - `prompt` and `completion`;
+/// - `prompt` and `completion`, a text or messages;
 /// - `instruction`, perhaps `input`, and `output` (or `response`); or `instances`, of which the
 ///   first has `input` and `output`;
 /// - `chosen` and `rejected` with `prompt` (text or messages), `instruction` or `conversations`;
-///   without any, as whole transcripts whose turns begin with `Human:` and `Assistant:`;
+///   without any, as messages, or as whole transcripts whose turns begin with `Human:` and
+///   `Assistant:`;
 /// - two answers and what judges said: `response1`, `response2` and the votes of `annotator1`,
 ///   `annotator2`, ...; `response 1`, `response 2` and `label`; `input`, `output_1`, `output_2` and
 ///   `label`;
@@ -75,8 +76,8 @@ public enum RowReader {
     let prompt = try prompt(node)
     let answered = try instance(node) ?? node
     for key in ["completion", "output", "response"] where answered[key] != nil {
-      return .conversation(
-        Conversation(prompt.messages + [.init(.assistant, try filledText(answered, key))]))
+      let answer = try answer(answered, key, to: prompt)
+      return .conversation(Conversation(prompt.messages + [.init(.assistant, answer)]))
     }
     return .prompt(prompt)
   }
@@ -111,8 +112,12 @@ public enum RowReader {
   ) throws(RowProblem) -> ExampleRow {
     let found = Conversation(try messages(node, key))
     if let problem = found.problem { throw RowProblem(problem) }
-    let isAnswered = found.messages.contains { $0.role == .assistant }
-    return isAnswered ? .conversation(found) : .prompt(found)
+    let answers = found.messages.filter { $0.role == .assistant }
+    // It would teach to say nothing.
+    guard !answers.contains(where: \.content.isEmpty) else {
+      throw RowProblem("an answer of the assistant is empty")
+    }
+    return !answers.isEmpty ? .conversation(found) : .prompt(found)
   }
 
   private static func messages(
@@ -163,9 +168,10 @@ public enum RowReader {
   private static func pair(_ node: JSONNode) throws(RowProblem) -> PreferencePair {
     let found: PreferencePair
     if ["prompt", "instruction", "conversations"].contains(where: { node[$0] != nil }) {
+      let prompt = try prompt(node)
       found = PreferencePair(
-        prompt: try prompt(node), chosen: try answer(node, "chosen"),
-        rejected: try answer(node, "rejected"))
+        prompt: prompt, chosen: try answer(node, "chosen", to: prompt),
+        rejected: try answer(node, "rejected", to: prompt))
     } else {
       let chosen = try transcript(node, "chosen"), rejected = try transcript(node, "rejected")
       guard chosen.prompt == rejected.prompt else {
@@ -178,22 +184,43 @@ public enum RowReader {
     return found
   }
 
-  /// A text, a message, or messages of which the last is the answer.
-  private static func answer(_ node: JSONNode, _ key: String) throws(RowProblem) -> String {
-    let last: Conversation.Message?
+  /// A text, a message, or messages of which the last is the answer; those before it repeat the
+  /// prompt, or the end of it.
+  private static func answer(
+    _ node: JSONNode, _ key: String, to prompt: Conversation
+  ) throws(RowProblem) -> String {
+    let said: [Conversation.Message]
     switch node[key]?.value {
-    case .array: last = try messages(node, key).last
-    case .object: last = try node[key].map(message)
+    case .array: said = try messages(node, key)
+    case .object: said = try node[key].map { one throws(RowProblem) in [try message(one)] } ?? []
     default: return try filledText(node, key)
     }
-    guard let last, last.role == .assistant, !last.content.isEmpty
+    let found = try answered(said, key)
+    guard prompt.messages.suffix(found.prompt.count) == found.prompt[...] else {
+      throw RowProblem("\(key) answers something else than the prompt")
+    }
+    return found.answer
+  }
+
+  private static func answered(
+    _ messages: [Conversation.Message], _ key: String
+  ) throws(RowProblem) -> Transcript {
+    guard let last = messages.last, last.role == .assistant, !last.content.isEmpty
     else { throw RowProblem("\(key) does not end with an answer of the assistant") }
-    return last.content
+    return (Array(messages.dropLast()), last.content)
   }
 
   private typealias Transcript = (prompt: [Conversation.Message], answer: String)
 
   private static func transcript(_ node: JSONNode, _ key: String) throws(RowProblem) -> Transcript {
+    if node[key]?.elements != nil {
+      let found = try answered(try messages(node, key), key)
+      guard found.prompt.last?.role == .user else {
+        throw RowProblem("\(key) has no message of the user before its answer")
+      }
+      if let problem = Conversation(found.prompt).problem { throw RowProblem(problem) }
+      return found
+    }
     var rest = try text(node, key)[...]
     var messages: [Conversation.Message] = []
     let marks = [("\n\nHuman:", Conversation.Role.user), ("\n\nAssistant:", .assistant)]
@@ -263,9 +290,10 @@ public enum RowReader {
   }
 
   private static func mostVotes(_ node: JSONNode) throws(RowProblem) -> Winner {
+    guard case .object(let members) = node.value else { preconditionFailure("a row is an object") }
     var votes: [Winner] = []
-    while node["annotator\(votes.count + 1)"] != nil {
-      let key = "annotator\(votes.count + 1)"
+    for key in members.map(\.key) where key.hasPrefix("annotator") {
+      guard Int(key.dropFirst("annotator".count)) != nil else { continue }
       votes.append(try vote(node, key, [0: .neither, 1: .first, 2: .second]))
     }
     guard !votes.isEmpty else { throw RowProblem("nobody voted: it has no annotator1") }

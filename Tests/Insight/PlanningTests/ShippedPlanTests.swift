@@ -232,5 +232,11 @@ private func shipped(_ name: String, data: String? = nil) throws -> PlanResoluti
     #expect(report.time == nil)
     #expect(report.lines.contains("time        unknown: the peak of this processor is not known"))
     #expect(report.lines.contains { $0.contains("vocabulary 128 assumed") })
+    // The model that a run starts from brings its own.
+    let text = #"{"initialization": {"from": "m"}, "phases": [{"kind": "tokenizer"}, "#
+      + #"{"kind": "sft"}]}"#
+    let further = PlanReport(
+      try PlanResolver.resolve(text: text, path: "p"), on: .init(workerCount: 1, threadCount: 1))
+    #expect(further.lines.contains { $0.contains("vocabulary 1024 assumed") })
   }
 }

@@ -15,6 +15,8 @@ import Tokenization
       #"{"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]}"#,
       #"{"prompt": "Q", "completion": "A"}"#, #"{"instruction": "Q", "input": "", "output": "A"}"#,
       #"{"instruction": "Q", "response": "A"}"#,
+      #"{"prompt": [{"role": "user", "content": "Q"}], "#
+        + #""completion": [{"role": "assistant", "content": "A"}]}"#,
       #"{"conversations": [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}]}"#,
       #"{"id": "1", "instruction": "Q", "instances": [{"input": "", "output": "A"}, "#
         + #"{"input": "", "output": "C"}], "is_classification": false}"#,
@@ -35,6 +37,13 @@ import Tokenization
       #"{"instruction": "Q", "input": "", "output": "A", "chosen": "A", "rejected": "B"}"#,
       #"{"prompt": [{"role": "user", "content": "Q"}], "chosen": [{"role": "assistant", "#
         + #""content": "A"}], "rejected": [{"role": "assistant", "content": "B"}]}"#,
+      #"{"prompt": "Q", "chosen": [{"role": "user", "content": "Q"}, {"role": "assistant", "#
+        + #""content": "A"}], "rejected": "B"}"#,
+      #"{"chosen": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}], "#
+        + #""rejected": [{"role": "user", "content": "Q"}, {"role": "assistant", "#
+        + #""content": "B"}]}"#,
+      #"{"instruction": "Q", "response1": "B", "response2": "A", "#
+        + #""annotator1": 2, "annotator3": 0}"#,
       #"{"chosen": "\n\nHuman: Q\n\nAssistant: A", "rejected": "\n\nHuman: Q\n\nAssistant: B"}"#,
       #"{"instruction": "Q", "response1": "A", "response2": "B", "#
         + #""annotator1": 1, "annotator2": 0}"#,
@@ -81,6 +90,24 @@ import Tokenization
   @Test(arguments: [
     (#"[1]"#, "it is a list, not an object"), (#"{"text": "x"}"#, "it has no messages, prompt"),
     (#"{"prompt": "Q", "completion": ""}"#, "its completion is empty"),
+    (
+      #"{"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": ""}]}"#,
+      "an answer of the assistant is empty"
+    ),
+    (
+      #"{"prompt": "Q", "completion": [{"role": "user", "content": "A"}]}"#,
+      "completion does not end with an answer of the assistant"
+    ),
+    (
+      #"{"prompt": "Q", "rejected": "A", "chosen": [{"role": "user", "content": "P"}, "#
+        + #"{"role": "assistant", "content": "B"}]}"#,
+      "chosen answers something else than the prompt"
+    ),
+    (
+      #"{"chosen": [{"role": "assistant", "content": "A"}], "rejected": [{"role": "assistant", "#
+        + #""content": "B"}]}"#,
+      "chosen has no message of the user before its answer"
+    ),
     (#"{"prompt": 3, "completion": "A"}"#, "its prompt is the number 3, not a text"),
     (#"{"messages": "x"}"#, "its messages is no list"),
     (#"{"messages": []}"#, "it has no message"),
