@@ -32,17 +32,8 @@ import Testing
     }
     """
 
-  private static func withPlan<Value>(
-    _ body: (_ run: String, _ plan: String) throws -> Value
-  ) throws -> Value {
-    let folder = try Files.createTemporaryDirectory(prefix: "cox-adapters")
-    defer { try? Files.removeTree(folder) }
-    try Files.write(text, to: "\(folder)/plan.json")
-    return try body("\(folder)/run", "\(folder)/plan.json")
-  }
-
   /// What one worker with one thread makes of it.
-  private static let reference = try? withPlan { run, plan in
+  private static let reference = try? withPlan(text) { run, plan in
     try RealCluster.outcome(run: run, plan: plan)
   }
 
@@ -54,7 +45,7 @@ import Testing
   func `gives the same bits for any number of workers and threads`(
     workerCount: Int, threadCount: Int
   ) throws {
-    try Self.withPlan { run, plan in
+    try withPlan(Self.text) { run, plan in
       let cluster = try RealCluster(run: run, plan: plan, waitingFor: workerCount)
       for _ in 0..<workerCount { try cluster.addWorker(threads: threadCount) }
       try expectReference(cluster)
@@ -66,7 +57,7 @@ import Testing
     .timeLimit(.minutes(5)))
   func `by a BLAS is as exact`() throws {
     let outcomes = try [(1, 1), (2, 1), (3, 2)].map { workerCount, threadCount in
-      try Self.withPlan { run, plan in
+      try withPlan(Self.text) { run, plan in
         let cluster = try RealCluster(run: run, plan: plan, waitingFor: workerCount)
         for _ in 0..<workerCount {
           try cluster.addWorker(threads: threadCount, options: ["--matmul", "blas"])
@@ -85,7 +76,7 @@ import Testing
   /// between the exchange and the update; or in the phase before and the one behind.
   @Test(.timeLimit(.minutes(3)), arguments: ["in-update@13", "before-update@13", "mid-gather@2"])
   func `survives the death of one of three workers`(failpoint: String) throws {
-    try Self.withPlan { run, plan in
+    try withPlan(Self.text) { run, plan in
       let cluster = try RealCluster(run: run, plan: plan, waitingFor: 3)
       try cluster.addWorker()
       try cluster.addWorker(failpoint: failpoint)
@@ -97,7 +88,7 @@ import Testing
 
   @Test(.timeLimit(.minutes(3)))
   func `takes in a worker within the phase, and again behind it`() throws {
-    try Self.withPlan { run, plan in
+    try withPlan(Self.text) { run, plan in
       let cluster = try RealCluster(run: run, plan: plan)
       try cluster.addWorker()
       #expect(cluster.waitForText("phase sft begins"))
@@ -109,7 +100,7 @@ import Testing
   }
 
   @Test(.timeLimit(.minutes(3))) func `goes on from a checkpoint of the phase`() throws {
-    try Self.withPlan { run, plan in
+    try withPlan(Self.text) { run, plan in
       for moment in ["sft-8", "phase dpo begins"] {
         let cluster = try RealCluster(run: run, plan: plan, waitingFor: 2)
         for _ in 0..<2 { try cluster.addWorker() }
@@ -127,7 +118,7 @@ import Testing
   /// behind start from it to within the rounding of an f32 chain of 4 products, a scale and a sum.
   @Test(.timeLimit(.minutes(3)))
   func `exports the weights that base and adapters make`() throws {
-    try Self.withPlan { run, plan in
+    try withPlan(Self.text) { run, plan in
       let cluster = try RealCluster(run: run, plan: plan)
       try cluster.addWorker()
       try expectReference(cluster)
@@ -181,7 +172,7 @@ import Testing
   }
 
   @Test func `a rank that is too large ends with 78, its place and what to do`() throws {
-    try Self.withPlan { run, plan in
+    try withPlan(Self.text) { run, plan in
       let text = Self.text.replacing("\"rank\": 4", with: "\"rank\": 40")
       try Files.write(text, to: plan)
       let found = command(["coordinator", plan, "--run", run, "--listen", "127.0.0.1:0"])

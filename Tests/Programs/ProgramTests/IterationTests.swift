@@ -41,17 +41,8 @@ import Testing
     }
     """
 
-  private static func withPlan<Value>(
-    _ body: (_ run: String, _ plan: String) throws -> Value
-  ) throws -> Value {
-    let folder = try Files.createTemporaryDirectory(prefix: "cox-iterated")
-    defer { try? Files.removeTree(folder) }
-    try Files.write(text, to: "\(folder)/plan.json")
-    return try body("\(folder)/run", "\(folder)/plan.json")
-  }
-
   /// What one worker with one thread makes of it.
-  private static let reference = try? withPlan { run, plan in
+  private static let reference = try? withPlan(text) { run, plan in
     try RealCluster.outcome(run: run, plan: plan)
   }
 
@@ -63,7 +54,7 @@ import Testing
   func `give the same bits for any number of workers and threads`(
     workerCount: Int, threadCount: Int
   ) throws {
-    try Self.withPlan { run, plan in
+    try withPlan(Self.text) { run, plan in
       let cluster = try RealCluster(run: run, plan: plan, waitingFor: workerCount)
       for _ in 0..<workerCount { try cluster.addWorker(threads: threadCount) }
       try expectReference(cluster)
@@ -75,7 +66,7 @@ import Testing
     .timeLimit(.minutes(3)),
     arguments: ["mid-bucket-send@24", "mid-gather@27", "before-report@24", "before-report@26"])
   func `survive the death of one of three workers`(failpoint: String) throws {
-    try Self.withPlan { run, plan in
+    try withPlan(Self.text) { run, plan in
       let cluster = try RealCluster(run: run, plan: plan, waitingFor: 3)
       try cluster.addWorker()
       try cluster.addWorker(failpoint: failpoint)
@@ -86,7 +77,7 @@ import Testing
   }
 
   @Test(.timeLimit(.minutes(3))) func `go on from a checkpoint with fresh answers`() throws {
-    try Self.withPlan { run, plan in
+    try withPlan(Self.text) { run, plan in
       let first = try RealCluster(run: run, plan: plan)
       try first.addWorker(failpoint: "hang:before-report@28")
       #expect(first.waitForText("fresh-1"), "\(first.errors)")
@@ -100,7 +91,7 @@ import Testing
   }
 
   @Test(.timeLimit(.minutes(3))) func `tell how fresh answers are ranked`() throws {
-    try Self.withPlan { run, plan in
+    try withPlan(Self.text) { run, plan in
       let cluster = try RealCluster(run: run, plan: plan)
       try cluster.addWorker()
       try expectReference(cluster)

@@ -259,3 +259,14 @@ func withRunFolder<Value>(_ body: (String) throws -> Value) throws -> Value {
   defer { try? Files.removeTree(folder) }
   return try body("\(folder)/run")
 }
+
+/// A plan's file, and the run's folder beside it.
+func withPlan<Value>(
+  _ text: String, _ body: (_ run: String, _ plan: String) throws -> Value
+) throws -> Value {
+  try withRunFolder { run in
+    let plan = "\(Files.parent(of: run))/plan.json"
+    try Files.write(text, to: plan)
+    return try body(run, plan)
+  }
+}
