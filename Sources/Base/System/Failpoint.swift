@@ -7,7 +7,7 @@ internal import Synchronization
 /// first time it passes that point (in that phase, at that step); with `hang:` only the thread that
 /// passes stands still, until the process gets SIGCONT. Either is told on standard error first. A
 /// step is counted from 0 as the point has it: within the phase; in rollouts, iterations of the
-/// phase; within an exchange and before a report, operations of the run. The tested binary is the
+/// phase; within an exchange, before a report and before a commit, operations of the run. The tested binary is the
 /// released binary.
 public enum Failpoint: String, CaseIterable, Sendable {
   case afterSlice = "after-slice"
@@ -21,6 +21,8 @@ public enum Failpoint: String, CaseIterable, Sendable {
   case beforeReport = "before-report"
   case inRollout = "in-rollout"
   case afterRollout = "after-rollout"
+  /// Of the coordinator, all others of workers.
+  case beforeCommit = "before-commit"
 
   /// What `COX_FAILPOINT` asks for.
   private struct Order {

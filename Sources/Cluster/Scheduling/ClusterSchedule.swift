@@ -8,15 +8,19 @@ public struct RunOutline: Equatable, Sendable {
   public var operationCount: Int
   /// Positions at which a checkpoint is due, ascending; the last is ``operationCount``.
   public var checkpointPositions: [Int]
+  /// Those of them that nobody passes before the checkpoint stands.
+  public var phaseEnds: [Int]
   /// Workers to wait for before the first view.
   public var workerCountMin: Int
 
   public init(
-    tree: SliceTree, operationCount: Int, checkpointPositions: [Int], workerCountMin: Int
+    tree: SliceTree, operationCount: Int, checkpointPositions: [Int], phaseEnds: [Int],
+    workerCountMin: Int
   ) {
     self.tree = tree
     self.operationCount = operationCount
     self.checkpointPositions = checkpointPositions
+    self.phaseEnds = phaseEnds
     self.workerCountMin = workerCountMin
   }
 }
@@ -61,6 +65,8 @@ public struct ClusterSchedule: Sendable {
   var grantedPosition: Int
   var checkpointPosition: Int?
   var savingPosition: Int?
+  /// Where a save came to nothing in this view: it is not tried again, unless the run ends there.
+  var unsavedPosition: Int?
   var isStopping = false
   var last: Resumption?
   var suspicion = Suspicion()
@@ -115,8 +121,8 @@ public struct ClusterSchedule: Sendable {
     case .checkpointFailed(let position):
       guard savingPosition == position else { return [] }
       savingPosition = nil
-      // Tried again only where the run ends; but another place may have become due meanwhile.
-      return isEnding || position != committedPosition ? advance() : []
+      unsavedPosition = position
+      return advance()
     case .stopRequested: return stop()
     }
   }
@@ -276,6 +282,7 @@ public struct ClusterSchedule: Sendable {
       commands.append(.rewound(from: committedPosition, to: position))
     }
     committedPosition = position
+    unsavedPosition = nil
     let resumption = Resumption(
       view: view + 1,
       members: candidates.compactMap { workers[$0]?.member },
@@ -376,16 +383,24 @@ public struct ClusterSchedule: Sendable {
     return commands
   }
 
-  /// Operations before this may run. A save that is due waits for the one under way, and holds
-  /// everybody: state is saved at rest.
+  /// Operations before this may run.
   private var grantLimit: Int {
-    let isSaveWaiting = isSaveDue && checkpointPosition != committedPosition
-      && savingPosition != nil && savingPosition != committedPosition
-    return isStopping || isSaveWaiting ? committedPosition : limit(after: committedPosition)
+    isStopping || isHeld ? committedPosition : limit(after: committedPosition)
   }
 
   private var isSaveDue: Bool {
-    isEnding || outline.checkpointPositions.contains(committedPosition)
+    isEnding
+      || outline.checkpointPositions.contains(committedPosition)
+        && unsavedPosition != committedPosition
+  }
+
+  /// Whether everybody waits for a checkpoint. State is saved at rest, so a save that is due waits
+  /// for the one under way. And whoever went on from a phase's end could not save it any more, if
+  /// the coordinator or another member died meanwhile.
+  private var isHeld: Bool {
+    guard isSaveDue, checkpointPosition != committedPosition else { return false }
+    let isWaiting = savingPosition != nil && savingPosition != committedPosition
+    return isWaiting || outline.phaseEnds.contains(committedPosition)
   }
 
   private mutating func saveIfDue() -> [Command] {
@@ -393,7 +408,7 @@ public struct ClusterSchedule: Sendable {
     guard isSaveDue, committedPosition > 0 || isEnd, savingPosition == nil else {
       return isStopping && committedPosition == 0 ? finish(.stopped) : []
     }
-    if checkpointPosition == committedPosition { return noteCheckpoint(committedPosition) }
+    if checkpointPosition == committedPosition { return finishIfOver() }
     let holders = members.indices.filter { !isFetching(rank: $0) }
     savingPosition = committedPosition
     return [.save(position: committedPosition, workers: holders.map { members[$0] })]
@@ -408,11 +423,13 @@ public struct ClusterSchedule: Sendable {
   private mutating func noteCheckpoint(_ position: Int) -> [Command] {
     if savingPosition == position { savingPosition = nil }
     checkpointPosition = max(position, checkpointPosition ?? 0)
-    if position == outline.operationCount { return finish(.completed) }
-    if isStopping && position == committedPosition && stage == .running {
-      return finish(.stopped)
-    }
-    return position == committedPosition ? [] : advance()
+    return position == outline.operationCount ? finish(.completed) : advance()
+  }
+
+  /// Where the newest checkpoint holds all that was done.
+  private mutating func finishIfOver() -> [Command] {
+    if committedPosition == outline.operationCount { return finish(.completed) }
+    return isStopping && stage == .running ? finish(.stopped) : []
   }
 
   private mutating func stop() -> [Command] {

@@ -191,6 +191,9 @@ public struct PhaseProgram: Equatable, Sendable {
     return found
   }
 
+  /// Behind the last operation of each phase, ascending.
+  public var phaseEnds: [Int] { sections.map { $0.start + $0.count } }
+
   private func section(at position: Int) -> Section? {
     sections.last { $0.start <= position && position < $0.start + $0.count }
   }

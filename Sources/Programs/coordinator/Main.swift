@@ -1,11 +1,13 @@
 import CoordinatorRuntime
 import Settings
+import System
 import Transport
 
 @main struct Main {
   static func main() {
     ProgramEdge.run(command, arguments: CommandLine.arguments) { invocation in
-      runCoordinator(try options(invocation))
+      if let problem = Failpoint.problem { throw command.refusal(problem) }
+      return runCoordinator(try options(invocation))
     }
   }
 

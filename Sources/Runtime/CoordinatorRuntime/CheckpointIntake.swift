@@ -66,6 +66,7 @@ package final class CheckpointIntake: Sendable {
     do throws(CheckpointError) {
       try writer.writeChunk(index: chunk, bytes: bytes)
       guard writer.missingChunks.isEmpty, beginCommit(writer) else { return }
+      Failpoint.beforeCommit.pass(step: position)
       let reader = try commit(writer)
       forget(writer)
       post(.saved(position: position, reader))

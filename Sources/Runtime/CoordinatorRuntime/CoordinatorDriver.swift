@@ -56,6 +56,7 @@ final class CoordinatorDriver {
         tree: SliceTree(sliceCount: folder.plan.batch.slices),
         operationCount: folder.program.operationCount,
         checkpointPositions: folder.program.checkpointPositions,
+        phaseEnds: folder.program.phaseEnds,
         workerCountMin: options.workerCountMin),
       view: start.view, committedPosition: start.committedPosition,
       checkpointPosition: start.checkpointPosition, expectedWorkerCount: start.workerCount)
@@ -394,6 +395,7 @@ final class CoordinatorDriver {
     if intake.isCommitting(position: position) { return }
     // The checkpoint counts the tokens of every step before it.
     recorder.commit(upTo: position)
+    Failpoint.enter(phase: folder.plan.phases[program.progress(at: position).phase].name)
     do {
       let tokensTotal = try recorder.tokensTotal(at: position)
       let writer = try folder.makeWriter(at: position, tokensTotal: tokensTotal)

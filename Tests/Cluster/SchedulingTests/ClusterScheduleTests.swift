@@ -5,8 +5,8 @@ import Testing
 
 @Suite struct `Cluster schedule` {
   static let outline = RunOutline(
-    tree: SliceTree(sliceCount: 8), operationCount: 30, checkpointPositions: [10, 20, 30],
-    workerCountMin: 1)
+    tree: SliceTree(sliceCount: 8), operationCount: 30, checkpointPositions: [5, 10, 20, 30],
+    phaseEnds: [10, 30], workerCountMin: 1)
 
   static func member(_ number: Int) -> Member {
     Member(worker: number, name: "w\(number)", dataAddress: "h:\(number)")
@@ -154,7 +154,7 @@ import Testing
     var schedule = ClusterSchedule(
       outline: RunOutline(
         tree: SliceTree(sliceCount: 8), operationCount: 4, checkpointPositions: [1, 2, 4],
-        workerCountMin: 1))
+        phaseEnds: [4], workerCountMin: 1))
     _ = schedule.apply(.joined(Self.member(0)))
     _ = schedule.apply(.suspended(worker: 0, view: 1, position: nil, nodes: []))
     _ = schedule.apply(.measuredPeak(worker: 0))
@@ -170,6 +170,42 @@ import Testing
     // One that failed gives way as well.
     #expect(schedule.apply(.checkpointFailed(position: 2)) == [save(4)])
     #expect(schedule.apply(.checkpointed(position: 4)) == [.finish(.completed)])
+  }
+
+  @Test func `nobody goes on from a phase's end before its checkpoint stands, or has failed`() {
+    let outline = RunOutline(
+      tree: SliceTree(sliceCount: 8), operationCount: 9, checkpointPositions: [2, 9],
+      phaseEnds: [2, 9], workerCountMin: 1)
+    /// A coordinator of two workers, which say that they stand at `position`.
+    func schedule(_ position: Int?) -> (ClusterSchedule, [Command]) {
+      var schedule = ClusterSchedule(
+        outline: outline, committedPosition: position ?? 0, expectedWorkerCount: 2)
+      for worker in 0..<2 { _ = schedule.apply(.joined(Self.member(worker))) }
+      for worker in 0..<2 {
+        _ = schedule.apply(.suspended(worker: worker, view: 1, position: position, nodes: []))
+      }
+      _ = schedule.apply(.measuredPeak(worker: 0))
+      let commands = schedule.apply(.measuredPeak(worker: 1))
+      return (schedule, commands)
+    }
+    var (first, _) = schedule(nil)
+    for position in 0..<2 {
+      _ = first.apply(.completed(worker: 0, view: 1, position: position))
+    }
+    _ = first.apply(.completed(worker: 1, view: 1, position: 0))
+    let save = Command.save(position: 2, workers: [0, 1])
+    #expect(first.apply(.completed(worker: 1, view: 1, position: 1)) == [save])
+    let grant = Command.grant(workers: [0, 1], view: 1, position: 9)
+    // Dead while it was being written, another coordinator finds everybody where they were.
+    var (second, commands) = schedule(2)
+    #expect(commands.first == save)
+    guard case .resume(let resumption)? = commands.last else {
+      Issue.record("nobody resumes: \(commands)")
+      return
+    }
+    #expect(resumption.grantedPosition == 2)
+    #expect(second.apply(.checkpointFailed(position: 2)) == [grant])
+    #expect(first.apply(.checkpointed(position: 2)) == [grant])
   }
 
   @Test func `a stop saves where everybody stands and ends the run`() {

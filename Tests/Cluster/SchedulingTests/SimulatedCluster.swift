@@ -33,6 +33,9 @@ struct SimulatedCluster {
   var saved: [Int: Set<Int>] = [:]
   var savingPosition: Int?
   var newestCheckpoint: Int?
+  /// Where saves succeeded, and where they failed.
+  private var checkpoints: Set<Int> = []
+  private var failed: Set<Int> = []
   var end: RunEnd?
   var rewinds = 0
   var dismissed: [Int] = []
@@ -151,9 +154,11 @@ struct SimulatedCluster {
     savingPosition = nil
     if failuresLeft > 0 {
       failuresLeft -= 1
+      failed.insert(position)
       return deliver(.checkpointFailed(position: position))
     }
     newestCheckpoint = position
+    checkpoints.insert(position)
     deliver(.checkpointed(position: position))
   }
 
@@ -349,13 +354,17 @@ struct SimulatedCluster {
     outbox[number] = nil
   }
 
-  /// What anybody who is here has done is in a checkpoint.
+  /// What anybody who is here has done is in a checkpoint, and so is the end of each phase.
   private mutating func finish(_ how: RunEnd) {
     end = how
     for worker in workers.values where worker.isWelcomed && !worker.isFetching {
       guard let position = worker.position, position > newestCheckpoint ?? 0 else { continue }
       violations.append(
         "\(how): worker \(worker.number) holds \(position), saved is \(newestCheckpoint ?? 0)")
+    }
+    guard how == .completed else { return }
+    for position in outline.phaseEnds where !checkpoints.union(failed).contains(position) {
+      violations.append("no checkpoint of the phase that ends at \(position)")
     }
   }
 

@@ -88,7 +88,7 @@ private let schedule = ForeignParser(
     var schedule = ClusterSchedule(
       outline: RunOutline(
         tree: SliceTree(sliceCount: 4), operationCount: 100, checkpointPositions: [10, 100],
-        workerCountMin: 2))
+        phaseEnds: [10, 100], workerCountMin: 2))
     for worker in 0..<2 { check(schedule.apply(.joined(member(worker)))) }
     for line in bytes.split(separator: 0x0A).prefix(64) {
       guard let first = line.first else { continue }

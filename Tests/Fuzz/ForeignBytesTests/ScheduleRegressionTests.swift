@@ -8,7 +8,7 @@ import Testing
     var schedule = ClusterSchedule(
       outline: RunOutline(
         tree: SliceTree(sliceCount: 2), operationCount: 10, checkpointPositions: [10],
-        workerCountMin: 1))
+        phaseEnds: [10], workerCountMin: 1))
     _ = schedule.apply(.joined(Member(worker: 0, name: "w0", dataAddress: "h:1")))
     _ = schedule.apply(.suspended(worker: 0, view: 1, position: nil, nodes: []))
     _ = schedule.apply(.measuredPeak(worker: 0))

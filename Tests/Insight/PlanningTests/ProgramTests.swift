@@ -122,6 +122,7 @@ private func unrolled(_ plan: ResolvedPlan) -> [Planning.Operation] {
       """)
     // t t t t v t t t t v t v: after the 4th step, after the 8th (position 9), at the end.
     #expect(PhaseProgram(plan).checkpointPositions == [4, 9, 12])
+    #expect(PhaseProgram(plan).phaseEnds == [12])
   }
 }
 

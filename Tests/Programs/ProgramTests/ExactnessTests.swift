@@ -75,8 +75,10 @@ import Transport
     }
   }
 
-  /// The plan has no rollouts.
-  static let points = Failpoint.allCases.filter { ![.inRollout, .afterRollout].contains($0) }
+  /// Those of workers; the plan has no rollouts.
+  static let points = Failpoint.allCases.filter {
+    ![.inRollout, .afterRollout, .beforeCommit].contains($0)
+  }
 
   /// Gradients are lent between these workers, or go over TCP.
   @Test(.timeLimit(.minutes(3)), arguments: points, [[], ["--no-lending"]])

@@ -40,20 +40,23 @@ final class RealCluster {
   /// - Parameters:
   ///   - logs: Where standard errors go; nil: the run folder.
   ///   - listen: Where it listens; nil: where the place has it, on a port of its own.
+  ///   - failpoint: Of the coordinator.
   init(
     run: String, plan: String = smoke, waitingFor workerCount: Int = 1, extra: [String] = [],
-    logs: String? = nil, listen: String? = nil, in place: Place = .here
+    logs: String? = nil, listen: String? = nil, failpoint: String? = nil, in place: Place = .here
   ) throws {
     self.run = run
     self.logs = logs ?? run
     self.place = place
     try Files.createDirectory(run)
+    var environment = place.environment
+    environment["COX_FAILPOINT"] = failpoint
     coordinator = try ChildProcess(
       place.command(
         ["\(Self.programs)/coordinator", plan, "--run", run, "--listen",
           listen ?? place.listen,
           "--min-workers", "\(workerCount)"] + extra + place.options),
-      output: .pipe, errors: .file("\(self.logs)/coordinator.err"), environment: place.environment)
+      output: .pipe, errors: .file("\(self.logs)/coordinator.err"), environment: environment)
     let watchdog = Watchdog(over: coordinator, seconds: 60)
     let line = coordinator.readLine() ?? ""
     watchdog.leave()

@@ -256,6 +256,30 @@ import Testing
     }
   }
 
+  /// It has every chunk of the checkpoint that the phase ends with when it dies, and a worker with
+  /// it or not.
+  @Test(.timeLimit(.minutes(3)), arguments: [("anneal", false), ("reward", true), ("grpo", false)])
+  func `keeps the end of every phase, though the coordinator dies over one`(
+    phase: String, isWorkerLost: Bool
+  ) throws {
+    try withRunFolder { run in
+      let first = try RealCluster(
+        run: run, plan: Self.plan, waitingFor: 2, failpoint: "before-commit@\(phase)")
+      for _ in 0..<2 { try first.addWorker() }
+      #expect(first.wait() == 137, "\(first.errors)")
+      if isWorkerLost { first.workers[1].signal(9) }
+      let again = try RealCluster(run: run, plan: Self.plan, listen: first.address)
+      try expectReference(again)
+      #expect(!again.errors.contains("rewound"))
+      #expect(first.workers.map { exitCode(of: $0) } == [0, isWorkerLost ? 137 : 0])
+      let ends = [
+        "pretrain-60", "anneal-10", "sft-40", "reward-10", "ppo-8", "dpo-8", "dpo-again-4",
+        "grpo-4", "evaluate-0",
+      ]
+      #expect(ends.filter { !Files.exists("\(run)/checkpoints/\($0)/manifest.json") } == [])
+    }
+  }
+
   @Test(.timeLimit(.minutes(3))) func `goes on from any checkpoint when all are lost`() throws {
     try withRunFolder { run in
       for moment in ["iteration 2: reward", "phase grpo begins"] {
