@@ -145,6 +145,12 @@ public struct StepRecord: Equatable, Sendable {
     (phase, step, time) == (other.phase, other.step, other.time) && isValidated
   }
 
+  /// Whether both are the same line of `metrics.jsonl`, where a number that is none equals itself.
+  public func standsLike(_ other: StepRecord) -> Bool {
+    guard let line = try? jsonLine(self) else { return false }
+    return line == (try? jsonLine(other))
+  }
+
   /// Whether a validation followed the step. Not every one has a loss.
   public var isValidated: Bool { validationTokens != nil || validationLoss != nil }
 

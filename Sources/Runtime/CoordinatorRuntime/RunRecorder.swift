@@ -510,8 +510,7 @@ package final class RunRecorder {
     _ reports: [Int: OperationReport], isFull: Bool, seconds: Double
   ) {
     let name = plan.phases[phase].name
-    let isLatest = latest?.phase == name && latest?.step == afterStep
-    if !isLatest { latest = recorded(name, afterStep) }
+    if latest?.phase != name || latest?.step != afterStep { latest = recorded(name, afterStep) }
     var record = latest ?? validationRecord(phase, afterStep, report, reports, seconds: seconds)
     let coverage = source.coverage(phase: phase, isFull: isFull)
     let figures = plan.phases[phase].validationFigures(report.measures, count: report.tokenCount)
@@ -524,9 +523,10 @@ package final class RunRecorder {
       record.validationBitsPerByte =
         report.lossSum / 0.693_147_180_559_945_3 / Double(coverage.byteCount)
     }
-    // A worker may report again what it did before a restart.
-    guard !isLatest || record != latest else { return }
+    // A worker may report again, or do again, what it did before a restart.
+    let isRepeated = latest.map(record.standsLike) ?? false
     latest = record
+    guard !isRepeated else { return }
     unwritten.append(record)
   }
 

@@ -199,7 +199,7 @@ struct OperationRun {
       guard !isInterrupted(), let found = evaluate(slices[slice]) else { return nil }
       statistics[.leaf(slice)] = found
     }
-    watch.lap(\.forward)
+    watch.lapForward(session.replica)
     let merged = session.tree.merge(statistics)
     var total = merged[session.tree.root]
     if let exchange = inForce.exchange {
@@ -332,6 +332,13 @@ struct Stopwatch {
     time.forward += forward
     time.backward += elapsed - forward
     last = now
+  }
+
+  /// Books the time since the last lap as forward, which is all that was done.
+  mutating func lapForward(_ replica: Replica) {
+    // Else the next step would take them for its own.
+    _ = replica.takeForwardSeconds()
+    lap(\.forward)
   }
 
   mutating func finish() -> OperationTime {
