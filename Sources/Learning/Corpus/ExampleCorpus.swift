@@ -187,7 +187,7 @@ public final class ExampleCorpus: Sendable {
 
 extension ExampleCorpus.Form {
   /// Sequences of an example.
-  var width: Int { self == .pairs ? 2 : 1 }
+  public var width: Int { self == .pairs ? 2 : 1 }
 
   /// Why a row is of another form, if it is.
   func mismatch(_ row: ExampleRow) -> String? {

@@ -43,17 +43,35 @@ public struct Share: Equatable, Sendable {
 /// A mean over things drawn one by one, and how sure it is.
 public struct Mean: Equatable, Sendable {
   public let value: Double
-  /// `value -+ 1.96 s / sqrt(n)`, `s` the deviation over n - 1: right for n of 30 and more. The
-  /// value alone for n = 1.
+  /// `value -+ 1.96` of its deviations: right for 30 things and more. The value alone for one.
   public let interval: ClosedRange<Double>
 
+  /// Its deviation is `s / sqrt(n)`, `s` that of the values over n - 1.
+  ///
   /// - Precondition: There are values, all finite.
   public init(_ values: [Double]) {
-    precondition(!values.isEmpty && values.allSatisfy(\.isFinite), "no mean of \(values.count)")
-    let n = Double(values.count)
-    let mean = values.reduce(0, +) / n
-    let squares = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) }
-    let reach = values.count > 1 ? quantile * (squares / (n - 1) / n).squareRoot() : 0
+    self.init(sums: values, over: [Int](repeating: 1, count: values.count))
+  }
+
+  /// The mean over the parts of things which are drawn whole, such as tokens of conversations:
+  /// `R = sum of sums / sum of counts`. Parts of one thing are alike, so that its variance is that
+  /// of the ratio of two means over things:
+  ///
+  ///     n / (n - 1)  sum (sums_i - R counts_i)^2 / (sum of counts)^2
+  ///
+  /// - Precondition: There is a part, and all sums are finite.
+  /// - Source: Cochran 1977, chapter 6 (ratio estimators).
+  public init(sums: [Double], over counts: [Int]) {
+    precondition(sums.count == counts.count, "\(sums.count) sums over \(counts.count) counts")
+    precondition(sums.allSatisfy(\.isFinite), "sums that are not finite")
+    let (n, total) = (Double(sums.count), Double(counts.reduce(0, +)))
+    precondition(total > 0, "a mean over nothing")
+    let mean = sums.reduce(0, +) / total
+    let squares = zip(sums, counts).reduce(0) { squares, thing in
+      let rest = thing.0 - mean * Double(thing.1)
+      return squares + rest * rest
+    }
+    let reach = n > 1 ? quantile * (squares / (n - 1) * n).squareRoot() / total : 0
     value = mean
     interval = mean - reach...mean + reach
   }

@@ -13,12 +13,16 @@ import Transformer
 enum EvaluateCommand {
   static let command = Command(
     "evaluate",
-    overview: "Measures a run's newest model on a text, on questions or on pairs of answers.",
+    overview: "Measures a run's newest model on a text, conversations, questions or pairs.",
     discussion: """
       With --loss the text is read as one document without special tokens, in consecutive windows
       of the model's context, nothing carried over: as validation does. With --logits it is read
       as generate reads a prompt, in one piece that begins a document, and what the model makes of
       each of its tokens is written for other programs to look at.
+
+      With --conversations the model foretells what the assistant says in them, each in a window of
+      its own: its loss per token of the answers, as validations of an SFT phase have it; with
+      --against also how much less or more it is than another model's.
 
       With --questions the model answers questions, in the chat format or, with --shots, in plain
       text: how many answers are right, and how often the right one of a question's choices is the
@@ -38,11 +42,17 @@ enum EvaluateCommand {
         "max-tokens", "count", .integer(1...Int.max),
         help: "Read at most so many tokens, evenly spaced. (default: all)"),
       .option(
+        "conversations", "file",
+        help: "Conversations of a file; or the word held-back: those that the run's SFT phase held "
+          + "back; or world: the questions that training on the run's world never asks, answered."),
+      .option(
         "questions", "file",
         help: "Questions as `cox data world --examples` writes them to unseen.jsonl, or the word "
           + "world: those that training on the run's world never asks."),
       .option(
-        "against", "run", help: "A run, or a checkpoint, that answers the same questions."),
+        "against", "run",
+        help: "A run, or a checkpoint, that reads the same conversations or answers the same "
+          + "questions."),
       .option(
         "shots", "count", .integer(0...64),
         help: "Ask in plain text after so many answered questions of the training part of the "
@@ -66,7 +76,7 @@ enum EvaluateCommand {
         help: "How often labels of --pairs world follow the rule."),
       .option(
         "limit", "count", .integer(1...Int.max),
-        help: "At most so many questions or pairs, evenly spaced. (default: all)"),
+        help: "At most so many of them, evenly spaced. (default: all)"),
     ] + SavedModel.engineOptions + [
       .matmul, .flag("json", help: "Print the figures as JSON."),
     ])
@@ -75,6 +85,7 @@ enum EvaluateCommand {
     switch try measure(invocation) {
     case .loss: try printLoss(invocation.text("loss") ?? "", invocation)
     case .logits: try writeLogits(invocation.text("logits") ?? "", invocation)
+    case .conversations: try readConversations(invocation)
     case .questions: try askQuestions(invocation)
     case .pairs: try scorePairs(invocation)
     }
@@ -82,7 +93,7 @@ enum EvaluateCommand {
 
   /// What is measured, and what it is told.
   private enum Measure: String, CaseIterable {
-    case loss, logits, questions, pairs
+    case loss, logits, conversations, questions, pairs
 
     /// Options that only some measures read.
     static let ownOptions = [
@@ -94,6 +105,7 @@ enum EvaluateCommand {
       switch self {
       case .loss: ["max-tokens", "matmul"]
       case .logits: ["out"]
+      case .conversations: ["against", "limit"]
       case .questions:
         ["against", "shots", "turns", "temperature", "seed", "answer-tokens", "limit"]
       case .pairs: ["agreement", "limit"]

@@ -11,73 +11,26 @@ import Tensors
 extension EvaluateCommand {
   static func scorePairs(_ invocation: Invocation) throws -> Int32 {
     let model = try SavedModel(invocation.text("run") ?? "", role: .reward, invocation)
-    let all = try pairs(invocation, model)
-    let places = Array(stride(from: 0, to: all.count, by: 2)).evenly(invocation.integer("limit"))
+    let sheet = try ExampleSheet(
+      invocation.text("pairs") ?? "", .pairs, agreement: invocation.number("agreement") ?? 1,
+      limit: invocation.integer("limit"), for: model)
     var test = PairTest(model.weights, engine: model.engine, tokenizer: model.tokenizer)
     let scored = try withProgress("scoring pairs") { progress in
-      try test.scores(of: places.flatMap { all[$0..<$0 + 2] }, progress: progress.update)
+      try test.scores(of: sheet.sequences, progress: progress.update)
     }
     guard let summary = PairSummary(scored) else {
       throw PlainError("no pair has a preferred answer: \(scored.count) ties", .badData)
     }
-    let source = invocation.text("pairs") ?? ""
-    let title = "\(model.checkpoint.name): \(scored.count) of \(all.count / 2) pairs of \(source), "
-      + "\(summary.tieCount) of them ties"
+    let title = "\(model.checkpoint.name): \(sheet.count) of \(sheet.totalCount) pairs of "
+      + "\(sheet.source), \(summary.tieCount) of them ties"
     Report(
       [
-        ("checkpoint", .text(model.checkpoint.name)), ("pairs", .text(source)),
-        ("count", .integer(scored.count)), ("of", .integer(all.count / 2)),
+        ("checkpoint", .text(model.checkpoint.name)), ("pairs", .text(sheet.source)),
+        ("count", .integer(sheet.count)), ("of", .integer(sheet.totalCount)),
       ] + summary.members + [("precision", .text(model.engine.precision.rawValue))],
       lines: [title] + summary.lines
     ).put(isJSON: invocation.has("json"))
     return 0
-  }
-
-  /// The sequences of the pairs that `--pairs` names.
-  private static func pairs(
-    _ invocation: Invocation, _ model: SavedModel
-  ) throws -> [TokenSlice.Sequence] {
-    let source = invocation.text("pairs") ?? ""
-    // As in training: a position more than the answer has tokens reads its end.
-    let length = model.plan.model.sequenceLength - 1
-    return try withProgress("reading \(source)") { progress in
-      func tell(_ event: CorpusEvent) {
-        progress.end()
-        note("\(event)")
-      }
-      func all(_ choice: ExampleChoice) throws -> [TokenSlice.Sequence] {
-        try ExampleCorpus.all(
-          .pairs, choice, tokenizer: model.tokenizer, sequenceLength: length, event: tell,
-          progress: progress.update
-        ).sequences
-      }
-      switch source {
-      case "held-back": return try heldBack(model, event: tell, progress: progress.update)
-      case "world":
-        let choice = ExampleChoice(
-          source: .world(seed: try world(of: model).seed, documents: 0), exampleCount: 1,
-          agreement: invocation.number("agreement") ?? 1)
-        // Row 0 is one that training may read.
-        return try all(choice).filter { $0.row >= choice.exampleCount }
-      default: return try all(ExampleChoice(source: .path(source)))
-      }
-    }
-  }
-
-  /// What the newest reward phase on given pairs so far held back.
-  private static func heldBack(
-    _ model: SavedModel, event: (CorpusEvent) -> Void, progress: (Double) -> Void
-  ) throws -> [TokenSlice.Sequence] {
-    let state = model.checkpoint.state
-    let phases = model.plan.phases.prefix(state.phaseIndex + 1)
-    guard let phase = phases.lastIndex(where: { $0.kind == .reward && !$0.samples }) else {
-      throw PlainError(
-        "\(model.checkpoint.path) comes before any reward phase on given pairs", .badData)
-    }
-    return try ExampleCorpus(
-      model.plan, phase: phase, tokenizer: model.tokenizer,
-      expectedTextDigest: state.textDigests?[phase], event: event, progress: progress
-    ).validationSlice(slice: 0, sliceCount: 1, rowLimit: nil).sequences
   }
 }
 

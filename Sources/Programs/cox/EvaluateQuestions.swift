@@ -13,18 +13,29 @@ extension EvaluateCommand {
   static func askQuestions(_ invocation: Invocation) throws -> Int32 {
     let model = try SavedModel(invocation.text("run") ?? "", invocation)
     let exam = try Exam(invocation, model)
-    if let against = invocation.text("against") {
-      let other = try SavedModel(against, invocation)
-      guard other.tokenizer.digest == model.tokenizer.digest else {
-        throw PlainError(
-          "\(other.checkpoint.path) has another tokenizer than \(model.checkpoint.path): lengths "
-            + "in tokens would not compare", .badData)
-      }
+    let other = try rival(of: model, invocation, because: "lengths in tokens would not compare")
+    if let other {
       try exam.compare(model, other).put(isJSON: invocation.has("json"))
     } else {
       try exam.measure(model).put(isJSON: invocation.has("json"))
     }
     return 0
+  }
+
+  /// The model that `--against` names, if it does.
+  ///
+  /// - Parameter reason: What would come of another tokenizer.
+  static func rival(
+    of model: SavedModel, _ invocation: Invocation, because reason: String
+  ) throws -> SavedModel? {
+    guard let against = invocation.text("against") else { return nil }
+    let other = try SavedModel(against, invocation)
+    guard other.tokenizer.digest == model.tokenizer.digest else {
+      throw PlainError(
+        "\(other.checkpoint.path) has another tokenizer than \(model.checkpoint.path): \(reason)",
+        .badData)
+    }
+    return other
   }
 
   /// - Throws: ``PlainError`` if the model has read no world.

@@ -34,6 +34,21 @@ import Testing
     #expect(Mean([7]).interval == 7...7)
   }
 
+  /// Whole things are drawn: 300 times the same three differ as three do, and not as their parts.
+  @Test func `of parts follow from the things that they are parts of`() {
+    // R = 12 / 6; rests 1 - 2, 4 - 4, 7 - 6: variance 3 / 2 (1 + 0 + 1) / 36 = 1 / 12.
+    let mean = Mean(sums: [1, 4, 7], over: [1, 2, 3])
+    #expect(mean.value == 2)
+    #expect(abs(mean.interval.upperBound - (2 + 1.959_964 * 0.288_675)) < 1e-5)
+    #expect(abs(mean.interval.lowerBound - (2 - 1.959_964 * 0.288_675)) < 1e-5)
+    #expect(Mean(sums: [1, 2, 3], over: [1, 1, 1]) == Mean([1, 2, 3]))
+    // Things with the same mean of their parts leave no doubt.
+    #expect(Mean(sums: [2, 6, 0], over: [1, 3, 0]).interval == 2...2)
+    #expect(Mean(sums: [6], over: [3]).interval == 2...2)
+    let whole = Mean(sums: [100, 400, 700], over: [100, 200, 300])
+    #expect(abs(whole.interval.upperBound - mean.interval.upperBound) < 1e-12)
+  }
+
   @Test func `of some things at even distances`() {
     #expect((0..<10).map { $0 }.evenly(4) == [0, 2, 5, 7])
     #expect([3, 1].evenly(nil) == [3, 1] && [3, 1].evenly(9) == [3, 1])

@@ -243,3 +243,40 @@ private func text(_ ids: [UInt32]) -> String {
     }
   }
 }
+
+@Suite struct `Conversations before a model` {
+  @Test func `have the losses that a validation sums, whatever is read beside them`() throws {
+    let sequences = try ExampleCorpus.all(
+      .conversations, ExampleChoice(source: .world(seed: 3, documents: 0), exampleCount: 9),
+      tokenizer: .bytes, sequenceLength: 119
+    ).sequences.prefix(30)
+    try withByteModel { weights, engine in
+      var test = ConversationTest(weights, engine: engine)
+      let found = try test.losses(of: Array(sequences))
+      #expect(try test.losses(of: Array(sequences.suffix(4))) == found.suffix(4))
+      #expect(found.map(\.tokenCount) == sequences.map { $0.isTarget.count { $0 } })
+      let transformer = Transformer(
+        weights: weights, engine: engine, tokenCapacity: 120, lookupRowCapacity: 0)
+      var batch = Microbatch(tokenCapacity: 120)
+      let sum = transformer.loss(
+        of: TokenSlice(sequences: Array(sequences)), microbatch: 1, by: &batch)
+      // Sums of the same few thousand numbers in other orders.
+      let loss = Mean(found)
+      #expect(abs(loss.value - sum.lossSum / Double(sum.tokenCount)) < 1e-12)
+      #expect(loss.interval.lowerBound < loss.value && loss.value < loss.interval.upperBound)
+      #expect(Mean(found, over: found).interval == 0...0)
+    }
+  }
+
+  @Test func `are refused where the model makes no numbers of them`() throws {
+    withByteModel { weights, engine in
+      weights.master[0] = .nan
+      weights.pack(engine)
+      var test = ConversationTest(weights, engine: engine)
+      let sequence = TokenSlice.Sequence(tokens: [0, 1, 2], isTarget: [false, true])
+      #expect(throws: EvaluationError.notFinite(what: "a loss")) {
+        try test.losses(of: [sequence])
+      }
+    }
+  }
+}

@@ -20,7 +20,8 @@ import Testing
       try Files.createDirectory(folder)
       let story = command(
         ["cox", "up", "\(RealCluster.root)/launch/plans/story.json", "--run", "\(folder)/story",
-          "--threads", "1", "--set", "checkpoints.keep=40", "--set",
+          "--threads", "1", "--set", "checkpoints.keep=40",
+          "--set", "phases[3].validation.tokens=1000000", "--set",
           "phases[4].validation.full_at_end=true", "--set", "phases[5].gates.divergence=50"])
       try #require(story.code == 0, "\(story.errors)")
       try Files.write(
@@ -59,6 +60,7 @@ import Testing
       let checkpoints = "\(runs.story)/checkpoints"
       try expectQuestions("\(checkpoints)/sft-40", runs.story)
       try expectComparison(checkpoints)
+      try expectConversations(checkpoints, runs.story)
       try expectPairs("\(checkpoints)/reward-10", runs.story)
       try expectReport(runs.story)
       try expectPlainReport(runs)
@@ -284,6 +286,48 @@ import Testing
     #expect(file.errors.contains("1 rows passed over"), "\(file.errors)")
   }
 
+  private func expectConversations(_ checkpoints: String, _ story: String) throws {
+    // What training measured at the end of the phase.
+    let held = try report("\(checkpoints)/sft-40", "--conversations", "held-back")
+    let reader = try RunReader(runDirectory: story)
+    _ = try reader.update()
+    let measured = try #require(reader.log.records.last { $0.phase == "sft" })
+    let loss = try #require(held["loss"]?["mean"]?.double)
+    #expect(abs(loss - (measured.validationLoss ?? .nan)) < 1e-12)
+    #expect(held["tokens"]?.int == measured.validationTokens)
+    #expect(held["count"]?.int == held["of"]?.int)
+    // It takes longer than a step, and its forward passes are not those of the step behind it.
+    let steps = reader.log.records.filter { $0.phase == "sft" && $0.step > 0 }
+    #expect(steps.filter { $0.secondsBy.backward <= 0 }.map(\.step) == [])
+    // A checkpoint before the phase reads what it will hold back.
+    let before = try report("\(checkpoints)/anneal-10", "--conversations", "held-back")
+    let compared = try report(
+      "\(checkpoints)/sft-40", "--conversations", "held-back", "--against",
+      "\(checkpoints)/anneal-10")
+    #expect(compared["against"]?.string == "anneal-10")
+    #expect(compared["loss"]?.written == held["loss"]?.written)
+    #expect(compared["loss_against"]?.written == before["loss"]?.written)
+    let difference = try #require(compared["difference"])
+    let earlier = try #require(before["loss"]?["mean"]?.double)
+    #expect(abs(try #require(difference["mean"]?.double) - (loss - earlier)) < 1e-12)
+    #expect(try #require(difference["high"]?.double) < 0)
+    // The world's questions, which this phase held back too, and a file.
+    let world = try report("\(checkpoints)/sft-40", "--conversations", "world")
+    #expect(world["of"]?.int == held["of"]?.int)
+    #expect(world["loss"]?.written == held["loss"]?.written)
+    let few = try report(
+      "\(checkpoints)/sft-40", "--conversations", "world", "--limit", "20")
+    #expect(few["count"]?.int == 20 && few["of"]?.int == held["of"]?.int)
+    try Files.write(
+      #"{"prompt": "Big?", "completion": "Yes."}"#, to: "\(story)/conversations.jsonl")
+    let file = command(
+      ["cox", "evaluate", "\(checkpoints)/sft-40", "--conversations",
+        "\(story)/conversations.jsonl"])
+    #expect(file.code == 0, "\(file.errors)")
+    #expect(file.output.hasPrefix("sft-40: 1 of 1 conversations of "), "\(file.output)")
+    #expect(file.output.contains(" nats per token"))
+  }
+
   private func expectRefusals(_ checkpoints: String, _ other: String) throws {
     let sft = "\(checkpoints)/sft-40", unseen = "\(checkpoints)/../examples/unseen.jsonl"
     for (words, problem) in [
@@ -293,6 +337,9 @@ import Testing
       ([sft, "--questions", "world", "--against", other], "another tokenizer"),
       ([sft, "--questions", "world", "--shots", "4"], "the model's context 48"),
       ([sft, "--questions", "\(checkpoints)/../pairs.jsonl"], "pairs.jsonl, line 1"),
+      ([sft, "--conversations", "\(checkpoints)/../pairs.jsonl"], "a pair of answers, where"),
+      ([sft, "--conversations", "world", "--against", other], "losses per token would not"),
+      ([other, "--conversations", "held-back"], "no sft phase on given conversations: name a file"),
       ([sft, "--pairs", "world"], "holds no reward model, only policy"),
     ] {
       let refused = command(["cox", "evaluate"] + words)
