@@ -37,8 +37,7 @@ package final class RunRecorder {
   private var peaks: [Int: WorkerPeak] = [:]
   /// The step that was recorded last, for a validation that follows it.
   private var latest: StepRecord?
-  /// Figures of the newest rollout, by the names that records give them, and its phase.
-  private var rollout: (phase: Int, figures: [String: Double])?
+  private var answers: NewestAnswers
   /// Records that could not be written yet, oldest first.
   private var unwritten: [StepRecord] = []
   /// A disk that stays full this long loses records; the steps stay exact.
@@ -62,6 +61,7 @@ package final class RunRecorder {
     plan = folder.plan
     self.source = source
     flops = folder.plan.phases.indices.map { PhaseFlops(folder.plan, phase: $0) }
+    answers = NewestAnswers(folder.plan)
     countedSeconds = Clock.monotonicSeconds
     do {
       metrics = try MetricsWriter(runDirectory: folder.path)
@@ -231,7 +231,7 @@ package final class RunRecorder {
     totals[position] = UInt64(max(record.tokensTotal, 0))
     keep(seconds: record.seconds.isFinite ? record.seconds : 0, at: position)
     // The steps to come may learn from the same answers.
-    rollout = (phase, record.extra.filter { Measures.rolloutNames.contains($0.key) })
+    answers.take(record.extra.filter { Measures.rolloutNames.contains($0.key) }, ofPhase: phase)
     // A validation comes right behind its step, but the one behind a gate.
     let behind = record.isValidated ? position + 1 : position
     recordedPosition = program.endOfGap(at: behind) ?? behind
@@ -356,11 +356,12 @@ package final class RunRecorder {
       })
     record.extra = kind.figures(any.measures, count: any.tokenCount)
     if reports.count > 1 { record.extra["exchange_bytes"] = Double(byteCount(reports)) }
-    let rollout = rolloutFigures(phase, step)
-    record.extra.merge(rollout) { figure, _ in figure }
+    let answered = answers.figures(ofPhase: phase, step: step)
+    record.extra.merge(answered) { figure, _ in figure }
     record.setPeaks(
       nominalGigaflops: peakNominal, measuredGigaflops: peakMeasured,
-      causalFlopsPerToken: flops[phase].perTokenCausal, rollout: share(of: rollout, phase))
+      causalFlopsPerToken: flops[phase].perTokenCausal,
+      rollout: answers.share(of: answered, phase: phase))
     if let peakMeasured, seconds > 0,
       flops[phase].perTokenCausal * Double(tokens) > peakMeasured * 1e9 * seconds
     {
@@ -379,28 +380,6 @@ package final class RunRecorder {
     return record
   }
 
-  /// Figures of the answers that a step learns from. None if they are not known: the coordinator
-  /// was killed between them and the first step.
-  private func rolloutFigures(_ phase: Int, _ step: Int) -> [String: Double] {
-    guard let rollout, rollout.phase == phase,
-      let reinforcement = plan.phases[phase].reinforcement,
-      rollout.figures["iteration"]
-        == Double(step / reinforcement.stepsPerIteration(plan.batch) + 1)
-    else { return [:] }
-    return rollout.figures
-  }
-
-  /// A step's share of an iteration's answers.
-  private func share(of figures: [String: Double], _ phase: Int) -> StepRecord.Rollout? {
-    guard let reinforcement = plan.phases[phase].reinforcement,
-      let flops = figures["rollout_flops"], let causal = figures["rollout_flops_causal"],
-      let seconds = figures["rollout_seconds"]
-    else { return nil }
-    let share = 1 / Double(reinforcement.stepsPerIteration(plan.batch))
-    return StepRecord.Rollout(
-      flops: flops * share, causalFlops: causal * share, seconds: seconds * share)
-  }
-
   /// What is known of the answers that the steps to come learn from.
   private func noteRollout(
     _ phase: Int, _ iteration: Int, _ report: OperationReport,
@@ -416,8 +395,10 @@ package final class RunRecorder {
         iteration: iteration, tokenCount: report.tokenCount, seconds: seconds,
         exchangeSeconds: time.exchange + time.wait, byteCount: byteCount(reports),
         flopsPerToken: cost, recomputedCount: recomputedCount))
-    noteBrake(phase, figures)
-    rollout = (phase, figures)
+    if let change = answers.brakeChange(to: figures, ofPhase: phase) {
+      event(.brake, change, phase: plan.phases[phase].name)
+    }
+    answers.take(figures, ofPhase: phase)
     func figure(_ name: String) -> String { Figures.fixed(figures[name] ?? 0, 3) }
     let ranking = plan.phases[phase].reinforcesPolicy
       ? "KL \(figure("kl"))"
@@ -430,21 +411,6 @@ package final class RunRecorder {
           ? ", \(recomputedCount) of \(plan.batch.slices) slices dealt again" : ""),
       phase: plan.phases[phase].name)
     noteUnscored(figures, "iteration \(iteration + 1)", phase: plan.phases[phase].name)
-  }
-
-  /// Tells where an iteration's answers make the steps smaller, and where they are whole again.
-  private func noteBrake(_ phase: Int, _ figures: [String: Double]) {
-    let brakes = plan.phases[phase].brakes
-    let before = rollout.map { $0.phase == phase ? brakes.factor(of: $0.figures) : 1 } ?? 1
-    let factor = brakes.factor(of: figures)
-    guard (factor < 1) != (before < 1) else { return }
-    let reasons = brakes.crossings(of: figures).map(\.text).joined(separator: ", ")
-    event(
-      .brake,
-      factor < 1
-        ? "\(reasons): steps are taken at \(Figures.fixed(factor, 3)) of their rate"
-        : "answers are within the limits again: steps are taken at their whole rate",
-      phase: plan.phases[phase].name)
   }
 
   /// Says so where a judge gave answers no finite score.
