@@ -24,9 +24,13 @@ public final class AlignedStorage<Element: BitwiseCopyable>: @unchecked Sendable
       unsafe isLarge
       ? mapZeroPages(byteCount: byteCount)
       : UnsafeMutableRawPointer.allocate(byteCount: byteCount, alignment: 64)
+    // Byte by byte is one call; of a type that is not known here, every element would be one.
+    if isZero, !isLarge {
+      _ = unsafe raw.initializeMemory(as: UInt8.self, repeating: 0, count: byteCount)
+    }
     // SAFETY: `raw` holds `count` strides and is released only in `deinit`.
     unsafe base = raw.bindMemory(to: Element.self, capacity: count)
-    if !isLarge || !isZero { unsafe base.initialize(repeating: value, count: count) }
+    if !isZero { unsafe base.initialize(repeating: value, count: count) }
     self.count = count
   }
 
