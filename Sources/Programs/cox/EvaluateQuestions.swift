@@ -123,6 +123,7 @@ private struct Exam {
         "win rate       \(comparison.overall.text)",
         "  correctness  \(comparison.byCorrectness.text)",
         "  length       \(comparison.byLength.text)",
+        "right answers  \(comparison.accuracyGainText)",
       ] + summary.lines(model.checkpoint.name) + otherSummary.lines(other.checkpoint.name))
   }
 

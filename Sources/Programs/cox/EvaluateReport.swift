@@ -105,8 +105,20 @@ extension AnswerComparison {
   var members: [(String, JSONNode)] {
     [
       ("win_rate", overall.node), ("by_correctness", byCorrectness.node),
-      ("by_length", byLength.node),
+      ("by_length", byLength.node), ("accuracy_gain", accuracyGain.node),
     ]
+  }
+
+  /// `-1.2 points (-3.2 to 0.8)`
+  var accuracyGainText: String {
+    let ends = [accuracyGain.interval.lowerBound, accuracyGain.interval.upperBound].map(points)
+    return "\(points(accuracyGain.value)) points (\(ends[0]) to \(ends[1]))"
+  }
+
+  /// Without a sign where it is 0.
+  private func points(_ share: Double) -> String {
+    let text = Figures.fixed(100 * share, 1)
+    return text == "-0.0" ? "0.0" : text
   }
 }
 

@@ -83,6 +83,7 @@ import Testing
     #expect(found.overall == WinRate([1, 0, 1, -1, -1]))
     #expect(found.byCorrectness == WinRate([1, 0, 0, -1, 0]))
     #expect(found.byLength == WinRate([-1, 0, 1, 0, -1]))
+    #expect(found.accuracyGain == Mean([1, 0, 0, -1, 0]))
     #expect(found.overall.rate == Share(2.5, of: 5) && found.overall.tieShare == 0.2)
     #expect(found.byLength.rate.value == 0.4 && found.byLength.tieShare == 0.4)
     let turned = AnswerComparison(others, over: mine).overall

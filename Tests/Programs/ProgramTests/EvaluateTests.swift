@@ -146,10 +146,17 @@ import Testing
       #expect(same[key]?["share"]?.double == 0.5 && same[key]?["ties"]?.int == 30)
     }
     #expect(same["answers"]?.written == same["answers_against"]?.written)
+    #expect(same["accuracy_gain"]?["low"]?.double == 0)
+    #expect(same["accuracy_gain"]?["high"]?.double == 0)
     let there = try compare("grpo-4", "sft-40"), back = try compare("sft-40", "grpo-4")
     #expect(there["win_rate"]?["wins"]?.int == back["win_rate"]?["losses"]?.int)
     #expect(there["by_length"]?["losses"]?.int == back["by_length"]?["wins"]?.int)
     #expect(there["answers"]?.written == back["answers_against"]?.written)
+    let gain = try #require(there["accuracy_gain"]?["mean"]?.double)
+    let shares = try ["answers", "answers_against"].map {
+      try #require(there[$0]?["accuracy"]?["share"]?.double)
+    }
+    #expect(abs(gain - (shares[0] - shares[1])) < 1e-15)
     #expect(there["against"]?.string == "sft-40" && there["by_length"]?["ties"]?.int != 30)
   }
 
@@ -180,7 +187,7 @@ import Testing
       ("sft-40", try phase("grpo")), ("dpo-again-4", try #require(phase("grpo")["over_previous"])),
     ] {
       let against = try evaluate("grpo-4", "--against", "\(story)/checkpoints/\(other)")
-      for key in ["win_rate", "by_correctness", "by_length"] {
+      for key in ["win_rate", "by_correctness", "by_length", "accuracy_gain"] {
         #expect(found[key]?.written == against[key]?.written && found[key] != nil)
       }
     }
