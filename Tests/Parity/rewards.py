@@ -33,6 +33,13 @@ def pairs():
         return [json.loads(line) for line in lines]
 
 
+def messages(row, answer):
+    """The conversation of a pair that ends with one of its answers, after one turn or several."""
+    prompt, said = row["prompt"], row[answer]
+    turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    return turns + ([{"role": "assistant", "content": said}] if isinstance(said, str) else said)
+
+
 def compare(tied, rows):
     run, folder = trained(tied), f"{WORK}/hf-{tied}"
     cox("export", run, "--hf", folder, "--model", "reward")
@@ -45,9 +52,7 @@ def compare(tied, rows):
           type(model).__name__ == "LlamaForSequenceClassification"
           and model.config.num_labels == 1 and not any(report.values()), str(report)
           if any(report.values()) else "")
-    chats = [[{"role": "user", "content": row["prompt"]},
-              {"role": "assistant", "content": row[answer]}]
-             for row in rows for answer in ("chosen", "rejected")]
+    chats = [messages(row, answer) for row in rows for answer in ("chosen", "rejected")]
     texts = tokenizer.apply_chat_template(chats, tokenize=False)
     with torch.no_grad():
         alone = torch.stack([

@@ -7,8 +7,8 @@ internal import Synchronization
 /// first time it passes that point (in that phase, at that step); with `hang:` only the thread that
 /// passes stands still, until the process gets SIGCONT. Either is told on standard error first. A
 /// step is counted from 0 as the point has it: within the phase; in rollouts, iterations of the
-/// phase; within an exchange, before a report and before a commit, operations of the run. The tested binary is the
-/// released binary.
+/// phase; within an exchange, before a report and before a commit, operations of the run. The
+/// tested binary is the released binary.
 public enum Failpoint: String, CaseIterable, Sendable {
   case afterSlice = "after-slice"
   case midBucketSend = "mid-bucket-send"

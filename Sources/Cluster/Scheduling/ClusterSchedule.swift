@@ -8,7 +8,7 @@ public struct RunOutline: Equatable, Sendable {
   public var operationCount: Int
   /// Positions at which a checkpoint is due, ascending; the last is ``operationCount``.
   public var checkpointPositions: [Int]
-  /// Those of them that nobody passes before the checkpoint stands.
+  /// Those of them that nobody passes before the checkpoint stands, or has failed.
   public var phaseEnds: [Int]
   /// Workers to wait for before the first view.
   public var workerCountMin: Int
@@ -91,6 +91,10 @@ public struct ClusterSchedule: Sendable {
   /// Whether the next checkpoint is the run's last.
   public var isEnding: Bool { isStopping || committedPosition == outline.operationCount }
   public var memberWorkers: [Int] { members }
+  /// The phase's end that nobody passes before its checkpoint stands; nil at the end of the run.
+  public var heldPosition: Int? {
+    stage == .running && isHeld && !isEnding ? committedPosition : nil
+  }
   /// Workers without whose next message nobody goes on.
   public var awaitedWorkers: [Int] {
     switch stage {

@@ -40,6 +40,45 @@ public struct Share: Equatable, Sendable {
   }
 }
 
+/// How much more often one thing was so than another, of the same cases, and how sure that is.
+public struct ShareDifference: Equatable, Sendable {
+  /// `p - q`, shares of the one and of the other.
+  public let value: Double
+  /// From the intervals l...u and m...v of p and q, drawn together as far as both go together:
+  ///
+  ///     p - q - sqrt((p - l)^2 - 2 r (p - l) (v - q) + (v - q)^2)
+  ///     p - q + sqrt((u - p)^2 - 2 r (u - p) (q - m) + (q - m)^2)
+  ///
+  /// r is their correlation, `(a d - b c) / sqrt((a + b) (c + d) (a + c) (b + d))` of the cases in
+  /// which both, one, the other and none were so; where it is above 0, n / 2 is taken off its
+  /// numerator, not below 0. So there is doubt left where the two never differed.
+  ///
+  /// - Source: Newcombe 1998 (paired data), method 10.
+  public let interval: ClosedRange<Double>
+
+  /// - Precondition: There are cases, as many of each.
+  public init(_ one: [Bool], over other: [Bool]) {
+    precondition(one.count == other.count, "\(one.count) cases over \(other.count)")
+    func count(_ first: Bool, _ second: Bool) -> Double {
+      Double(zip(one, other).count { $0 == first && $1 == second })
+    }
+    let (both, first, second, none) =
+      (count(true, true), count(true, false), count(false, true), count(false, false))
+    let (p, q) = (Share(one), Share(other))
+    let scale = ((both + first) * (second + none) * (both + second) * (first + none)).squareRoot()
+    let product = both * none - first * second
+    let above = product > 0 ? max(product - Double(one.count) / 2, 0) : product
+    let correlation = scale > 0 ? above / scale : 0
+    func reach(_ a: Double, _ b: Double) -> Double {
+      max(0, a * a - 2 * correlation * a * b + b * b).squareRoot()
+    }
+    value = (first - second) / Double(one.count)
+    interval =
+      value - reach(p.value - p.interval.lowerBound, q.interval.upperBound - q.value)
+      ... value + reach(p.interval.upperBound - p.value, q.value - q.interval.lowerBound)
+  }
+}
+
 /// A mean over things drawn one by one, and how sure it is.
 public struct Mean: Equatable, Sendable {
   public let value: Double

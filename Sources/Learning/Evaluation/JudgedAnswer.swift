@@ -61,9 +61,8 @@ public struct AnswerComparison: Equatable, Sendable {
   /// As if only that counted.
   public let byCorrectness: WinRate
   public let byLength: WinRate
-  /// How much larger a share is right than of the others: a mean over questions of 1, 0 or -1, which
-  /// knows how often both are right or both wrong.
-  public let accuracyGain: Mean
+  /// How much more often they are right than the others.
+  public let accuracyGain: ShareDifference
 
   /// - Precondition: Both are to the same questions, of which there are some.
   public init(_ answers: [JudgedAnswer], over others: [JudgedAnswer]) {
@@ -72,9 +71,9 @@ public struct AnswerComparison: Equatable, Sendable {
       "\(answers.count) answers against \(others.count)")
     let pairs = zip(answers.map(\.worth), others.map(\.worth))
     overall = WinRate(pairs.map { $0.preference(over: $1) })
-    let correctness = pairs.map { $0.correctness(over: $1) }
-    byCorrectness = WinRate(correctness)
-    accuracyGain = Mean(correctness.map(Double.init))
+    byCorrectness = WinRate(pairs.map { $0.correctness(over: $1) })
+    accuracyGain = ShareDifference(
+      answers.map(\.worth.isRight), over: others.map(\.worth.isRight))
     byLength = WinRate(pairs.map { $0.brevity(over: $1) })
   }
 }

@@ -43,8 +43,9 @@ enum EvaluateCommand {
         help: "Read at most so many tokens, evenly spaced. (default: all)"),
       .option(
         "conversations", "file",
-        help: "Conversations of a file; or the word held-back: those that the run's SFT phase held "
-          + "back; or world: the questions that training on the run's world never asks, answered."),
+        help: "Conversations of a file; or the word held-back: those that the run's newest SFT phase "
+          + "so far held back, or else its first to come will; or world: the questions that "
+          + "training on the run's world never asks, answered."),
       .option(
         "questions", "file",
         help: "Questions as `cox data world --examples` writes them to unseen.jsonl, or the word "
@@ -69,14 +70,14 @@ enum EvaluateCommand {
         "answer-tokens", "count", .integer(1...1_000_000), default: "64", help: "Longest answer."),
       .option(
         "pairs", "file",
-        help: "Preference pairs of a file; or the word held-back: those that the run's reward "
-          + "phase held back; or world: one about each question that training never asks."),
+        help: "Preference pairs of a file; or the word held-back: those that the run's newest reward "
+          + "phase so far held back; or world: one about each question that training never asks."),
       .option(
         "agreement", "share", .number(0...1), default: "1",
         help: "How often labels of --pairs world follow the rule."),
       .option(
         "limit", "count", .integer(1...Int.max),
-        help: "At most so many of them, evenly spaced. (default: all)"),
+        help: "At most so many conversations, questions or pairs, evenly spaced. (default: all)"),
     ] + SavedModel.engineOptions + [
       .matmul, .flag("json", help: "Print the figures as JSON."),
     ])

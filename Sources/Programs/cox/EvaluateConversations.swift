@@ -15,6 +15,7 @@ extension EvaluateCommand {
     let sheet = try ExampleSheet(
       invocation.text("conversations") ?? "", .conversations,
       limit: invocation.integer("limit"), for: model)
+    for model in [model, other].compactMap({ $0 }) { try check(sheet, fits: model) }
     let losses = try losses(model, sheet)
     let others = try other.map { try Self.losses($0, sheet) }
     let tokenCount = losses.reduce(0) { $0 + $1.tokenCount }
@@ -45,15 +46,18 @@ extension EvaluateCommand {
     return 0
   }
 
-  private static func losses(
-    _ model: SavedModel, _ sheet: ExampleSheet
-  ) throws -> [ConversationLoss] {
+  private static func check(_ sheet: ExampleSheet, fits model: SavedModel) throws {
     let length = model.checkpoint.layout.shape.sequenceLength
     if let longest = sheet.sequences.map(\.count).max(), longest > length {
       throw PlainError(
         "\(model.checkpoint.path) has a context of \(length) tokens; one of the conversations has "
           + "\(longest)", .badData)
     }
+  }
+
+  private static func losses(
+    _ model: SavedModel, _ sheet: ExampleSheet
+  ) throws -> [ConversationLoss] {
     var test = ConversationTest(model.weights, engine: model.engine)
     return try withProgress("\(model.checkpoint.name) reads") { progress in
       try test.losses(of: sheet.sequences, progress: progress.update)

@@ -43,7 +43,7 @@ extension EvaluateCommand {
     guard let world = model.world else {
       throw PlainError(
         "\(model.checkpoint.path) has not read the generated world, so it cannot know its facts: "
-          + "name a file of questions, and ask without --shots", .badData)
+          + "name a file instead of the word world, and ask without --shots", .badData)
     }
     return world
   }
@@ -123,7 +123,7 @@ private struct Exam {
         "win rate       \(comparison.overall.text)",
         "  correctness  \(comparison.byCorrectness.text)",
         "  length       \(comparison.byLength.text)",
-        "right answers  \(comparison.accuracyGainText)",
+        "  accuracy     \(comparison.accuracyGain.text), the difference",
       ] + summary.lines(model.checkpoint.name) + otherSummary.lines(other.checkpoint.name))
   }
 

@@ -64,6 +64,21 @@ extension Mean {
   }
 }
 
+extension ShareDifference {
+  var node: JSONNode { .object([("difference", .decimal(value))] + members(interval)) }
+
+  /// `-1.2 points (-3.2 to 0.8)`
+  var text: String {
+    "\(points(value)) points (\(points(interval.lowerBound)) to \(points(interval.upperBound)))"
+  }
+
+  /// Without a sign where it is 0.
+  private func points(_ share: Double) -> String {
+    let text = Figures.fixed(100 * share, 1)
+    return text == "-0.0" ? "0.0" : text
+  }
+}
+
 extension WinRate {
   var node: JSONNode {
     .object(
@@ -107,18 +122,6 @@ extension AnswerComparison {
       ("win_rate", overall.node), ("by_correctness", byCorrectness.node),
       ("by_length", byLength.node), ("accuracy_gain", accuracyGain.node),
     ]
-  }
-
-  /// `-1.2 points (-3.2 to 0.8)`
-  var accuracyGainText: String {
-    let ends = [accuracyGain.interval.lowerBound, accuracyGain.interval.upperBound].map(points)
-    return "\(points(accuracyGain.value)) points (\(ends[0]) to \(ends[1]))"
-  }
-
-  /// Without a sign where it is 0.
-  private func points(_ share: Double) -> String {
-    let text = Figures.fixed(100 * share, 1)
-    return text == "-0.0" ? "0.0" : text
   }
 }
 

@@ -59,7 +59,7 @@ struct ExamTable {
         "\(name) over \(match.phase): \(match.comparison.overall.text)",
         "  by correctness alone \(match.comparison.byCorrectness.text)",
         "  by length alone \(match.comparison.byLength.text)",
-        "  right answers \(match.comparison.accuracyGainText)",
+        "  difference in accuracy \(match.comparison.accuracyGain.text)",
       ]
     } + (distance.map { [$0] } ?? [])
   }

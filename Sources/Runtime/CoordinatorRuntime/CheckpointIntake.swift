@@ -13,7 +13,8 @@ package final class CheckpointIntake: Sendable {
   private struct Attempt {
     var position: Int
     var writer: CheckpointWriter
-    /// Every chunk has come: what becomes of it hangs on no worker any more.
+    /// Every chunk has come: what becomes of it hangs on no worker any more. So it is until the one
+    /// who asked for it has heard of the outcome: whoever asks again before that, does in vain.
     var isCommitting = false
   }
 
@@ -60,6 +61,11 @@ package final class CheckpointIntake: Sendable {
     attempt.update { $0?.position == position && $0?.isCommitting == true }
   }
 
+  /// The outcome of the attempt at `position` is known to whoever asked for it.
+  package func settle(position: Int) {
+    attempt.update { if $0?.position == position, $0?.isCommitting == true { $0 = nil } }
+  }
+
   package func receive(position: Int, chunk: Int, bytes: [UInt8]) {
     let writer = attempt.update { $0?.position == position ? $0?.writer : nil }
     guard let writer else { return }
@@ -68,7 +74,6 @@ package final class CheckpointIntake: Sendable {
       guard writer.missingChunks.isEmpty, beginCommit(writer) else { return }
       Failpoint.beforeCommit.pass(step: position)
       let reader = try commit(writer)
-      forget(writer)
       post(.saved(position: position, reader))
     } catch .closed {
       // A chunk that came twice, or after the attempt was given up, changes nothing.

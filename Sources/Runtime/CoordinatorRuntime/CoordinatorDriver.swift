@@ -29,10 +29,16 @@ final class CoordinatorDriver {
   private let startedSeconds = Clock.monotonicSeconds
   private var watch = ProgressWatch()
   private var lastCommitSeconds = Clock.monotonicSeconds
+  private var pending: [Scheduling.Command] = []
+  private var isPerforming = false
+  /// The phase's end whose checkpoint everybody waits for, and since when.
+  private var hold: (position: Int, sinceSeconds: Double)?
 
   /// A worker that says nothing for this long is taken for dead, seconds. Heartbeats come twice a
   /// second from a thread of their own, so it must be stopped or cut off.
   private static let silenceSeconds = 5.0
+  /// A disk that takes less is waited for no longer where a phase ends.
+  private static let slowestDiskBytesPerSecond = 4e6
   /// How long members of the last view are waited for after a restart, seconds.
   private static let gatherSeconds = 10.0
 
@@ -81,12 +87,25 @@ final class CoordinatorDriver {
 
   private func checkTime() {
     let now = Clock.monotonicSeconds
+    checkHold(now)
     if schedule.isGathering, now - startedSeconds >= Self.gatherSeconds { apply(.gatherDeadline) }
     for worker in watch.standing(among: schedule.awaitedWorkers, at: now) {
       let reason = "no progress for \(Int(watch.limit)) s"
       part(from: worker, .workerLost, "cut off: \(reason)", telling: reason, code: 1)
       apply(.lost(worker: worker, cause: reason))
     }
+  }
+
+  /// A checkpoint that does not come does not hold up the phases behind it for ever.
+  private func checkHold(_ now: Double) {
+    guard let position = schedule.heldPosition else { return hold = nil }
+    guard let hold, hold.position == position else { return hold = (position, now) }
+    let (phase, _) = program.progress(at: position)
+    let byteCount = folder.plan.stateLayout(inPhase: phase).byteCount
+    let limit = 60 + Double(byteCount) / Self.slowestDiskBytesPerSecond
+    guard now - hold.sinceSeconds > limit else { return }
+    _ = intake.abandon(position: position)
+    noteFailedSave(position, "not written within \(Int(limit)) s")
   }
 
   // MARK: What happened
@@ -109,7 +128,9 @@ final class CoordinatorDriver {
       lose(worker, cause)
     case .log(let worker, let text):
       if let connection = connections[worker] { folder.appendLog(connection.name, text) }
-    case .checkpointed(let position, let reader): noteCheckpoint(position, reader)
+    case .checkpointed(let position, let reader):
+      intake.settle(position: position)
+      noteCheckpoint(position, reader)
     case .checkpointFailed(let position, let reason): noteFailedSave(position, reason)
     case .stopRequested: stop()
     case .sourceLost(let reason):
@@ -290,10 +311,14 @@ final class CoordinatorDriver {
 
   // MARK: What to do
 
-  private func apply(_ event: ClusterEvent) { perform(schedule.apply(event)) }
-
-  private func perform(_ commands: [Scheduling.Command]) {
-    for command in commands where end == nil { perform(command) }
+  /// Commands of an event that comes while others are carried out (a save that fails at once) wait
+  /// for these: they are meant to follow them.
+  private func apply(_ event: ClusterEvent) {
+    pending += schedule.apply(event)
+    guard !isPerforming else { return }
+    isPerforming = true
+    defer { isPerforming = false }
+    while end == nil, !pending.isEmpty { perform(pending.removeFirst()) }
   }
 
   private func perform(_ command: Scheduling.Command) {

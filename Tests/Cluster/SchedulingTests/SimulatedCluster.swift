@@ -33,7 +33,7 @@ struct SimulatedCluster {
   var saved: [Int: Set<Int>] = [:]
   var savingPosition: Int?
   var newestCheckpoint: Int?
-  /// Where saves succeeded, and where they failed.
+  /// Where saves succeeded, and where the last one failed.
   private var checkpoints: Set<Int> = []
   private var failed: Set<Int> = []
   var end: RunEnd?
@@ -42,8 +42,10 @@ struct SimulatedCluster {
   var violations: [String] = []
   /// Pairs of workers without a way between them.
   var cutPairs: Set<Set<Int>> = []
-  /// How many saves are still to fail.
+  /// How many saves are still to fail, half of them at once.
   var failuresLeft = 0
+  private var pending: [Command] = []
+  private var isPerforming = false
   private var nextWorker = 0
   private var draws: UInt64 = 0
   private let random: RandomStream
@@ -106,6 +108,7 @@ struct SimulatedCluster {
       committedPosition: max(newestCheckpoint ?? 0, schedule.committedPosition - draw(below: 3)),
       checkpointPosition: newestCheckpoint, expectedWorkerCount: schedule.memberWorkers.count)
     savingPosition = nil
+    pending = []
     outbox = [:]
     end = nil
     for number in workers.keys.sorted() {
@@ -152,14 +155,16 @@ struct SimulatedCluster {
 
   private mutating func endSave(_ position: Int) {
     savingPosition = nil
-    if failuresLeft > 0 {
-      failuresLeft -= 1
-      failed.insert(position)
-      return deliver(.checkpointFailed(position: position))
-    }
+    if failuresLeft > 0 { return failSave(position) }
     newestCheckpoint = position
     checkpoints.insert(position)
     deliver(.checkpointed(position: position))
+  }
+
+  private mutating func failSave(_ position: Int) {
+    failuresLeft -= 1
+    failed.insert(position)
+    deliver(.checkpointFailed(position: position))
   }
 
   // MARK: A worker
@@ -320,7 +325,11 @@ struct SimulatedCluster {
     case .lost(let number, _): workers[number]?.isWelcomed = false
     default: break
     }
-    for command in schedule.apply(event) { perform(command) }
+    pending += schedule.apply(event)
+    guard !isPerforming else { return }
+    isPerforming = true
+    while !pending.isEmpty { perform(pending.removeFirst()) }
+    isPerforming = false
   }
 
   private mutating func perform(_ command: Command) {
@@ -332,6 +341,8 @@ struct SimulatedCluster {
     case .grant(let numbers, let view, let position):
       send(.grant(view: view, position: position), to: numbers)
     case .save(let position, let savers):
+      failed.remove(position)
+      if failuresLeft > 0, draw(below: 2) == 0 { return failSave(position) }
       savingPosition = position
       saved[position] = []
       let chunks = StateChunks(counts: [Self.chunkCount * StateChunks.chunkElementCount])

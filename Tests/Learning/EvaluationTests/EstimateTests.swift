@@ -49,6 +49,32 @@ import Testing
     #expect(abs(whole.interval.upperBound - mean.interval.upperBound) < 1e-12)
   }
 
+  /// Complete responses before and after a therapy, Cavo et al. 2012, with the interval that
+  /// Fagerland, Lydersen and Laake print (2017, table 8.4 of "Statistical analysis of contingency
+  /// tables").
+  @Test func `of a difference between shares of the same cases are Newcombe's`() {
+    func difference(_ both: Int, _ one: Int, _ other: Int, _ none: Int) -> ShareDifference {
+      func cases(_ counts: (Int, Bool)...) -> [Bool] {
+        counts.flatMap { count, value in [Bool](repeating: value, count: count) }
+      }
+      return ShareDifference(
+        cases((both + one, true), (other + none, false)),
+        over: cases((both, true), (one, false), (other, true), (none, false)))
+    }
+    let found = difference(59, 6, 16, 80)
+    #expect(abs(found.value + 0.0621) < 5e-5)
+    #expect(abs(found.interval.lowerBound + 0.1186) < 5e-5)
+    #expect(abs(found.interval.upperBound + 0.0046) < 5e-5)
+    let turned = difference(59, 16, 6, 80)
+    #expect(turned.value == -found.value)
+    #expect(abs(turned.interval.upperBound + found.interval.lowerBound) < 1e-15)
+    // Whoever never differed in 20 cases may yet.
+    let same = difference(16, 0, 0, 4)
+    #expect(same.value == 0 && same.interval.lowerBound < -0.02 && same.interval.upperBound > 0.02)
+    #expect(difference(5, 0, 0, 0).interval.lowerBound < -0.3)
+    #expect(difference(0, 5, 0, 0).interval.contains(1))
+  }
+
   @Test func `of some things at even distances`() {
     #expect((0..<10).map { $0 }.evenly(4) == [0, 2, 5, 7])
     #expect([3, 1].evenly(nil) == [3, 1] && [3, 1].evenly(9) == [3, 1])
@@ -83,7 +109,10 @@ import Testing
     #expect(found.overall == WinRate([1, 0, 1, -1, -1]))
     #expect(found.byCorrectness == WinRate([1, 0, 0, -1, 0]))
     #expect(found.byLength == WinRate([-1, 0, 1, 0, -1]))
-    #expect(found.accuracyGain == Mean([1, 0, 0, -1, 0]))
+    #expect(
+      found.accuracyGain
+        == ShareDifference(
+          [true, true, true, false, false], over: [false, true, true, true, false]))
     #expect(found.overall.rate == Share(2.5, of: 5) && found.overall.tieShare == 0.2)
     #expect(found.byLength.rate.value == 0.4 && found.byLength.tieShare == 0.4)
     let turned = AnswerComparison(others, over: mine).overall

@@ -1,4 +1,5 @@
 import System
+import Telemetry
 import Testing
 
 /// What stands between two starts of a run may be cut short, changed or full: that is noticed, and
@@ -204,6 +205,37 @@ import Testing
     }
   }
 
+  /// The save fails before the members of the view have heard of it.
+  @Test(.timeLimit(.minutes(3)), .enabled(if: SmallDisk.isPossible, "needs root, to mount a tmpfs"))
+  func `without room for the checkpoint of a phase's end begins the next phase`() throws {
+    try withSmallDisk { disk, logs in
+      let (run, plan) = ("\(disk.folder)/run", "\(logs)/plan.json")
+      try Files.write(
+        """
+        {
+          "name": "two", "model": { "layers": 2, "width": 64, "heads": 4, "context": 32 },
+          "batch": { "sequences": 4, "slices": 2 }, "tokenizer": { "kind": "bytes" },
+          "data": { "source": "world", "documents": 40 },
+          "phases": [{ "kind": "tokenizer" },
+            { "kind": "pretrain", "name": "one", "steps": 3, "validation": { "every": 0 } },
+            { "kind": "pretrain", "name": "other", "steps": 3, "validation": { "every": 0 } }],
+          "checkpoints": { "every": 0 },
+        }
+        """, to: plan)
+      let first = try RealCluster(
+        run: run, plan: plan, logs: logs, failpoint: "before-commit@one")
+      try first.addWorker()
+      #expect(first.wait() == 137, "\(first.errors)")
+      try Files.removeTree("\(run)/checkpoints")
+      try disk.fill(leaving: 200_000)
+      let again = try RealCluster(run: run, plan: plan, logs: logs, listen: first.address)
+      #expect(again.wait() == 74, "\(again.errors)")
+      #expect(exitCode(of: first.workers[0]) == 74)
+      #expect(again.steps().map(\.step) == [1, 2, 3, 1, 2, 3], "\(again.errors)")
+      #expect(again.errors.contains("the last checkpoint cannot be written"))
+    }
+  }
+
   /// Fills the disk after the first checkpoint, while nobody writes.
   private func fill(_ disk: SmallDisk, of cluster: RealCluster) throws {
     #expect(cluster.waitForText("checkpoint_saved: pretrain-15"))
@@ -247,12 +279,15 @@ struct SmallDisk {
   func unmount() { _ = Self.run("umount", folder) }
 
   /// Takes the last free block.
-  func fill() throws {
+  ///
+  /// - Parameter byteCount: What it gives back then.
+  func fill(leaving byteCount: Int = 0) throws {
     let file = try File(filler, .append)
     for byteCount in [1 << 20, 4096] {
       let zeros = [UInt8](repeating: 0, count: byteCount)
       while (try? file.append(zeros)) != nil {}
     }
+    try file.truncate(to: try file.byteCount() - byteCount)
   }
 
   func makeRoom() throws { try Files.removeTree(filler) }

@@ -146,13 +146,12 @@ import Testing
       #expect(same[key]?["share"]?.double == 0.5 && same[key]?["ties"]?.int == 30)
     }
     #expect(same["answers"]?.written == same["answers_against"]?.written)
-    #expect(same["accuracy_gain"]?["low"]?.double == 0)
-    #expect(same["accuracy_gain"]?["high"]?.double == 0)
+    #expect(same["accuracy_gain"]?["difference"]?.double == 0)
     let there = try compare("grpo-4", "sft-40"), back = try compare("sft-40", "grpo-4")
     #expect(there["win_rate"]?["wins"]?.int == back["win_rate"]?["losses"]?.int)
     #expect(there["by_length"]?["losses"]?.int == back["by_length"]?["wins"]?.int)
     #expect(there["answers"]?.written == back["answers_against"]?.written)
-    let gain = try #require(there["accuracy_gain"]?["mean"]?.double)
+    let gain = try #require(there["accuracy_gain"]?["difference"]?.double)
     let shares = try ["answers", "answers_against"].map {
       try #require(there[$0]?["accuracy"]?["share"]?.double)
     }

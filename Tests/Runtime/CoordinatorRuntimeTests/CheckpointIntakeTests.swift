@@ -61,6 +61,9 @@ import Testing
       #expect(outcomes.first() == "2 saved as a-2")
       second.abort()
       #expect(outcomes.all == ["2 saved as a-2"])
+      // Whoever asks before the outcome is heard of gets no second attempt.
+      #expect(intake.isCommitting(position: 2) && !intake.abandon(position: 2))
+      intake.settle(position: 2)
       #expect(!intake.isCommitting(position: 2))
       #expect(try CheckpointReader.newest(inRun: run).reader?.name == "a-2")
       #expect(try Files.list("\(run)/checkpoints") == ["a-2"])
