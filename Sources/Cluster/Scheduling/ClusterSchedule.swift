@@ -91,9 +91,10 @@ public struct ClusterSchedule: Sendable {
   /// Whether the next checkpoint is the run's last.
   public var isEnding: Bool { isStopping || committedPosition == outline.operationCount }
   public var memberWorkers: [Int] { members }
-  /// The phase's end that nobody passes before its checkpoint stands; nil at the end of the run.
-  public var heldPosition: Int? {
-    stage == .running && isHeld && !isEnding ? committedPosition : nil
+  /// The position of the save that everybody waits for; nil at the end of the run, where nothing
+  /// else is left to do.
+  public var awaitedSave: Int? {
+    stage == .running && isHeld && !isEnding ? savingPosition : nil
   }
   /// Workers without whose next message nobody goes on.
   public var awaitedWorkers: [Int] {

@@ -31,13 +31,13 @@ final class CoordinatorDriver {
   private var lastCommitSeconds = Clock.monotonicSeconds
   private var pending: [Scheduling.Command] = []
   private var isPerforming = false
-  /// The phase's end whose checkpoint everybody waits for, and since when.
+  /// The position of the save that everybody waits for, and since when.
   private var hold: (position: Int, sinceSeconds: Double)?
 
   /// A worker that says nothing for this long is taken for dead, seconds. Heartbeats come twice a
   /// second from a thread of their own, so it must be stopped or cut off.
   private static let silenceSeconds = 5.0
-  /// A disk that takes less is waited for no longer where a phase ends.
+  /// A disk that takes less holds nobody up.
   private static let slowestDiskBytesPerSecond = 4e6
   /// How long members of the last view are waited for after a restart, seconds.
   private static let gatherSeconds = 10.0
@@ -96,9 +96,9 @@ final class CoordinatorDriver {
     }
   }
 
-  /// A checkpoint that does not come does not hold up the phases behind it for ever.
+  /// A checkpoint that does not come does not hold up for ever what follows it.
   private func checkHold(_ now: Double) {
-    guard let position = schedule.heldPosition else { return hold = nil }
+    guard let position = schedule.awaitedSave else { return hold = nil }
     guard let hold, hold.position == position else { return hold = (position, now) }
     let (phase, _) = program.progress(at: position)
     let byteCount = folder.plan.stateLayout(inPhase: phase).byteCount

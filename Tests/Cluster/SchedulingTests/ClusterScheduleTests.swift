@@ -163,7 +163,9 @@ import Testing
     }
     func grant(_ position: Int) -> Command { .grant(workers: [0], view: 1, position: position) }
     #expect(schedule.apply(.completed(worker: 0, view: 1, position: 0)) == [save(1), grant(2)])
+    #expect(schedule.awaitedSave == nil)
     #expect(schedule.apply(.completed(worker: 0, view: 1, position: 1)) == [])
+    #expect(schedule.awaitedSave == 1)
     #expect(schedule.apply(.checkpointed(position: 1)) == [save(2), grant(4)])
     _ = schedule.apply(.completed(worker: 0, view: 1, position: 2))
     #expect(schedule.apply(.completed(worker: 0, view: 1, position: 3)) == [])
@@ -204,8 +206,10 @@ import Testing
       return
     }
     #expect(resumption.grantedPosition == 2)
+    #expect(first.awaitedSave == 2 && second.awaitedSave == 2)
     #expect(second.apply(.checkpointFailed(position: 2)) == [grant])
     #expect(first.apply(.checkpointed(position: 2)) == [grant])
+    #expect(first.awaitedSave == nil && second.awaitedSave == nil)
   }
 
   @Test func `a stop saves where everybody stands and ends the run`() {
