@@ -34,6 +34,15 @@ final class LineWriter {
   /// Whether nothing was written yet, in this process or before.
   var isEmpty: Bool { byteCount == 0 }
 
+  /// Some hundred of the newest lines, oldest first.
+  func lastLines() throws(TelemetryError) -> [String] {
+    let bytes = try wrapping { () throws(SystemError) in
+      let start = max(0, byteCount - 32_768)
+      return try file.read(at: start, byteCount: byteCount - start)
+    }
+    return bytes.split(separator: 0x0A).map { String(decoding: $0, as: UTF8.self) }
+  }
+
   /// Appends `line` and a line feed. After a failure the file is as it was before.
   ///
   /// - Precondition: `line` has no line feed.

@@ -87,16 +87,25 @@ struct MFUTable {
     return skipped == 0 ? text : text + "  ! \(skipped) skipped"
   }
 
-  /// Time, phase, step and losses, or what tells more than these.
-  private func beginning(_ record: StepRecord, validated: StepRecord?) -> String {
-    let cells = PhaseCells(record)
-    let loss = record.isEvaluation ? "-" : NumberText.fixed(record.loss, 4)
-    let validation = validated?.validationLoss.map { NumberText.fixed($0, 3) } ?? "-"
+  /// Whether `line` ends with the step of `record`.
+  func isTold(_ record: StepRecord, by line: String) -> Bool { line.hasPrefix(place(record)) }
+
+  /// Time, phase and step.
+  private func place(_ record: StepRecord) -> String {
     let stepCount = outline?.stepCount(ofPhase: record.phase)
     let column = NumberText.column
     return column(String(record.time.dropFirst(11).prefix(8)), 9)
       + column(String(record.phase.prefix(8)), 9)
       + column(stepCount.map { "\(record.step)/\($0)" } ?? "\(record.step)", 12)
+  }
+
+  /// Time, phase, step and losses, or what tells more than these.
+  private func beginning(_ record: StepRecord, validated: StepRecord?) -> String {
+    let cells = PhaseCells(record)
+    let loss = record.isEvaluation ? "-" : NumberText.fixed(record.loss, 4)
+    let validation = validated?.validationLoss.map { NumberText.fixed($0, 3) } ?? "-"
+    let column = NumberText.column
+    return place(record)
       + column(cells?.trained ?? loss, 8) + column(cells?.heldBack(validated) ?? validation, 6)
   }
 
@@ -146,6 +155,23 @@ public final class MFULogWriter {
   public init(runDirectory: String, outline: RunOutline?) throws(TelemetryError) {
     lines = try LineWriter("\(runDirectory)/\(RunFile.mfuLog)")
     table = MFUTable(outline: outline)
+  }
+
+  /// Writes the lines that a process which was killed had not come to.
+  ///
+  /// - Parameter records: Of the whole run, in their order.
+  public func catchUp(with records: [StepRecord]) throws(TelemetryError) {
+    var first = records.startIndex
+    if !lines.isEmpty {
+      let told = try lines.lastLines().reversed().lazy.compactMap { [table] line in
+        records.lastIndex { table.isTold($0, by: line) }
+      }.first
+      // Lines of another plan's steps, or of nobody knows what.
+      guard let told else { return }
+      first = told + 1
+    }
+    for record in records[first...] { try append(record) }
+    for line in table.flush() { try lines.append(line) }
   }
 
   /// Takes a step's record; writes a line if it is time for one.

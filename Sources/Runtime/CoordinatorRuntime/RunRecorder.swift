@@ -76,6 +76,7 @@ package final class RunRecorder {
       let first = reader.events.first.flatMap { Timestamp.unixMilliseconds($0.time) }
       firstStartMilliseconds = first ?? Clock.unixMilliseconds
       for record in reader.log.records { note(record) }
+      updateViews { try mfuLog.catchUp(with: reader.log.records) }
       if let position = folder.start.checkpointPosition {
         recordedPosition = max(recordedPosition, position)
         totals[position] = folder.start.tokensTotal
@@ -249,12 +250,17 @@ package final class RunRecorder {
           "records cannot be written, \(unwritten.count) wait: \(error)\n", to: 2)
       }
       unwritten.removeFirst()
-      do {
+      updateViews {
         try mfuLog.append(record)
         try board.append(record, globalStep: globalStep(record))
-      } catch {
-        writeText("views of the records cannot be written: \(error)\n", to: 2)
       }
+    }
+  }
+
+  /// Whatever they lack, the records have it.
+  private func updateViews(_ update: () throws -> Void) {
+    do { try update() } catch {
+      writeText("views of the records cannot be written: \(error)\n", to: 2)
     }
   }
 

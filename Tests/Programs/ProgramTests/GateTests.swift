@@ -84,7 +84,7 @@ import Testing
         ended == [
           "sft-6", "reward-4", "ppo-2", "grpo-0", "long-0", "sure-0", "pretrain-2",
         ])
-      checkViews(of: run, isLogWhole: !isCoordinatorKilled)
+      checkViews(of: run)
       #expect(ledgerCount("gateClosed") == 5, "each closes once")
       outcome = cluster.outcome
     }
@@ -92,11 +92,9 @@ import Testing
   }
 
   /// What a run tells of phases that took fewer steps than they have.
-  ///
-  /// - Parameter isLogWhole: Lines that wait for more steps die with their coordinator.
-  private func checkViews(of run: String, isLogWhole: Bool) {
+  private func checkViews(of run: String) {
     let log = fileText("\(run)/mfu.log")
-    for place in isLogWhole ? ["sft      6/12 ", "ppo      2/8 ", "grpo     0/4 "] : [] {
+    for place in ["sft      6/12 ", "ppo      2/8 ", "grpo     0/4 "] {
       #expect(log.contains(place), "\(place): \(log)")
     }
     let events = fileText("\(run)/events.jsonl")

@@ -72,6 +72,38 @@ import Testing
     }
   }
 
+  /// Several steps a second share a line, which waits for the next ones.
+  @Test func `have a line of mfu.log each or together, though a coordinator was killed`() throws {
+    try withRun { run in
+      /// Time, phase and step of each line.
+      func log() throws -> [String] {
+        String(decoding: try Files.read("\(run)/mfu.log"), as: UTF8.self)
+          .split(separator: "\n").filter { $0.contains("/3 ") }.map { String($0.prefix(29)) }
+      }
+      do {
+        let first = try Recording(run)
+        try first.beginView(at: 0)
+        first.record(0..<3)
+      }
+      let before = try log()
+      #expect(before.count == 1 && before[0].contains(" 1/3 "))
+      _ = try Recording(run)
+      let after = try log()
+      #expect(after.prefix(1) == before.prefix(1))
+      #expect(after.last?.contains(" 3/3 ") == true, "\(after)")
+      // Nothing is told twice, and a log that was lost is made again.
+      _ = try Recording(run)
+      #expect(try log() == after)
+      try Files.removeTree("\(run)/mfu.log")
+      let third = try Recording(run)
+      let whole = try log()
+      #expect(whole.first == after.first && whole.last == after.last)
+      try third.beginView(at: 3)
+      third.record(3..<4)
+      #expect(try log().dropLast() == whole[...])
+    }
+  }
+
   /// Reported again, or made again by a worker that does not have it; behind steps, and where there
   /// is no step: the record's loss is none then, which equals nothing.
   @Test(arguments: [
