@@ -43,8 +43,8 @@ enum EvaluateCommand {
         help: "Read at most so many tokens, evenly spaced. (default: all)"),
       .option(
         "conversations", "file",
-        help: "Conversations of a file; or the word held-back: those that the run's newest SFT phase "
-          + "so far held back, or else its first to come will; or world: the questions that "
+        help: "Conversations of a file; or the word held-back: those that the run's newest SFT "
+          + "phase so far held back, or else its first to come will; or world: the questions that "
           + "training on the run's world never asks, answered."),
       .option(
         "questions", "file",
@@ -70,8 +70,9 @@ enum EvaluateCommand {
         "answer-tokens", "count", .integer(1...1_000_000), default: "64", help: "Longest answer."),
       .option(
         "pairs", "file",
-        help: "Preference pairs of a file; or the word held-back: those that the run's newest reward "
-          + "phase so far held back; or world: one about each question that training never asks."),
+        help: "Preference pairs of a file; or the word held-back: those that the run's newest "
+          + "reward phase so far held back; or world: one about each question that training never "
+          + "asks."),
       .option(
         "agreement", "share", .number(0...1), default: "1",
         help: "How often labels of --pairs world follow the rule."),
