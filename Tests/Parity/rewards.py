@@ -18,7 +18,9 @@ PAIRS = 12
 
 def trained(tied):
     """A run whose reward model prefers short right answers after some seconds."""
-    base = plan(f"reward-{tied}", 60, model={"tied_head": tied, "key_value_heads": 2})
+    # Room for conversations of several turns.
+    base = plan(f"reward-{tied}", 60,
+                model={"tied_head": tied, "key_value_heads": 2, "context": 256})
     quick = {"validation": {"every": 0, "tokens": 512, "full_at_end": False}}
     return train(f"reward-{tied}", {**base, "phases": base["phases"] + [
         {"kind": "sft", "steps": 20, "examples": {"count": 500}, **quick},
