@@ -34,13 +34,13 @@ final class LineWriter {
   /// Whether nothing was written yet, in this process or before.
   var isEmpty: Bool { byteCount == 0 }
 
-  /// Some hundred of the newest lines, oldest first.
-  func lastLines() throws(TelemetryError) -> [String] {
+  /// The newest lines, oldest first; fewer where they are longer than 4 KiB together.
+  func lastLines(_ count: Int) throws(TelemetryError) -> [String] {
     let bytes = try wrapping { () throws(SystemError) in
-      let start = max(0, byteCount - 32_768)
+      let start = max(0, byteCount - 4096)
       return try file.read(at: start, byteCount: byteCount - start)
     }
-    return bytes.split(separator: 0x0A).map { String(decoding: $0, as: UTF8.self) }
+    return bytes.split(separator: 0x0A).suffix(count).map { String(decoding: $0, as: UTF8.self) }
   }
 
   /// Appends `line` and a line feed. After a failure the file is as it was before.

@@ -163,8 +163,9 @@ public final class MFULogWriter {
   public func catchUp(with records: [StepRecord]) throws(TelemetryError) {
     var first = records.startIndex
     if !lines.isEmpty {
-      let told = try lines.lastLines().reversed().lazy.compactMap { [table] line in
-        records.lastIndex { table.isTold($0, by: line) }
+      // Below the last line that tells of a step stand at most a header and what it means.
+      let told = try lines.lastLines(4).reversed().lazy.compactMap { [table] line in
+        records.suffix(4096).lastIndex { table.isTold($0, by: line) }
       }.first
       // Lines of another plan's steps, or of nobody knows what.
       guard let told else { return }
