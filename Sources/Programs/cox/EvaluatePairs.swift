@@ -3,7 +3,6 @@ import Corpus
 import Evaluation
 import Operators
 import Settings
-import System
 import Telemetry
 import Tensors
 
